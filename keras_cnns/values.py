@@ -1,0 +1,246 @@
+"""Frozen values: checked when made, derived by `replace`, written to JSON and read back.
+
+Parts, rows, architectures and recipes are all `Value`s. A field's annotation is its rule: the type, and with
+`Annotated[int, Range(1, 9)]` the range. A function that stands in a field is named in JSON by its own name.
+Reading back goes through an allow-list of names, so a JSON file can build nothing but these values.
+"""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Annotated, Any, Literal, Union
+
+from keras_cnns.errors import unknown
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number, both included. For `Annotated`."""
+
+    low: float
+    high: float
+
+    def __str__(self):
+        return f"from {self.low:g} to {self.high:g}"
+
+
+Count = Annotated[int, Range(1, 65_536)]
+Fraction = Annotated[float, Range(0, 1)]
+Positive = Annotated[float, Range(1e-12, 1e12)]
+
+MAX_DEPTH = 32
+MAX_ITEMS = 20_000
+
+
+class Value:
+    """Base of a frozen dataclass whose fields are checked against their annotations.
+
+    Raises:
+        ValueError: with the field, its rule and what came, when a field has the wrong type or range.
+    """
+
+    def __post_init__(self):
+        for name, hint in hints(type(self)).items():
+            fault = mismatch(getattr(self, name), hint)
+            if fault:
+                raise ValueError(f"{type(self).__name__}.{name} must be {describe(hint)}: {fault}")
+
+
+@cache
+def hints(kind: type) -> Mapping[str, Any]:
+    """Field name -> annotation of a dataclass, in order."""
+    resolved = typing.get_type_hints(kind, include_extras=True)
+    return {f.name: resolved[f.name] for f in dataclasses.fields(kind)}
+
+
+def describe(hint: Any) -> str:
+    """An annotation in words, for error messages."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return f"{describe(args[0])} {args[1]}"
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(a) for a in args)
+    if origin is Literal:
+        return " or ".join(repr(a) for a in args)
+    if origin is tuple:
+        if len(args) == 2 and args[1] is Ellipsis:
+            return f"a tuple of {describe(args[0])}"
+        return f"({', '.join(describe(a) for a in args)})"
+    if hint is type(None):
+        return "None"
+    if hint is Callable or origin is Callable or hint is typing.Callable:
+        return "a part (something to call)"
+    return getattr(hint, "__name__", str(hint))
+
+
+def mismatch(value: Any, hint: Any) -> str | None:
+    """Why `value` does not fit the annotation, or None if it does."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    came = f"{value!r} came"
+    if origin is Annotated:
+        fault = mismatch(value, args[0])
+        rule = args[1]
+        if fault is None and isinstance(rule, Range) and not rule.low <= value <= rule.high:
+            fault = came
+        return fault
+    if origin in (Union, types.UnionType):
+        return None if any(mismatch(value, a) is None for a in args) else came
+    if origin is Literal:
+        return None if value in args else came
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return came
+        if len(args) == 2 and args[1] is Ellipsis:
+            args = (args[0],) * len(value)
+        if len(args) != len(value):
+            return f"{len(value)} items came"
+        return next((f for f in map(mismatch, value, args) if f), None)
+    if hint is Any:
+        return None
+    if hint is Callable or origin is Callable or hint is typing.Callable:
+        return None if callable(value) else came
+    if hint is float:
+        ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return None if ok else came
+    if hint is int:
+        return None if isinstance(value, int) and not isinstance(value, bool) else came
+    return None if isinstance(value, hint) else came
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------
+
+
+def encode(value: Any) -> Any:
+    """A value as plain JSON data: dataclasses and functions by name, tuples as lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, types.FunctionType):
+        return {"function": value.__name__}
+    if isinstance(value, tuple):
+        return [encode(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a value holds numbers, text, tuples, parts and module-level functions; {value!r} came")
+
+
+def decode(data: Any, allowed: Mapping[str, Callable], *, depth: int = 0) -> Any:
+    """The value that `encode` wrote. Only names in `allowed` are built; every field is checked.
+
+    Raises:
+        ValueError: unknown type, function or field name; wrong type or range; data nested or long beyond reason.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError(f"values nest at most {MAX_DEPTH} deep")
+    if isinstance(data, list):
+        if len(data) > MAX_ITEMS:
+            raise ValueError(f"a list has at most {MAX_ITEMS} items; {len(data)} came")
+        return tuple(decode(d, allowed, depth=depth + 1) for d in data)
+    if not isinstance(data, dict):
+        return data
+    if set(data) == {"function"}:
+        function = allowed.get(data["function"]) if isinstance(data["function"], str) else None
+        if not isinstance(function, types.FunctionType):
+            raise ValueError(unknown("function", data["function"], _names(allowed, types.FunctionType)))
+        return function
+    kind = allowed.get(data.get("type")) if isinstance(data.get("type"), str) else None
+    if not isinstance(kind, type):
+        raise ValueError(unknown("type", data.get("type"), _names(allowed, type)))
+    fields = {k: decode(v, allowed, depth=depth + 1) for k, v in data.items() if k != "type"}
+    surplus = set(fields) - set(hints(kind))
+    if surplus:
+        raise ValueError(unknown(f"field of {kind.__name__}", sorted(surplus)[0], hints(kind)))
+    missing = [
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.name not in fields and f.default is f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{kind.__name__} needs the field {missing[0]!r}")
+    return kind(**fields)
+
+
+def to_json(value: Any) -> str:
+    """A value as JSON text."""
+    return json.dumps(encode(value), indent=2)
+
+
+def from_json(text: str, allowed: Mapping[str, Callable]) -> Any:
+    """The value that `to_json` wrote, through an allow-list of types and functions."""
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    return decode(data, allowed)
+
+
+def by_name(parts: Iterable[Callable]) -> dict[str, Callable]:
+    """An allow-list: name -> type or function."""
+    return {p.__name__: p for p in parts}
+
+
+def _names(allowed: Mapping[str, Callable], kind: type) -> list[str]:
+    return [name for name, part in allowed.items() if isinstance(part, kind)]
+
+
+# --- setting a field by its path --------------------------------------------------------------------------------
+
+
+def set_field(value: Any, path: str, text: str, allowed: Mapping[str, Callable]) -> Any:
+    """A copy of `value` with one field, named by its path, read from text.
+
+    `none` is None or the empty tuple; parts are written by name (`flip,pad_crop`), with their defaults.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Speed(Value):
+    ...     rate: Positive = 0.1
+    >>> set_field(Speed(), "rate", "0.5", {})
+    Speed(rate=0.5)
+    """
+    head, _, rest = path.partition(".")
+    if not isinstance(value, Value):
+        raise ValueError(f"{value!r} has no field {head!r}")
+    if head not in hints(type(value)):
+        raise ValueError(unknown(f"field of {type(value).__name__}", head, hints(type(value))))
+    if rest:
+        return replace(value, **{head: set_field(getattr(value, head), rest, text, allowed)})
+    hint = hints(type(value))[head]
+    for candidate in _readings(text, allowed):
+        if mismatch(candidate, hint) is None:
+            return replace(value, **{head: candidate})
+    raise ValueError(f"{type(value).__name__}.{path} must be {describe(hint)}: {text!r} came")
+
+
+def _readings(text: str, allowed: Mapping[str, Callable]) -> Iterable[Any]:
+    """What a text on the command line may mean, the likeliest first."""
+    if text.lower() == "none":
+        yield from (None, ())
+    if text.lower() in ("true", "false"):
+        yield text.lower() == "true"
+    items = [_scalar(t.strip(), allowed) for t in text.split(",")]
+    if len(items) == 1:
+        yield items[0]
+    yield tuple(items)
+    yield text
+
+
+def _scalar(text: str, allowed: Mapping[str, Callable]) -> Any:
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    named = {key(name): part for name, part in allowed.items() for key in (str, snake)}
+    part = named.get(text)
+    return part() if isinstance(part, type) else part or text
+
+
+def snake(name: str) -> str:
+    """`PadCrop` -> `pad_crop`."""
+    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))

@@ -1,0 +1,1 @@
+"""Image data: any source becomes one index-addressable `DataSet`; pipelines are made from that."""

@@ -1,0 +1,1 @@
+"""How a run computes: devices, precision, XLA, the training step, callbacks."""
