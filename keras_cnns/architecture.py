@@ -1,0 +1,204 @@
+"""An architecture: a row with a name, a head, an input shape, a preprocessing and a citation. Call it to build."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_cnns.deep import deep_recursion
+from keras_cnns.preprocessing import Preprocessing
+from keras_cnns.values import Count, Value
+
+WEIGHT_FILES = (".weights.h5", ".keras")
+
+
+@dataclass(frozen=True)
+class Architecture(Value):
+    """A network as a value: prints itself, compares equal, derives by `dataclasses.replace`, goes to JSON.
+
+    Attributes:
+        name: command-line name, and the default name of the models it builds.
+        row: body, image -> features.
+        head: (features, classes, activation) -> predictions; `head.loss()` is the loss it trains with.
+        input_shape: (height, width, channels) when nothing else is asked.
+        classes: how many when nothing else is asked.
+        preprocessing: from 0-255 RGB to what the network expects.
+        citation: what it is and which paper; first line of its own `__doc__`.
+        min_size: smallest height and width.
+    """
+
+    name: str
+    row: Callable
+    head: Callable
+    input_shape: tuple[Count, Count, Count]
+    classes: Count
+    preprocessing: Preprocessing
+    citation: str
+    min_size: Count = 32
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "__doc__", _DOC.format(a=self, shape="x".join(map(str, self.input_shape))))
+
+    def __call__(
+        self,
+        include_top: bool = True,
+        weights: str | Path | None = None,
+        input_tensor=None,
+        input_shape: tuple[int | None, int | None, int] | None = None,
+        pooling: str | None = None,
+        classes: int | None = None,
+        classifier_activation: str | Callable | None = "softmax",
+        name: str | None = None,
+    ) -> keras.Model:
+        """Builds the network as a functional `keras.Model`, with the signature of `keras.applications`.
+
+        Args:
+            include_top: with the classifier; without it the output is the last feature map (n, h, w, c).
+            weights: None for random initialisation, or a path to `.weights.h5` or `.keras`.
+            input_tensor: a Keras tensor to build on, instead of a new input.
+            input_shape: (height, width, channels); None in height or width leaves that side open where the head
+                allows it. Without a top it defaults to (None, None, channels).
+            pooling: without a top: None, "avg" or "max" (then the output is (n, c)).
+            classes: number of classes; None means the architecture's own.
+            classifier_activation: activation of the classifier; None gives logits.
+            name: name of the model.
+
+        Raises:
+            ValueError: with the rule and what came, before any layer is built.
+        """
+        shape = self._checked_shape(input_shape, input_tensor, include_top)
+        self._check(include_top, weights, pooling, classes)
+        with deep_recursion():
+            image = keras.Input(shape, name="image") if input_tensor is None else input_tensor
+            if not keras.utils.is_keras_tensor(image):
+                image = keras.Input(tensor=image, name="image")
+            x = self.row(image)
+            if include_top:
+                x = self.head(x, self.classes if classes is None else classes, classifier_activation)
+            elif pooling is not None:
+                x = _POOLINGS[pooling](name=f"{pooling}_pool")(x)
+            source = image if input_tensor is None else keras.utils.get_source_inputs(image)
+            model = keras.Model(source, x, name=self.name if name is None else name)
+            if weights is not None:
+                load_weights(model, weights)
+        return model
+
+    def preprocess_input(self, x, weights: str | None = None):
+        """0-255 RGB (..., channels) to what this network expects; never in place."""
+        if weights is not None:
+            raise ValueError(f"preprocessing of a tag is not available in this version; weights={weights!r} came")
+        return self.preprocessing(x)
+
+    def decode_predictions(self, predictions, top: int = 5, labels=None) -> list[list[tuple[str, float]]]:
+        """The `top` most probable classes of every row of (n, classes), as (label, probability), best first.
+
+        Raises:
+            ValueError: if `labels` is missing or its length is not the number of classes.
+        """
+        scores = np.asarray(predictions)
+        if scores.ndim != 2:
+            raise ValueError(f"predictions must be (n, classes); shape {scores.shape} came")
+        if labels is None:
+            raise ValueError("the names of the ImageNet classes are not available in this version: give labels=")
+        if len(labels) != scores.shape[1]:
+            raise ValueError(f"{scores.shape[1]} classes need as many labels; {len(labels)} came")
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+        return [[(str(labels[i]), float(row[i])) for i in best] for row, best in zip(scores, order, strict=True)]
+
+    def with_unit(self, **changes) -> "Architecture":
+        """The architecture with some fields of its row's unit changed, as `ResNet50.with_unit(stride_at=1)`."""
+        return replace(self, row=self.row.with_unit(**changes))
+
+    def _checked_shape(self, input_shape, input_tensor, include_top: bool):
+        channels = self.input_shape[-1]
+        if input_tensor is not None:
+            came = tuple(input_tensor.shape[1:])
+            if input_shape is not None and tuple(input_shape) != came:
+                raise ValueError(f"input_tensor has shape {came}, but input_shape={tuple(input_shape)} came")
+            input_shape = came
+        if input_shape is None:
+            input_shape = self.input_shape if include_top else (None, None, channels)
+        shape = tuple(input_shape)
+        good = len(shape) == 3 and all(_is_count(s) for s in shape[2:])
+        if not good or not all(s is None or _is_count(s) for s in shape[:2]):
+            raise ValueError(f"input_shape must be (height, width, channels); {shape} came")
+        small = [s for s in shape[:2] if s is not None and s < self.min_size]
+        if small:
+            raise ValueError(f"{self.name} takes images of at least {self.min_size} pixels a side; {shape} came")
+        if keras.config.image_data_format() != "channels_last":
+            raise ValueError("keras_cnns builds channels-last networks; image_data_format is 'channels_first'")
+        return shape
+
+    def _check(self, include_top: bool, weights, pooling, classes) -> None:
+        if pooling not in (None, *_POOLINGS):
+            raise ValueError(f"pooling must be None, 'avg' or 'max'; {pooling!r} came")
+        if include_top and pooling is not None:
+            raise ValueError(f"pooling goes with include_top=False; pooling={pooling!r} came with a classifier")
+        if classes is not None and not _is_count(classes):
+            raise ValueError(f"classes must be a whole number from 1 on; {classes!r} came")
+        if weights is not None:
+            check_weights(weights)
+
+
+def _is_count(value) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
+
+
+def check_weights(weights: str | Path) -> Path:
+    """The path of a weights file, or a ValueError that says what can be given."""
+    path = Path(weights)
+    if not str(path).endswith(WEIGHT_FILES):
+        raise ValueError(
+            f"weights must be None or a path to {' or '.join(WEIGHT_FILES)} (names of pretrained weights are not "
+            f"available in this version); {str(weights)!r} came"
+        )
+    if not path.is_file():
+        raise ValueError(f"no weights file {str(weights)!r}")
+    return path
+
+
+def load_weights(model: keras.Model, weights: str | Path) -> None:
+    """Loads a weights file into a model of the same structure.
+
+    Raises:
+        ValueError: the file is no weights file, or does not fit.
+    """
+    path = check_weights(weights)
+    try:
+        with deep_recursion():
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} does not fit {model.name} {model.output_shape}: {first}") from error
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Loads a `.keras` file, very deep networks included.
+
+    Raises:
+        ValueError: there is no such file, or it is not a Keras model.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"no model file {str(path)!r}")
+    with deep_recursion():
+        return keras.models.load_model(path)
+
+
+_POOLINGS = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
+
+_DOC = """{a.citation}
+
+Call it to build a functional `keras.Model`; the arguments are those of `keras.applications`, see
+`keras_cnns.architecture.Architecture`. Input {shape} of `preprocess_input(images)`, output (n, {a.classes})
+probabilities; images from {a.min_size} pixels a side.
+
+Example:
+
+>>> import keras_cnns
+>>> model = keras_cnns.create_model("{a.name}", classes=10)
+>>> model.output_shape
+(None, 10)
+"""

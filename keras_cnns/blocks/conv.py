@@ -1,0 +1,78 @@
+"""Convolution, normalisation, activation: the words of every block, with the conventions of the field, once.
+
+Batch norm has epsilon 1e-5 and momentum 0.9 (torch's 0.1), padding is symmetric as in torch and Caffe, and a
+convolution that is normalised has no bias.
+"""
+
+from collections.abc import Callable
+
+import keras
+from keras.layers import Activation, ZeroPadding2D
+
+from keras_cnns.layers import BatchNormalization, Conv2D
+
+EPSILON = 1e-5
+MOMENTUM = 0.9
+
+
+def he_fan_out() -> keras.initializers.Initializer:
+    """N(0, sqrt(2 / (k k filters))), He et al. 2015, the form of most released code."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def he_fan_in() -> keras.initializers.Initializer:
+    """N(0, sqrt(2 / (k k channels))), He et al. 2015, the form of the Wide ResNet release."""
+    return keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+
+
+def conv(
+    x,
+    filters: int,
+    kernel: int,
+    *,
+    name: str,
+    stride: int = 1,
+    groups: int = 1,
+    dilation: int = 1,
+    bias: bool = False,
+    init: Callable = he_fan_out,
+):
+    """A convolution with symmetric padding: (n, h, w, c) -> (n, ceil(h / stride), ceil(w / stride), filters).
+
+    Strided ones pad in a layer of their own: "same" would pad an even size at the far side only, which moves the
+    sampling grid by a pixel (and explicit padding inside the op leaves the fast CPU kernels).
+    """
+    side = dilation * (kernel - 1) // 2
+    if stride > 1 and side:
+        x = ZeroPadding2D(side, name=f"{name}_pad")(x)
+    return Conv2D(
+        filters,
+        kernel,
+        strides=stride,
+        padding="valid" if stride > 1 else "same",
+        groups=groups,
+        dilation_rate=dilation,
+        use_bias=bias,
+        kernel_initializer=init(),
+        name=name,
+    )(x)
+
+
+def norm(x, *, name: str):
+    """Batch normalisation with the field's constants."""
+    return BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, name=name)(x)
+
+
+def relu(x, *, name: str):
+    """max(x, 0)."""
+    return Activation("relu", name=name)(x)
+
+
+def conv_norm(x, filters: int, kernel: int, *, name: str, **options):
+    """Convolution and batch norm; `options` are those of `conv`."""
+    return norm(conv(x, filters, kernel, name=name, **options), name=f"{name}_norm")
+
+
+def conv_norm_relu(x, filters: int, kernel: int, *, name: str, **options):
+    """Convolution, batch norm and ReLU; `options` are those of `conv`."""
+    return relu(conv_norm(x, filters, kernel, name=name, **options), name=f"{name}_relu")

@@ -1,0 +1,92 @@
+"""The stage loop, the only one: units in stages, as the columns of the papers' tables."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from keras_cnns.blocks.unit import nothing
+from keras_cnns.values import Count, Range, Value
+
+Depth = Annotated[int, Range(1, 1_000)]
+
+
+@dataclass(frozen=True)
+class Staged(Value):
+    """A network body: stem, stages of units, finish. Call it on an image tensor.
+
+    Attributes:
+        depths: units in each stage.
+        unit: the unit of every place, or a module-level function (stage, index) -> unit where places differ;
+            both count from 1.
+        widths: width of each stage, or a tuple of one width a unit (pruned networks).
+        stem, finish: x -> x, before the first and after the last stage.
+        stride_unit: which unit of a stage strides: 0 the first, -1 the last. The first stage never does.
+        first: number of the first stage here; a slice of a row keeps the numbers, and so the layers' names.
+
+    `row[:3]` is the stem and three stages, `row.stage(4)` the fourth alone:
+
+    >>> import keras
+    >>> from keras_cnns.blocks import Basic, Stem3x3
+    >>> row = Staged((3, 3, 3), Basic(), widths=(16, 32, 64), stem=Stem3x3())
+    >>> row(keras.Input((32, 32, 3))).shape
+    (None, 8, 8, 64)
+    >>> row.stage(3)(row[:2](keras.Input((32, 32, 3)))).shape
+    (None, 8, 8, 64)
+    """
+
+    depths: tuple[Depth, ...]
+    unit: Callable
+    widths: tuple[Count | tuple[Count, ...], ...] = (64, 128, 256, 512)
+    stem: Callable = nothing
+    finish: Callable = nothing
+    stride_unit: Annotated[int, Range(-1, 0)] = 0
+    first: Annotated[int, Range(1, 64)] = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.widths) < len(self.depths):
+            raise ValueError(f"{len(self.depths)} stages need as many widths; {self.widths} came")
+        for depth, width in zip(self.depths, self.widths, strict=False):
+            if isinstance(width, tuple) and len(width) != depth:
+                raise ValueError(f"a stage of {depth} units needs one width or {depth}; {width} came")
+
+    def __call__(self, x):
+        x = self.stem(x)
+        for number, index, width, stride in self.places():
+            unit = self.unit(number, index) if inspect.isfunction(self.unit) else self.unit
+            x = unit(x, width, stride, f"stage{number}_unit{index}")
+        return self.finish(x)
+
+    def places(self) -> Iterator[tuple[int, int, int, int]]:
+        """Every unit in order: (stage, index, width, stride), stage and index counted from 1."""
+        for number, (depth, width) in enumerate(zip(self.depths, self.widths, strict=False), self.first):
+            strides_at = range(depth)[self.stride_unit] if number > 1 else None
+            for i in range(depth):
+                yield number, i + 1, width[i] if isinstance(width, tuple) else width, 2 if i == strides_at else 1
+
+    def __getitem__(self, stages: slice) -> "Staged":
+        """The row with some of its stages. The stem stays if the first stage does, the finish if the last."""
+        chosen = range(len(self.depths))[stages]
+        if not isinstance(stages, slice) or chosen.step != 1 or not chosen:
+            raise ValueError(f"take consecutive stages of a row, as row[:3]; row[{stages}] came")
+        return replace(
+            self,
+            depths=self.depths[stages],
+            widths=self.widths[: len(self.depths)][stages],
+            stem=self.stem if chosen[0] == 0 else nothing,
+            finish=self.finish if chosen[-1] == len(self.depths) - 1 else nothing,
+            first=self.first + chosen[0],
+        )
+
+    def stage(self, number: int) -> "Staged":
+        """One stage alone, by its number in the full network (counted from 1), without stem and finish."""
+        index = number - self.first
+        if not 0 <= index < len(self.depths):
+            last = self.first + len(self.depths) - 1
+            raise ValueError(f"stages are numbered {self.first} to {last}; {number} came")
+        return replace(self[index : index + 1], stem=nothing, finish=nothing)
+
+    def with_unit(self, **changes) -> "Staged":
+        """The row with some fields of its unit changed."""
+        return replace(self, unit=replace(self.unit, **changes))

@@ -1,0 +1,61 @@
+"""The graph of a functional model as a list of nodes. The one place that reads Keras' private history.
+
+Private: `KerasTensor._keras_history` and `Operation._inbound_nodes` (keras 3.15.1; tests/test_graph.py fails
+loudly when they move). The public alternative, `layer.input` and `layer.output`, knows only a layer's first call.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of a layer: which tensors came in and which went out, as positions in the list of all tensors."""
+
+    layer: Any
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def trace(model: keras.Model) -> tuple[list[Node], list]:
+    """The calls that lead from a model's inputs to its outputs, in order, and all their symbolic tensors.
+
+    Raises:
+        ValueError: if the model has no graph (a subclassed model, or a Sequential one that was never built).
+    """
+    try:
+        sources, sinks = list(model.inputs), list(model.outputs)
+    except (AttributeError, ValueError):
+        sources = sinks = None
+    if not sources or not sinks:
+        raise ValueError(f"{model.name!r} has no graph of layers: build it with the functional API first")
+    tensors: list = []
+    position: dict[int, int] = {}
+    nodes: list[Node] = []
+
+    def place(tensor) -> int:
+        if id(tensor) not in position:
+            position[id(tensor)] = len(tensors)
+            tensors.append(tensor)
+        return position[id(tensor)]
+
+    for source in sources:
+        place(source)
+    stack = sinks[::-1]
+    while stack:  # depth first by hand: a chain of 5,000 layers must not meet Python's recursion limit
+        tensor = stack[-1]
+        if id(tensor) in position:
+            stack.pop()
+            continue
+        operation, index, _ = tensor._keras_history
+        node = operation._inbound_nodes[index]
+        waiting = [t for t in node.input_tensors if id(t) not in position]
+        if waiting:
+            stack.extend(waiting[::-1])
+            continue
+        inputs = tuple(place(t) for t in node.input_tensors)
+        nodes.append(Node(operation, inputs, tuple(place(t) for t in node.output_tensors)))
+        stack.pop()
+    return nodes, tensors

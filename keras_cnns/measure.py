@@ -1,0 +1,269 @@
+"""What a network costs and sees: parameters, multiply-accumulates, connections, receptive field, depth.
+
+MACs are those of convolutions and dense layers for one image, as the papers count them; normalisation, biases,
+pooling and additions are free. Stock Keras layers have their rules in the table `RULES`; a layer of our own says
+`macs(input_shape)`, `connections(input_shape)` and, if it slides a window, `window = (kernel, stride)`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+from keras_cnns import graph
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class LayerMeasure:
+    """One row of the table: a layer and what it costs for one image."""
+
+    name: str
+    kind: str
+    output_shape: Shape  # without the batch axis
+    params: int
+    macs: int
+    neurons: int
+    connections: int
+    receptive_field: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The measures of a whole model; prints as a table.
+
+    Attributes:
+        params: all weights, batch norm's moving statistics included, as `model.count_params()`.
+        trainable_params: trainable weights only; this is what papers print.
+        macs: multiply-accumulates of convolutions and dense layers, one image.
+        neurons: outputs of the layers with weights other than normalisation (units, in the papers' sense).
+        connections: MACs plus biases, and LeNet-5's sub-sampling and RBF as in the paper.
+        depth: layers with weights on the longest path, gates (squeeze-and-excitation, attention) left out.
+        receptive_field: input pixels, along one side, that one cell of the last spatial map sees.
+        layers: one `LayerMeasure` per call of a layer.
+    """
+
+    name: str
+    params: int
+    trainable_params: int
+    macs: int
+    neurons: int
+    connections: int
+    depth: int
+    receptive_field: int
+    layers: tuple[LayerMeasure, ...]
+
+    def __str__(self):
+        head = ("layer", "kind", "output", "parameters", "MACs", "neurons", "connections", "field", "stride")
+        rows = [
+            (
+                m.name,
+                m.kind,
+                "x".join(map(str, m.output_shape)),
+                *(f"{n:,}" for n in (m.params, m.macs, m.neurons, m.connections)),
+                str(m.receptive_field),
+                str(m.stride),
+            )
+            for m in self.layers
+        ]
+        total = (
+            self.name,
+            f"depth {self.depth}",
+            "",
+            *(f"{n:,}" for n in (self.params, self.macs, self.neurons, self.connections)),
+            str(self.receptive_field),
+            "",
+        )
+        widths = [max(map(len, column)) for column in zip(head, *rows, total, strict=True)]
+        lines = [_line(r, widths) for r in (head, *rows, total)]
+        rule = "-" * len(lines[0])
+        trainable = f"{self.trainable_params:,} of the parameters are trainable"
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], trainable])
+
+
+def _line(cells, widths) -> str:
+    text = [c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+    return "  ".join(text).rstrip()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one cell of a tensor sees: side of its field, distance of neighbours, weight layers passed."""
+
+    field: int = 1
+    stride: int = 1
+    depth: int = 0
+    pooled: bool = False  # past a global pooling or flattening
+
+
+def measure(model: keras.Model, input_shape: Shape | None = None) -> Measure:
+    """Measures any functional or Sequential Keras model, ours or not.
+
+    Args:
+        model: a model with a graph.
+        input_shape: (height, width, channels); needed where the model itself leaves the size open.
+
+    Raises:
+        ValueError: the spatial size is unknown, `input_shape` contradicts the model, or a layer has weights but
+            no rule (rather than counting it as free).
+
+    Example:
+
+    >>> import keras
+    >>> x = keras.Input((32, 32, 3))
+    >>> model = keras.Model(x, keras.layers.Conv2D(16, 3, padding="same", use_bias=False)(x))
+    >>> measure(model).macs == 32 * 32 * 3 * 3 * 3 * 16
+    True
+    """
+    rows: list[LayerMeasure] = []
+    shapes = [_input_shape(model, t.shape, input_shape) for t in model.inputs]
+    ends = _walk(model, shapes, [_Seen() for _ in shapes], rows)
+    return Measure(
+        name=model.name,
+        params=model.count_params(),
+        trainable_params=sum(math.prod(w.shape) for w in model.trainable_weights),
+        macs=sum(r.macs for r in rows),
+        neurons=sum(r.neurons for r in rows),
+        connections=sum(r.connections for r in rows),
+        depth=max(e.depth for e in ends),
+        receptive_field=max(e.field for e in ends),
+        layers=tuple(rows),
+    )
+
+
+def _input_shape(model, own: Shape, asked: Shape | None) -> Shape:
+    shape = tuple(own[1:]) if asked is None else tuple(asked)
+    if len(shape) != len(own) - 1 or any(a not in (None, b) for a, b in zip(own[1:], shape, strict=True)):
+        raise ValueError(f"{model.name!r} takes inputs of {tuple(own[1:])}; input_shape={shape} came")
+    if None in shape:
+        raise ValueError(f"{model.name!r} leaves its input size open {shape}: give input_shape=(height, width, c)")
+    return (None, *shape)
+
+
+def _walk(model, shapes: list[Shape], seen: list[_Seen], rows: list[LayerMeasure]) -> list[_Seen]:
+    """Follows the graph once, filling `rows`; returns what the outputs see."""
+    nodes, tensors = graph.trace(model)
+    shape = dict(enumerate(shapes))
+    sees = dict(enumerate(seen))
+    for node in nodes:
+        layer = node.layer
+        came = [shape[i] for i in node.inputs]
+        before = [sees[i] for i in node.inputs]
+        out = _output_shapes(layer, came, [tensors[i] for i in node.outputs])
+        shape.update(zip(node.outputs, out, strict=True))
+        if isinstance(layer, keras.Model):
+            after = _walk(layer, came, before, rows)
+        else:
+            row, state = _layer(layer, came, out[0], before)
+            rows.append(row)
+            after = [state] * len(node.outputs)
+        sees.update(zip(node.outputs, after, strict=True))
+    place = {id(t): i for i, t in enumerate(tensors)}
+    return [sees[place[id(t)]] for t in model.outputs]
+
+
+def _output_shapes(layer, came: list[Shape], symbolic: list) -> list[Shape]:
+    known = [tuple(t.shape) for t in symbolic]
+    if all(None not in s[1:] for s in known):
+        return known
+    got = layer.compute_output_shape(came if len(came) > 1 else came[0])
+    return [tuple(got)] if got and not isinstance(got[0], tuple | list) else [tuple(g) for g in got]
+
+
+def _layer(layer, came: list[Shape], out: Shape, before: list[_Seen]) -> tuple[LayerMeasure, _Seen]:
+    shape = came[0]
+    rule = RULES.get(_kind(layer))
+    params = layer.count_params() if getattr(layer, "built", False) and layer.weights else 0
+    if hasattr(layer, "macs"):
+        macs, connections, window = layer.macs(shape), layer.connections(shape), getattr(layer, "window", None)
+    elif rule is not None:
+        macs, bias, window = rule(layer, shape, out)
+        connections = macs + bias
+    elif params:
+        raise ValueError(
+            f"layer {layer.name!r} ({type(layer).__name__}) has {params:,} weights and no rule in measure: "
+            "give it methods macs(input_shape) and connections(input_shape)"
+        )
+    else:
+        macs, connections, window = 0, 0, None
+    state = _merge(before)
+    works = connections > 0
+    if window == GLOBAL:
+        state = _Seen(state.field, state.stride, state.depth, pooled=True)
+    elif window is not None and not state.pooled:
+        kernel, stride = window
+        field = state.field + (kernel - 1) * state.stride
+        state = _Seen(field, state.stride * stride, state.depth)
+    if works:
+        state = _Seen(state.field, state.stride, state.depth + 1, state.pooled)
+    neurons = math.prod(out[1:]) if works else 0
+    kind = type(layer).__name__
+    row = LayerMeasure(
+        layer.name, kind, tuple(out[1:]), params, macs, neurons, connections, state.field, state.stride
+    )
+    return row, state
+
+
+def _merge(states: list[_Seen]) -> _Seen:
+    """Where branches meet: the widest view, the longest path; pooled branches are gates and do not count."""
+    main = [s for s in states if not s.pooled] or states
+    return _Seen(
+        max(s.field for s in main), max(s.stride for s in main), max(s.depth for s in main), main[0].pooled
+    )
+
+
+# --- rules of the stock layers: (layer, input shape, output shape) -> MACs, biases, window ----------------------
+
+GLOBAL = "global"
+
+
+def _kind(layer) -> type | None:
+    return next((k for k in type(layer).__mro__ if k in RULES), None)
+
+
+def _convolution(layer, came: Shape, out: Shape):
+    kernel = layer.kernel_size[0] * layer.kernel_size[1]
+    cells = out[1] * out[2]
+    window = ((layer.kernel_size[0] - 1) * layer.dilation_rate[0] + 1, layer.strides[0])
+    macs = cells * kernel * (came[-1] // layer.groups) * layer.filters
+    return macs, layer.use_bias * cells * layer.filters, window
+
+
+def _depthwise(layer, came: Shape, out: Shape):
+    cells = out[1] * out[2]
+    window = ((layer.kernel_size[0] - 1) * layer.dilation_rate[0] + 1, layer.strides[0])
+    return cells * layer.kernel_size[0] * layer.kernel_size[1] * out[-1], layer.use_bias * cells * out[-1], window
+
+
+def _dense(layer, came: Shape, out: Shape):
+    units = math.prod(out[1:])
+    return units * came[-1], layer.use_bias * units, None
+
+
+def _pool(layer, came: Shape, out: Shape):
+    return 0, 0, (layer.pool_size[0], layer.strides[0])
+
+
+def _free(layer, came: Shape, out: Shape):
+    return 0, 0, None
+
+
+def _global(layer, came: Shape, out: Shape):
+    return 0, 0, GLOBAL
+
+
+RULES: dict[type, Callable] = {
+    layers.Conv2D: _convolution,
+    layers.DepthwiseConv2D: _depthwise,
+    layers.Dense: _dense,
+    layers.BatchNormalization: _free,
+    layers.MaxPooling2D: _pool,
+    layers.AveragePooling2D: _pool,
+    layers.GlobalAveragePooling2D: _global,
+    layers.GlobalMaxPooling2D: _global,
+    layers.Flatten: _global,
+}

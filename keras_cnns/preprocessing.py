@@ -1,0 +1,62 @@
+"""From 0-255 RGB to what a network was trained on: one value for training, serving and export."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_cnns.values import Positive, Value
+
+
+@dataclass(frozen=True)
+class Preprocessing(Value):
+    """(x - mean) / std on 0-255 values, channel by channel, after putting the channels in `order`.
+
+    One mean and std serve any number of channels; otherwise there is one for each channel.
+    Never changes its argument. NumPy arrays give float32 NumPy arrays, tensors give tensors.
+
+    Example:
+
+    >>> import numpy as np
+    >>> white = np.full((1, 1, 1, 3), 255, "uint8")
+    >>> [round(float(v), 4) for v in TORCH(white).ravel()]
+    [2.2489, 2.4286, 2.64]
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[Positive, ...] = (1.0,)
+    order: str = "rgb"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean and std have one number a channel; {len(self.mean)} and {len(self.std)} came")
+        if self.order not in ("rgb", "bgr"):
+            raise ValueError(f"order must be 'rgb' or 'bgr'; {self.order!r} came")
+
+    def __call__(self, x):
+        """Preprocesses (..., channels) of 0-255 values, any dtype.
+
+        Raises:
+            ValueError: if the number of channels fits neither mean and std nor BGR order.
+        """
+        channels = x.shape[-1]
+        if len(self.mean) not in (1, channels):
+            raise ValueError(f"this preprocessing is for {len(self.mean)} channels; {channels} came")
+        mean, std = np.array(self.mean, "float32"), np.array(self.std, "float32")
+        x = x.astype("float32") if isinstance(x, np.ndarray) else keras.ops.cast(x, "float32")
+        return ((x[..., ::-1] if self.order == "bgr" else x) - mean) / std
+
+
+def _of_unit(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
+    """Mean and std as papers and libraries print them, for values in [0, 1]."""
+    return Preprocessing(tuple(round(255 * m, 4) for m in mean), tuple(round(255 * s, 4) for s in std))
+
+
+TORCH = _of_unit((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision and timm: ImageNet statistics
+CAFFE = Preprocessing((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "bgr")  # VGG, MSRA: mean BGR only
+TF = Preprocessing((127.5,), (127.5,))  # [-1, 1]
+UNIT = Preprocessing((0.0,), (255.0,))  # [0, 1]
+CIFAR = _of_unit((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))  # CIFAR-10 training set
+# LeNet-5: background -0.1, ink 1.175, so that mean and variance are about 0 and 1. Ink is 255, as in MNIST.
+LENET = Preprocessing((20.0,), (200.0,))

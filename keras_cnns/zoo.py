@@ -1,0 +1,80 @@
+"""Every architecture by its command-line name, read from the modules of `keras_cnns.models`."""
+
+import fnmatch
+
+import keras
+
+from keras_cnns import blocks, values
+from keras_cnns.architecture import Architecture
+from keras_cnns.errors import unknown
+from keras_cnns.models import lenet, resnet, wide_resnet
+from keras_cnns.preprocessing import Preprocessing
+
+PAPERS = (lenet, resnet, wide_resnet)
+
+ARCHITECTURES: dict[str, Architecture] = {
+    value.name: value for paper in PAPERS for value in vars(paper).values() if isinstance(value, Architecture)
+}
+
+# What a JSON file may be made of.
+PARTS = {
+    **blocks.PARTS,
+    **{name: part for paper in PAPERS for name, part in getattr(paper, "PARTS", {}).items()},
+    **values.by_name((Architecture, Preprocessing)),
+}
+
+
+def list_models(pattern: str | None = None) -> list[str]:
+    """Names of all architectures, sorted; `pattern` filters as a shell would.
+
+    >>> list_models("resnet1*_v1")
+    ['resnet101_v1', 'resnet152_v1']
+    """
+    return sorted(fnmatch.filter(ARCHITECTURES, "*" if pattern is None else pattern))
+
+
+def architecture(name: str) -> Architecture:
+    """The architecture of that command-line name.
+
+    Raises:
+        ValueError: there is none; the message names the nearest.
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(unknown("architecture", name, ARCHITECTURES, "keras_cnns.list_models()"))
+    return ARCHITECTURES[name]
+
+
+def create_model(
+    name: str,
+    include_top: bool = True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=None,
+    classifier_activation="softmax",
+    **options,
+) -> keras.Model:
+    """Builds a network by its command-line name; the arguments are those of `Architecture.__call__`.
+
+    >>> create_model("lenet5").output_shape
+    (None, 10)
+    """
+    return architecture(name)(
+        include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation, **options
+    )
+
+
+def to_json(value) -> str:
+    """An architecture, row or part as JSON text."""
+    return values.to_json(value)
+
+
+def from_json(text: str):
+    """The architecture, row or part that `to_json` wrote. Builds nothing but parts of this package.
+
+    >>> from keras_cnns.models.resnet import ResNet50
+    >>> from_json(to_json(ResNet50)) == ResNet50
+    True
+    """
+    return values.from_json(text, PARTS)
