@@ -1,0 +1,96 @@
+"""A recipe: the paper's "implementation details" paragraph as a frozen value."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import keras
+
+from keras_cnns.values import Count, Fraction, Positive, Value, by_name, set_field
+from training import schedules
+from training.data.augment import AUGMENTATIONS
+from training.schedules import Constant, Schedule, WarmUp
+
+
+@dataclass(frozen=True)
+class SGD(Value):
+    """Stochastic gradient descent with momentum: v <- m v - rate g, w <- w + v (Caffe's and Keras' form)."""
+
+    rate: Positive = 0.1
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+
+    def build(self, rate) -> keras.optimizers.Optimizer:
+        return keras.optimizers.SGD(rate, momentum=self.momentum, nesterov=self.nesterov)
+
+
+@dataclass(frozen=True)
+class Adam(Value):
+    """Adam (Kingma & Ba 2014) with its usual constants."""
+
+    rate: Positive = 1e-3
+
+    def build(self, rate) -> keras.optimizers.Optimizer:
+        return keras.optimizers.Adam(rate)
+
+
+@dataclass(frozen=True)
+class Recipe(Value):
+    """How to train.
+
+    Attributes:
+        name, citation: what it is and where it stands.
+        epochs: length; times in `schedule` and `warm_up` are epochs of this length.
+        batch_size: images a step, over all devices.
+        optimizer: with its base rate.
+        schedule, warm_up: factors on that rate.
+        decay: L2 coefficient; decay times the weight is added to its gradient, as papers mean it.
+        decay_on: "all" weights (biases and norms too, as the early papers did) or "kernels" only.
+        augment: parts applied to training images, in order. A mirror is left out where data must not be mirrored.
+        normalise: by the "data"'s own mean and deviation, or by the "network"'s preprocessing.
+        image_size: training and test size in pixels; None is the network's own.
+        test_crop: fraction of the shorter side that the central test crop keeps.
+        dropout: inside units that have a socket for it (Wide ResNet).
+        keep: weights of the "last" epoch, or of the "best" on the validation split.
+    """
+
+    name: str
+    citation: str
+    epochs: Count
+    batch_size: Count
+    optimizer: SGD | Adam
+    schedule: Schedule = Constant()
+    warm_up: WarmUp = None
+    decay: Fraction = 0.0
+    decay_on: Literal["all", "kernels"] = "all"
+    augment: tuple[Callable, ...] = ()
+    normalise: Literal["data", "network"] = "data"
+    image_size: Count | None = None
+    test_crop: Fraction = 1.0
+    dropout: Fraction = 0.0
+    keep: Literal["last", "best"] = "last"
+
+    def scaled(self, epochs: int) -> "Recipe":
+        """The same recipe drawn out or pressed together to another number of epochs.
+
+        >>> from training.recipes import RECIPES
+        >>> RECIPES["wrn_cifar"].scaled(20).schedule.at
+        (6.0, 12.0, 16.0)
+        """
+        by = epochs / self.epochs
+        warm_up = self.warm_up and self.warm_up.scaled(by)
+        return replace(self, epochs=epochs, schedule=self.schedule.scaled(by), warm_up=warm_up)
+
+    def with_setting(self, setting: str) -> "Recipe":
+        """A copy with one field changed, from text such as "optimizer.rate=0.05".
+
+        Raises:
+            ValueError: no "=", no such field, wrong type or out of range.
+        """
+        path, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set wants field=value, as --set batch_size=64; {setting!r} came")
+        return set_field(self, path.strip(), text.strip(), PARTS)
+
+
+PARTS = {**by_name((*schedules.PARTS, SGD, Adam, Recipe)), **AUGMENTATIONS}

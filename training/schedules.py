@@ -1,0 +1,128 @@
+"""Learning-rate schedules as values. Each is a factor on the recipe's rate; times are epochs of that recipe.
+
+A schedule is asked `factor(epoch, epochs)` with the exact, fractional epoch of a step. `scaled(f)` stretches its
+times along with the recipe's length, so that a step at epoch 60 of 200 comes at 30 % of any length.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import keras
+from keras import ops
+
+from keras_cnns.values import Count, Fraction, Positive, Range, Value
+
+Epoch = Annotated[float, Range(0, 100_000)]
+
+
+@dataclass(frozen=True)
+class Constant(Value):
+    """The same rate throughout."""
+
+    def factor(self, epoch, epochs: float):
+        return ops.ones_like(epoch)
+
+    def scaled(self, by: float) -> "Constant":
+        return self
+
+
+@dataclass(frozen=True)
+class Steps(Value):
+    """Multiplies the rate by `by` at each of the epochs `at`."""
+
+    at: tuple[Epoch, ...]
+    by: Fraction = 0.1
+
+    def factor(self, epoch, epochs: float):
+        passed = sum(ops.cast(epoch >= at, "float32") for at in self.at)
+        return ops.power(ops.cast(self.by, "float32"), passed)
+
+    def scaled(self, by: float) -> "Steps":
+        return replace(self, at=tuple(a * by for a in self.at))
+
+
+@dataclass(frozen=True)
+class Cosine(Value):
+    """From the full rate to `floor` times it along half a cosine (Loshchilov & Hutter 2016)."""
+
+    floor: Fraction = 0.0
+
+    def factor(self, epoch, epochs: float):
+        along = ops.cos(math.pi * ops.clip(epoch / epochs, 0.0, 1.0))
+        return self.floor + (1 - self.floor) * 0.5 * (1 + along)
+
+    def scaled(self, by: float) -> "Cosine":
+        return self
+
+
+@dataclass(frozen=True)
+class Plateau(Value):
+    """Multiplies the rate by `by` when validation top-1 has not improved for `patience` epochs, at most `times`."""
+
+    by: Fraction = 0.1
+    patience: Count = 5
+    times: Count = 3
+
+    def factor(self, epoch, epochs: float):
+        return ops.ones_like(epoch)  # the engine's PlateauWatch lowers the rate from outside
+
+    def scaled(self, by: float) -> "Plateau":
+        return replace(self, patience=max(1, round(self.patience * by)))
+
+
+@dataclass(frozen=True)
+class LinearWarmUp(Value):
+    """The rate rises in a straight line from 0 over the first `epochs`."""
+
+    epochs: Epoch
+
+    def factor(self, epoch, step):
+        return ops.clip((epoch + 1e-3) / max(self.epochs, 1e-6), 0.0, 1.0)
+
+    def scaled(self, by: float) -> "LinearWarmUp":
+        return replace(self, epochs=self.epochs * by)
+
+
+@dataclass(frozen=True)
+class FlatWarmUp(Value):
+    """`by` times the rate for the first `steps` updates (ResNet-110: 0.01 instead of 0.1, about 400 steps)."""
+
+    steps: Count = 400
+    by: Positive = 0.1
+
+    def factor(self, epoch, step):
+        return ops.where(step < self.steps, self.by, 1.0)
+
+    def scaled(self, by: float) -> "FlatWarmUp":
+        return self  # the paper's 400 updates get the first gradients under control, however long the run
+
+
+Schedule = Constant | Steps | Cosine | Plateau
+WarmUp = LinearWarmUp | FlatWarmUp | None
+
+
+class Rate(keras.optimizers.schedules.LearningRateSchedule):
+    """A recipe's rate, warm-up and schedule as a Keras schedule over optimizer steps.
+
+    Attributes:
+        brake: a variable that multiplies the rate; a callback may lower it (`Plateau`).
+    """
+
+    def __init__(self, rate: float, schedule: Schedule, warm_up: WarmUp, epochs: float, steps_per_epoch: int):
+        self.rate, self.schedule, self.warm_up = rate, schedule, warm_up
+        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+        self.brake = keras.Variable(1.0, trainable=False, name="rate_brake")
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        epoch = step / self.steps_per_epoch
+        rate = self.rate * self.brake * self.schedule.factor(epoch, self.epochs)
+        return rate if self.warm_up is None else rate * self.warm_up.factor(epoch, step)
+
+    def get_config(self):
+        raise TypeError("a Rate is rebuilt from its recipe")
+
+
+PARTS: tuple[Callable, ...] = (Constant, Steps, Cosine, Plateau, LinearWarmUp, FlatWarmUp)
