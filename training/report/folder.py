@@ -111,7 +111,7 @@ def _not_finite(value, place: str = "") -> str | None:
 class History:
     """The table `history.csv`: one row an epoch, read back exactly as it was written.
 
-    `rows` is a list of dictionaries: `epoch` (from 1) and `step` whole, the others float; `val_loss` and `val_top1`
+    `rows` is a list of dictionaries: `epoch` (from 1) and `step` whole, the others float; `val_loss`, `val_top1`
     are None, an empty cell, where the epoch was not validated. `seconds` is the epoch's own time.
 
     Raises:

@@ -77,7 +77,8 @@ def _pair(axis, rows, name, scale, best):
             epoch, value = best(points, key=lambda p: p[1])
             text = f"best validation: {value:.3g} (epoch {epoch})" if scale == 1 else None
             text = text or f"best validation: {value:.1f} % (epoch {epoch})"
-            axis.plot(epoch, value, "*", color="black", markersize=12, label=text, zorder=3)
+            star = {"markerfacecolor": ORANGE, "markeredgecolor": "black", "linestyle": "none"}
+            axis.plot(epoch, value, marker="*", markersize=13, label=text, zorder=3, **star)
     if axis.lines:
         axis.legend(frameon=False)
 
@@ -117,6 +118,8 @@ def confusion_matrix(matrix, classes, title: str):
         matrix: counts, shape (k, k), as `evaluation.confusion` gives them.
         classes: k names.
     """
+    from matplotlib.colors import PowerNorm
+
     matrix = np.asarray(matrix)
     k = len(classes)
     if matrix.shape != (k, k):
@@ -125,15 +128,17 @@ def confusion_matrix(matrix, classes, title: str):
     shares = matrix / np.maximum(totals, 1)[:, None]
     names = [_short(c, 18) for c in classes]
     side = min(9.0, max(4.0, 0.48 * k))
+    few = k <= FEW_CLASSES
     correct = int(np.trace(matrix))
-    figure = _figure(side + 3.6, side + 2.0, f"{_plain(title)}\n{correct:,} of {totals.sum():,} right")
+    figure = _figure(side + 3.4, side + (1.9 if few else 2.9), f"{_plain(title)}\n{correct:,} of {totals.sum():,} right")
     cells, bars = figure.subplots(1, 2, width_ratios=[side, 1.1], sharey=True)
-    picture = cells.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    # Among many classes a confusion has a small share; the square root keeps it visible.
+    picture = cells.imshow(shares, cmap="Blues", norm=PowerNorm(1 if few else 0.5, 0, 1), aspect="auto")
     cells.set(xlabel="predicted class", ylabel="true class")
     _class_ticks(cells, names)
     _accuracy_bars(bars, np.diag(shares), totals)
-    figure.colorbar(picture, ax=cells, location="right", shrink=0.6, pad=0.01, label="share of the true class")
-    if k <= FEW_CLASSES:
+    figure.colorbar(picture, ax=[cells, bars], shrink=0.6, label="share of the true class")
+    if few:
         _counts(cells, matrix, shares)
     else:
         cells.set_xlabel(f"predicted class\n\n{_confusions(matrix, names)}")
@@ -162,7 +167,7 @@ def _counts(axis, matrix, shares):
 def _accuracy_bars(axis, accuracies, totals):
     """One bar a class; a class without images has none."""
     k = len(accuracies)
-    axis.barh(range(k), 100 * accuracies, height=0.8, color=BLUE)
+    axis.barh(range(k), 100 * accuracies, height=0.8 if k <= FEW_CLASSES else 1.0, color=BLUE)
     axis.set(xlim=(0, 100), xticks=(0, 100), xlabel="right (%)")
     axis.tick_params(axis="y", left=False, labelleft=False)
     axis.spines[["top", "right", "left"]].set_visible(False)
@@ -205,7 +210,7 @@ def image_grid(images, labels, classes, title: str, probabilities=None):
     columns = min(8, max(3, shown))
     rows = math.ceil(shown / columns)
     heading = f"{_plain(title)}\n{size}, values from {low:.3g} to {high:.3g}{note}"
-    figure = _figure(1.45 * columns, 1.85 * rows + 0.9, heading)
+    figure = _figure(1.45 * columns, (1.65 if probabilities is None else 1.85) * rows + 0.8, heading)
     axes = figure.subplots(rows, columns, squeeze=False).flat
     pixels = _unit(images[:shown], low, high)
     for i, axis in enumerate(axes):
@@ -230,13 +235,13 @@ def _caption(i, labels, classes, probabilities) -> tuple[str, str]:
     if probabilities is None:
         return truth, "black"
     guess = int(np.argmax(probabilities[i]))
-    answer = f"{_short(classes[guess], 14)} {100 * float(probabilities[i][guess]):.0f} %"
+    answer = f"says {_short(classes[guess], 10)} {100 * float(probabilities[i][guess]):.0f} %"
     if labels is None:
         return answer, "black"
     label = np.asarray(labels)[i]
     right = guess == int(label if label.ndim == 0 else np.argmax(label))
     # Colour alone would not do for everyone.
-    return (f"right\n{answer}", BLUE) if right else (f"is {truth}\n{answer}", ORANGE)
+    return (f"{answer}\nright", BLUE) if right else (f"{answer}\nis {truth}", ORANGE)
 
 
 def _truth(label, classes) -> str:
@@ -268,7 +273,7 @@ def filters(kernel, title: str):
     height, width, channels, count = kernel.shape
     largest = float(np.nanmax(np.abs(kernel)))
     grey = np.nan_to_num(0.5 + kernel / (2 * largest or 1.0), nan=0.5)
-    heading = f"{_plain(title)}\n{count} filters of {width} x {height} x {channels}"
+    heading = f"{_plain(title)}\n{count} filter{"s" * (count > 1)} of {width} x {height} x {channels}"
     note = f"weights from {-largest:.3g} to {largest:.3g}; grey is 0"
     if channels in (1, 3):
         tiles = grey.transpose(3, 0, 1, 2)
@@ -279,7 +284,7 @@ def filters(kernel, title: str):
         tiles = kept.transpose(3, 2, 0, 1).reshape(-1, height, width, 1)
         note += f"\nrows: the first {kept.shape[3]} filters, columns: the first {columns} channels"
     picture = mosaic(tiles, columns)
-    scale = min(10 / picture.shape[1], 8 / picture.shape[0])
+    scale = min(10 / picture.shape[1], 8 / picture.shape[0], 0.25)
     figure = _figure(max(4.5, scale * picture.shape[1]), scale * picture.shape[0] + 1.2, heading)
     axis = figure.subplots()
     axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")

@@ -70,7 +70,7 @@ class Bar:
         seconds = self.clock() - self.began if seconds is None else seconds
         self.took.append(seconds)
         fields = _fields(loss=loss, top1=top1, val_loss=val_loss, val_top1=val_top1)
-        fields += _fields(rate=rate, images_per_second=images_per_second) + [duration(seconds)]
+        fields += [*_fields(rate=rate, images_per_second=images_per_second), duration(seconds)]
         if self.epoch < self.epochs:
             # The first epoch traces and compiles: once there are others, they tell more.
             usual = self.took[1:] or self.took
