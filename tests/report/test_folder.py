@@ -11,7 +11,15 @@ import pytest
 
 from training.report.folder import COLUMNS, History, Log, atomic, data_name, next_folder, write_json, write_text
 
-ROW = {"epoch": 1, "step": 98, "loss": 0.1 + 0.2, "top1": 0.875, "rate": 0.05, "images_per_second": 412.5, "seconds": 9.25}
+ROW = {
+    "epoch": 1,
+    "step": 98,
+    "loss": 0.1 + 0.2,
+    "top1": 0.875,
+    "rate": 0.05,
+    "images_per_second": 412.5,
+    "seconds": 9.25,
+}
 
 
 def row(epoch, **other):
@@ -75,7 +83,9 @@ def test_history_round_trip(tmp_path):
     history = History(path)
     history.append(row(1))
     history.append(row(2, val_loss=1 / 3, val_top1=np.float32(0.5)))
-    assert path.read_text().splitlines()[0] == "epoch,step,loss,top1,val_loss,val_top1,rate,images_per_second,seconds"
+    assert (
+        path.read_text().splitlines()[0] == "epoch,step,loss,top1,val_loss,val_top1,rate,images_per_second,seconds"
+    )
     assert path.read_text().splitlines()[1] == "1,98,0.30000000000000004,0.875,,,0.05,412.5,9.25"
     again = History(path)
     assert again.rows == history.rows
@@ -133,7 +143,11 @@ def test_log_outlives_its_pipe(tmp_path):
         "sys.stdin.readline()\n"
         "for i in range(3): log(f'line {i}')"
     )
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = {
+        **os.environ,
+        "PYTHONIOENCODING": "ascii",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
     process = subprocess.Popen(
         [sys.executable, "-c", code, tmp_path / "log.txt"], env=environment,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

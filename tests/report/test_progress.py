@@ -51,10 +51,10 @@ def test_line_on_a_terminal():
     bar.update(41, **NUMBERS)
     first, second = stream.getvalue().split("\r")[1:]
     assert "left" not in first
-    assert second.split() == (
-        "epoch 3/10 [=========> ] 41/98 loss 0.312 top1 0.912 rate 0.05 412 img/s 0:11 left".replace(
-            "[=========> ]", second[second.index("[") : second.index("]") + 1]
-        ).split()
+    words = second.replace("[", "|").replace("]", "|").split("|")
+    assert (words[0], words[2]) == (
+        "epoch  3/10 ",
+        "  41/98  loss 0.312  top1 0.912  rate 0.05  412 img/s  0:11 left",
     )
     arrow = second[second.index("[") + 1 : second.index("]")]
     assert abs(arrow.index(">") / len(arrow) - 41 / 98) <= 1 / len(arrow)

@@ -130,7 +130,8 @@ def confusion_matrix(matrix, classes, title: str):
     side = min(9.0, max(4.0, 0.48 * k))
     few = k <= FEW_CLASSES
     correct = int(np.trace(matrix))
-    figure = _figure(side + 3.4, side + (1.9 if few else 2.9), f"{_plain(title)}\n{correct:,} of {totals.sum():,} right")
+    heading = f"{_plain(title)}\n{correct:,} of {totals.sum():,} right"
+    figure = _figure(side + 3.4, side + (1.9 if few else 2.9), heading)
     cells, bars = figure.subplots(1, 2, width_ratios=[side, 1.1], sharey=True)
     # Among many classes a confusion has a small share; the square root keeps it visible.
     picture = cells.imshow(shares, cmap="Blues", norm=PowerNorm(1 if few else 0.5, 0, 1), aspect="auto")
@@ -273,7 +274,7 @@ def filters(kernel, title: str):
     height, width, channels, count = kernel.shape
     largest = float(np.nanmax(np.abs(kernel)))
     grey = np.nan_to_num(0.5 + kernel / (2 * largest or 1.0), nan=0.5)
-    heading = f"{_plain(title)}\n{count} filter{"s" * (count > 1)} of {width} x {height} x {channels}"
+    heading = f"{_plain(title)}\n{count} filter{'s' * (count > 1)}, {width} x {height} x {channels}"
     note = f"weights from {-largest:.3g} to {largest:.3g}; grey is 0"
     if channels in (1, 3):
         tiles = grey.transpose(3, 0, 1, 2)
