@@ -28,6 +28,7 @@ def save(figure, path):
 def png_bytes(figure) -> bytes:
     """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
+    _settle(figure)
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
@@ -36,6 +37,7 @@ def png_array(figure) -> np.ndarray:
     """A figure as uint8 pixels of shape (height, width, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    _settle(figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -219,7 +221,7 @@ def image_grid(images, labels, classes, title: str, probabilities=None):
         if i < shown:
             axis.imshow(pixels[i], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             text, colour = _caption(i, labels, classes, probabilities)
-            axis.set_title(text, fontsize=9, color=colour)
+            axis.set_title(text, fontsize=9 if probabilities is None else 8, color=colour)
     return figure
 
 
@@ -278,7 +280,7 @@ def filters(kernel, title: str):
     note = f"weights from {-largest:.3g} to {largest:.3g}; grey is 0"
     if channels in (1, 3):
         tiles = grey.transpose(3, 0, 1, 2)
-        columns = math.ceil(math.sqrt(1.5 * count))
+        columns = min(count, math.ceil(math.sqrt(1.5 * count)))
     else:
         kept = grey[:, :, :MAX_SLICES, :MAX_SLICES]
         columns = kept.shape[2]
@@ -321,6 +323,13 @@ def _figure(width: float, height: float, title: str):
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=12)
     return figure
+
+
+def _settle(figure):
+    """Lay a figure out for good: each new layout would shift it by a pixel, and two copies would differ."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
 
 
 def _plain(text) -> str:
