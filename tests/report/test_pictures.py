@@ -24,10 +24,9 @@ def rows(n, val=True, rate=0.1):
 
 
 def texts(figure):
-    """Every visible text of a figure, layout done."""
+    """Every text of a figure."""
     from matplotlib.text import Text
 
-    figure.canvas.draw()
     return [t.get_text() for t in figure.findobj(Text) if t.get_text()]
 
 

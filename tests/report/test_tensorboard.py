@@ -75,7 +75,7 @@ def test_hparams_are_flat_and_carry_their_figures(tmp_path):
     assert hparams["optimizer.rate"].number_value == 0.1
     assert hparams["optimizer.nesterov"].bool_value
     assert hparams["seed"].number_value == 3
-    assert points(tmp_path, "test.top1") == {98: 0.9}
+    assert points(tmp_path, "test/top1") == {98: 0.9}
 
 
 def test_flatten():

@@ -60,7 +60,7 @@ class Board:
         self._try(self._text, tag, markdown, step)
 
     def hparams(self, config: dict, metrics: dict | None = None, step: int = 0):
-        """The run's line on the HParams page: its settings (nested is fine) and its final figures.
+        """The run's line on the HParams page: its settings (nested is fine) and its final figures (`test/top1`).
 
         Call it at the start without metrics, or at the end with them, or both.
         """
@@ -123,10 +123,12 @@ class Board:
         from tensorboard.plugins.hparams import api
         from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-        self._write("", 0, api.hparams_pb(flatten(config), trial_id=str(self.folder.absolute())))
+        run = self.folder.absolute().parent
+        # One line a run on the page: equal settings would otherwise be merged.
+        self._write("", 0, api.hparams_pb(flatten(config), trial_id=f"{run.name} in {run.parent.name}"))
         for name, value in flatten(metrics).items():
             if isinstance(value, int | float):
-                self._write("", step, scalar_pb(name, float(value)))
+                self._write("", step, scalar_pb(name.replace(".", "/"), float(value)))
 
     def _write(self, part, step, summary):
         from tensorboard.compat.proto.event_pb2 import Event
