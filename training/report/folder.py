@@ -1,0 +1,211 @@
+"""The run folder: its name, its files written whole or not at all, its history and its log."""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+import secrets
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from training.report.stream import put
+
+WHOLE = ("epoch", "step")
+OPTIONAL = ("val_loss", "val_top1")
+COLUMNS = ("epoch", "step", "loss", "top1", "val_loss", "val_top1", "rate", "images_per_second", "seconds")
+
+
+def next_folder(root, arch: str, data: str) -> Path:
+    """Create and return the next free `root/<arch>-<data>-<n>/`, n = 1, 2, ...
+
+    Of a path only the last component is used. Two processes that start together get two folders.
+    """
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    stem = f"{_safe(arch)}-{data_name(data)}"
+    taken = [p.name.removeprefix(f"{stem}-") for p in root.iterdir() if p.name.startswith(f"{stem}-")]
+    n = max((int(t) for t in taken if re.fullmatch("[0-9]{1,9}", t)), default=0) + 1
+    while True:
+        folder = root / f"{stem}-{n}"
+        try:
+            folder.mkdir()  # atomic: of several processes one succeeds
+            return folder
+        except FileExistsError:
+            n += 1
+
+
+def data_name(data: str) -> str:
+    """A data source's name as part of a file name: `/photos/my cats/` -> `my_cats`."""
+    last = re.split(r"[/\\]", str(data).rstrip("/\\"))[-1]
+    if last in ("", ".", ".."):
+        last = Path(data or ".").resolve().name
+    return _safe(last)
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", name).strip(".")[:80] or "data"
+
+
+# --- files, whole or not at all ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def atomic(path):
+    """A binary file to write; it replaces `path` when the block ends, and vanishes when the block raises."""
+    path = Path(path)
+    # In the same folder, since a rename is atomic only within a file system.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text: str):
+    """Write a UTF-8 file, whole or not at all."""
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path, obj):
+    """Write plain data and NumPy scalars as JSON, indented by 2, whole or not at all.
+
+    Raises:
+        ValueError: where a number is not finite, with its place; JSON knows no NaN.
+    """
+    fault = _not_finite(obj)
+    if fault:
+        raise ValueError(f"{Path(path).name} holds finite numbers only; {fault}")
+    write_text(path, json.dumps(obj, indent=2, allow_nan=False, default=_plain) + "\n")
+
+
+def _plain(value):
+    """A NumPy scalar as a Python number."""
+    if getattr(value, "ndim", None) == 0:
+        return value.item()
+    raise TypeError(f"JSON holds numbers, text, lists and dictionaries; {value!r} came")
+
+
+def _not_finite(value, place: str = "") -> str | None:
+    """Place and value of the first number that is not finite, or None."""
+    if isinstance(value, dict):
+        inner = [(f"{place}.{k}".lstrip("."), v) for k, v in value.items()]
+    elif isinstance(value, list | tuple):
+        inner = [(f"{place}[{i}]", v) for i, v in enumerate(value)]
+    else:
+        number = value.item() if getattr(value, "ndim", None) == 0 else value
+        return f"{place} is {number}" if isinstance(number, float) and not math.isfinite(number) else None
+    return next((fault for p, v in inner if (fault := _not_finite(v, p))), None)
+
+
+# --- history ----------------------------------------------------------------------------------------------------
+
+
+class History:
+    """The table `history.csv`: one row an epoch, read back exactly as it was written.
+
+    `rows` is a list of dictionaries: `epoch` (from 1) and `step` whole, the others float; `val_loss`, `val_top1`
+    are None, an empty cell, where the epoch was not validated. `seconds` is the epoch's own time.
+
+    Raises:
+        ValueError: a file with other columns, or with cells that are no numbers.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.rows = _read(self.path) if self.path.exists() else []
+
+    def append(self, row: dict):
+        """Add one epoch and write the file. Validation may be missing or None.
+
+        Raises:
+            ValueError: an unknown or a missing column; an epoch that is not after the last.
+        """
+        surplus = sorted(set(row) - set(COLUMNS))
+        if surplus:
+            raise ValueError(f"no column {surplus[0]!r} in {self.path.name} (known: {', '.join(COLUMNS)})")
+        missing = [c for c in COLUMNS if row.get(c) is None and c not in OPTIONAL]
+        if missing:
+            raise ValueError(f"a row of {self.path.name} needs {missing[0]!r}")
+        row = {c: _number(c, row.get(c)) for c in COLUMNS}
+        last = self.rows[-1]["epoch"] if self.rows else 0
+        if row["epoch"] <= last:
+            raise ValueError(
+                f"epochs count up from 1; {row['epoch']} came after {last} (truncate first to repeat)"
+            )
+        self.rows.append(row)
+        self._write()
+
+    def truncate(self, epoch: int):
+        """Forget what came after `epoch`: a run resumes there. 0 forgets all."""
+        self.rows = [r for r in self.rows if r["epoch"] <= epoch]
+        self._write()
+
+    def _write(self):
+        # Rewritten whole: a row is short, epochs are few, and a crash leaves no half line.
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([r[c] for c in COLUMNS] for r in self.rows)
+        write_text(self.path, table.getvalue())
+
+
+def _number(column: str, value) -> int | float | None:
+    if value is None or value == "":
+        return None
+    return int(value) if column in WHOLE else float(value)
+
+
+def _read(path: Path) -> list[dict]:
+    with open(path, newline="", encoding="utf-8") as file:
+        header, *lines = list(csv.reader(file)) or [[]]
+    if tuple(header) != COLUMNS:
+        raise ValueError(f"{path} has the columns {','.join(COLUMNS)}; {','.join(header)!r} came")
+    try:
+        return [{c: _number(c, v) for c, v in zip(COLUMNS, line, strict=True)} for line in lines]
+    except ValueError as error:
+        raise ValueError(f"{path} holds {len(COLUMNS)} numbers a line: {error}") from None
+
+
+# --- log --------------------------------------------------------------------------------------------------------
+
+
+class Log:
+    """Says lines to a stream and keeps them, with the time, in `log.txt`.
+
+    A stream that closes is given up; the file goes on.
+
+    Example:
+        log = Log(folder / "log.txt", sys.stdout)
+        log("precision: bfloat16, since the GPU has it")
+    """
+
+    def __init__(self, path, stream=None, now=time.localtime):
+        self.stream = stream
+        self.now = now
+        self.file = open(path, "a", encoding="utf-8", errors="replace")  # noqa: SIM115 (open for the whole run)
+
+    def __call__(self, text: str):
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", self.now())
+        for line in str(text).splitlines() or [""]:
+            self.file.write(f"{stamp}  {line}\n")
+            if not put(self.stream, line + "\n"):
+                self.stream = None
+        self.file.flush()
+
+    def close(self):
+        """Close the file; the stream stays open, it is the caller's."""
+        self.file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()

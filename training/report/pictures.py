@@ -1,0 +1,343 @@
+"""Pictures of a run: curves, confusion matrix, what the network is fed, what it has learnt to look for.
+
+Every function returns a matplotlib Figure of its own, without pyplot, so that nothing is global and no display is
+needed. The colours are those of Okabe and Ito, which colour-blind people can tell apart.
+"""
+
+import io
+import math
+
+import numpy as np
+
+from training.report.folder import atomic
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+MAX_IMAGES = 64
+MAX_SLICES = 32
+FEW_CLASSES = 20
+TICKS = 30
+
+
+def save(figure, path):
+    """Write a figure as PNG, whole or not at all."""
+    png = png_bytes(figure)
+    with atomic(path) as file:
+        file.write(png)
+
+
+def png_bytes(figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    _settle(figure)
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def png_array(figure) -> np.ndarray:
+    """A figure as uint8 pixels of shape (height, width, 3)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    _settle(figure)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+# --- curves -----------------------------------------------------------------------------------------------------
+
+
+def curves(rows, title: str):
+    """Loss, top-1 accuracy and learning rate against the epoch.
+
+    Args:
+        rows: those of `History`, one at least; validation may be None.
+    """
+    if not rows:
+        raise ValueError("curves need one epoch at least; none came")
+    figure = _figure(10, 6, _plain(title))
+    axes = figure.subplot_mosaic([["loss", "top1"], ["rate", "rate"]], height_ratios=[3, 1])
+    _pair(axes["loss"], rows, "loss", 1, min)
+    _pair(axes["top1"], rows, "top1", 100, max)
+    axes["loss"].set(title="Loss (lower is better)", ylabel="loss")
+    axes["top1"].set(title="Accuracy (higher is better)", ylabel="top-1 accuracy (%)")
+    _rate(axes["rate"], rows)
+    for axis in axes.values():
+        _epochs(axis, rows)
+    return figure
+
+
+def _pair(axis, rows, name, scale, best):
+    """Training and validation of one figure, with the best validation marked."""
+    for column, label, colour in ((name, "training", BLUE), (f"val_{name}", "validation", ORANGE)):
+        points = [(r["epoch"], scale * r[column]) for r in rows if r.get(column) is not None]
+        points = [p for p in points if math.isfinite(p[1])]
+        if not points:
+            continue
+        marker = "o" if len(rows) <= 30 else None
+        axis.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, label=label)
+        if label == "validation":
+            epoch, value = best(points, key=lambda p: p[1])
+            text = f"best validation: {value:.3g} (epoch {epoch})" if scale == 1 else None
+            text = text or f"best validation: {value:.1f} % (epoch {epoch})"
+            star = {"markerfacecolor": ORANGE, "markeredgecolor": "black", "linestyle": "none"}
+            axis.plot(epoch, value, marker="*", markersize=13, label=text, zorder=3, **star)
+    if axis.lines:
+        axis.legend(frameon=False)
+
+
+def _rate(axis, rows):
+    rates = [r["rate"] for r in rows]
+    axis.step([r["epoch"] for r in rows], rates, where="mid", color=GREEN, marker="o" if len(rows) == 1 else None)
+    axis.set(title="Learning rate", ylabel="rate")
+    positive = [r for r in rates if r > 0]
+    if positive and max(positive) > 10 * min(positive):
+        axis.set_yscale("log", nonpositive="mask")
+        axis.set_ylabel("rate (log scale)")
+    elif positive:
+        axis.set_ylim(0, 1.15 * max(positive))
+
+
+def _epochs(axis, rows):
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_xlabel("epoch")
+    axis.set_xlim(rows[0]["epoch"] - 0.5, rows[-1]["epoch"] + 0.5)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+# --- confusion matrix -------------------------------------------------------------------------------------------
+
+
+def confusion_matrix(matrix, classes, title: str):
+    """True classes in rows, predicted ones in columns; the colour is the share of the row, the text its count.
+
+    On the right the accuracy of every class. More than 20 classes: no counts, fewer names, the five most frequent
+    confusions below.
+
+    Args:
+        matrix: counts, shape (k, k), as `evaluation.confusion` gives them.
+        classes: k names.
+    """
+    from matplotlib.colors import PowerNorm
+
+    matrix = np.asarray(matrix)
+    k = len(classes)
+    if matrix.shape != (k, k):
+        raise ValueError(f"{k} classes need a matrix of shape ({k}, {k}); {matrix.shape} came")
+    totals = matrix.sum(axis=1)
+    shares = matrix / np.maximum(totals, 1)[:, None]
+    names = [_short(c, 18) for c in classes]
+    side = min(9.0, max(4.0, 0.48 * k))
+    few = k <= FEW_CLASSES
+    correct = int(np.trace(matrix))
+    heading = f"{_plain(title)}\n{correct:,} of {totals.sum():,} right"
+    figure = _figure(side + 3.4, side + (1.9 if few else 2.9), heading)
+    cells, bars = figure.subplots(1, 2, width_ratios=[side, 1.1], sharey=True)
+    # Among many classes a confusion has a small share; the square root keeps it visible.
+    picture = cells.imshow(shares, cmap="Blues", norm=PowerNorm(1 if few else 0.5, 0, 1), aspect="auto")
+    cells.set(xlabel="predicted class", ylabel="true class")
+    _class_ticks(cells, names)
+    _accuracy_bars(bars, np.diag(shares), totals)
+    figure.colorbar(picture, ax=[cells, bars], shrink=0.6, label="share of the true class")
+    if few:
+        _counts(cells, matrix, shares)
+    else:
+        cells.set_xlabel(f"predicted class\n\n{_confusions(matrix, names)}")
+    return figure
+
+
+def _class_ticks(axis, names):
+    shown = range(0, len(names), math.ceil(len(names) / TICKS))
+    size = 9 if len(names) <= FEW_CLASSES else 8
+    labels = [names[i] for i in shown]
+    long = len(names) > FEW_CLASSES or max(map(len, labels)) > 3
+    axis.set_xticks(shown, labels, rotation=90 if long else 0, fontsize=size)
+    axis.set_yticks(shown, labels, fontsize=size)
+
+
+def _counts(axis, matrix, shares):
+    largest = len(f"{matrix.max()}")
+    for (row, column), share in np.ndenumerate(shares):
+        count = matrix[row, column]
+        colour = "white" if share > 0.55 else "black" if count else "#b0b0b0"
+        axis.text(
+            column, row, f"{count}", ha="center", va="center", color=colour, fontsize=9 if largest < 5 else 6
+        )
+
+
+def _accuracy_bars(axis, accuracies, totals):
+    """One bar a class; a class without images has none."""
+    k = len(accuracies)
+    axis.barh(range(k), 100 * accuracies, height=0.8 if k <= FEW_CLASSES else 1.0, color=BLUE)
+    axis.set(xlim=(0, 100), xticks=(0, 100), xlabel="right (%)")
+    axis.tick_params(axis="y", left=False, labelleft=False)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    if k <= FEW_CLASSES:
+        for i, accuracy in enumerate(accuracies):
+            text = f"{100 * accuracy:.1f}" if totals[i] else "none"
+            axis.text(104, i, text, va="center", fontsize=9)
+
+
+def _confusions(matrix, names) -> str:
+    wrong = matrix * (1 - np.eye(len(matrix), dtype=matrix.dtype))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:5]
+    pairs = [np.unravel_index(i, wrong.shape) for i in order if wrong.flat[i]]
+    lines = [f"{names[i]} taken for {names[j]}: {wrong[i, j]}" for i, j in pairs]
+    return "most frequent confusions\n" + "\n".join(lines) if lines else "no confusions"
+
+
+# --- images -----------------------------------------------------------------------------------------------------
+
+
+def image_grid(images, labels, classes, title: str, probabilities=None):
+    """Images as the network is fed them, up to 64, each with its class.
+
+    All are scaled for display alike, from their smallest value (black) to their largest (white); the title says
+    which these are.
+
+    Args:
+        images: normalised floats, shape (n, height, width, 1 or 3).
+        labels: class numbers (n,), or shares of the classes (n, k) from mixed images, or None.
+        classes: k names.
+        probabilities: the network's answer, shape (n, k): right ones in blue, wrong ones in orange.
+    """
+    images = np.asarray(images, np.float32)
+    if images.ndim != 4 or not images.size or images.shape[-1] not in (1, 3):
+        raise ValueError(f"images have the shape (n, height, width, 1 or 3), n >= 1; {images.shape} came")
+    shown = min(len(images), MAX_IMAGES)
+    note = "" if shown == len(images) else f", {shown} of {len(images)} images"
+    low, high = np.nanmin(images), np.nanmax(images)
+    size = f"{images.shape[2]} x {images.shape[1]} pixels"
+    columns = min(8, max(3, shown))
+    rows = math.ceil(shown / columns)
+    heading = f"{_plain(title)}\n{size}, values from {low:.3g} to {high:.3g}{note}"
+    figure = _figure(1.45 * columns, (1.65 if probabilities is None else 1.85) * rows + 0.8, heading)
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    pixels = _unit(images[:shown], low, high)
+    for i, axis in enumerate(axes):
+        axis.axis("off")
+        if i < shown:
+            axis.imshow(pixels[i], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            text, colour = _caption(i, labels, classes, probabilities)
+            axis.set_title(text, fontsize=9 if probabilities is None else 8, color=colour)
+    return figure
+
+
+def _unit(images, low, high):
+    """Scaled to 0 ... 1; a constant picture becomes grey, NaN black."""
+    if not high > low:
+        return np.full_like(images, 0.5)
+    return np.clip(np.nan_to_num((images - low) / (high - low)), 0, 1)
+
+
+def _caption(i, labels, classes, probabilities) -> tuple[str, str]:
+    """Text and colour above one image."""
+    truth = "" if labels is None else _truth(np.asarray(labels)[i], classes)
+    if probabilities is None:
+        return truth, "black"
+    guess = int(np.argmax(probabilities[i]))
+    answer = f"says {_short(classes[guess], 10)} {100 * float(probabilities[i][guess]):.0f} %"
+    if labels is None:
+        return answer, "black"
+    label = np.asarray(labels)[i]
+    right = guess == int(label if label.ndim == 0 else np.argmax(label))
+    # Colour alone would not do for everyone.
+    return (f"{answer}\nright", BLUE) if right else (f"{answer}\nis {truth}", ORANGE)
+
+
+def _truth(label, classes) -> str:
+    if label.ndim == 0:
+        return _short(classes[int(label)], 16)
+    first, second = np.argsort(-label, kind="stable")[:2] if len(label) > 1 else (0, 0)
+    if label[second] < 0.05 or first == second:
+        return _short(classes[first], 16)
+    shares = [f"{100 * label[c]:.0f} % {_short(classes[c], 12)}" for c in (first, second)]
+    return "\n".join(shares)
+
+
+# --- filters ----------------------------------------------------------------------------------------------------
+
+
+def filters(kernel, title: str):
+    """The kernels of a convolution side by side, as in figure 3 of the AlexNet paper.
+
+    All share one scale: zero is mid-grey, so a filter that has learnt nothing stays grey. Three input channels are
+    seen as red, green and blue, one as grey. With other numbers a row holds one kernel's slices, in grey, for the
+    first 32 kernels and channels.
+
+    Args:
+        kernel: weights, shape (height, width, channels, filters).
+    """
+    kernel = np.asarray(kernel, np.float32)
+    if kernel.ndim != 4 or not kernel.size:
+        raise ValueError(f"a kernel has the shape (height, width, channels, filters); {kernel.shape} came")
+    height, width, channels, count = kernel.shape
+    largest = float(np.nanmax(np.abs(kernel)))
+    grey = np.nan_to_num(0.5 + kernel / (2 * largest or 1.0), nan=0.5)
+    heading = f"{_plain(title)}\n{count} filter{'s' * (count > 1)}, {width} x {height} x {channels}"
+    note = f"weights from {-largest:.3g} to {largest:.3g}; grey is 0"
+    if channels in (1, 3):
+        tiles = grey.transpose(3, 0, 1, 2)
+        columns = min(count, math.ceil(math.sqrt(1.5 * count)))
+    else:
+        kept = grey[:, :, :MAX_SLICES, :MAX_SLICES]
+        columns = kept.shape[2]
+        tiles = kept.transpose(3, 2, 0, 1).reshape(-1, height, width, 1)
+        note += f"\nrows: the first {kept.shape[3]} filters, columns: the first {columns} channels"
+    picture = mosaic(tiles, columns)
+    scale = min(10 / picture.shape[1], 8 / picture.shape[0], 0.25)
+    figure = _figure(max(4.5, scale * picture.shape[1]), scale * picture.shape[0] + 1.2, heading)
+    axis = figure.subplots()
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.set(xticks=[], yticks=[], xlabel=note)
+    axis.spines[:].set_visible(False)
+    return figure
+
+
+def mosaic(tiles, columns: int, gap: int = 1, background: float = 1.0) -> np.ndarray:
+    """Tiles (n, height, width, channels) row by row in one picture, `gap` pixels around each.
+
+    Tile i begins at row (i // columns) * (height + gap) + gap and column (i % columns) * (width + gap) + gap.
+    """
+    n, height, width, channels = tiles.shape
+    rows = math.ceil(n / columns)
+    shape = (rows * (height + gap) + gap, columns * (width + gap) + gap, channels)
+    picture = np.full(shape, background, tiles.dtype)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * (height + gap) + gap, i % columns * (width + gap) + gap
+        picture[top : top + height, left : left + width] = tile
+    return picture
+
+
+# --- shared -----------------------------------------------------------------------------------------------------
+
+
+def _figure(width: float, height: float, title: str):
+    """An empty figure, inches, with its heading."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=12)
+    return figure
+
+
+def _settle(figure):
+    """Lay a figure out for good: each new layout would shift it by a pixel, and two copies would differ."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
+def _plain(text) -> str:
+    """Text in which matplotlib finds no formula."""
+    return str(text).replace("$", r"\$")
+
+
+def _short(name, length: int) -> str:
+    """A class name that fits: `a very long name` -> `a very lo...`."""
+    name = str(name)
+    return _plain(name if len(name) <= length else name[: length - 3] + "...")

@@ -1,0 +1,34 @@
+"""Writing to a terminal or a pipe that may go away at any time."""
+
+import os
+
+
+def put(stream, text: str) -> bool:
+    """Write text and flush. False when nobody listens any more; never raises.
+
+    A reader that leaves (`fit.py | head`) must not end the training. Characters that the stream cannot encode
+    become question marks.
+    """
+    if stream is None:
+        return False
+    try:
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:
+            coding = stream.encoding or "ascii"
+            stream.write(text.encode(coding, "replace").decode(coding))
+        stream.flush()
+    except (OSError, ValueError):  # ValueError: the stream was closed
+        _silence(stream)
+        return False
+    return True
+
+
+def _silence(stream):
+    """Point a broken stream to nowhere; else the interpreter flushes it again at exit and ends with status 120."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError, AttributeError):  # not a real file
+        pass
