@@ -145,7 +145,7 @@ def checked(data: DataSet) -> DataSet:
     """The data set, if it can be trained on and measured.
 
     Raises:
-        DataError: fewer than two classes, a class without a training image, a label without a class, an empty split.
+        DataError: fewer than two classes, a class without training images, a label without class, an empty split.
     """
     if len(data.classes) < 2:
         raise DataError(f"{data.name}: a classifier needs at least two classes; {len(data.classes)} came")

@@ -26,8 +26,8 @@ def load(folder: Path) -> DataSet:
     `skipped`. Images of one size that fit in 1 GiB are kept decoded in memory.
 
     Raises:
-        DataError: no class folders, an empty class, fewer than two classes, splits with different classes, more than
-            1 % of the files unreadable.
+        DataError: no class folders, an empty class, fewer than two classes, splits with different classes,
+            more than 1 % of the files unreadable.
     """
     roots = split_roots(folder)
     classes = class_names(folder, roots)
@@ -94,8 +94,9 @@ def visible(folder: Path) -> list[Path]:
 
 
 def image_files(folder: Path) -> tuple[list[str], int]:
-    """The image files in a folder and below, sorted, and the number of other files. Linked folders are not entered,
-    since links can make a circle.
+    """The image files in a folder and below, sorted, and the number of other files.
+
+    Linked folders are not entered, since links can make a circle.
     """
     images, others = [], 0
     for place, folders, files in os.walk(folder):

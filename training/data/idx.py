@@ -94,10 +94,8 @@ def parse(path: Path) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged or unreadable ({error})") from None
     if len(data) != size:
-        fault = "truncated" if len(data) < size else "too long"
-        raise DataError(
-            f"{path}: {fault}; the header says {size:,} bytes {shape}, {'more' if len(data) > size else f'{len(data):,}'} came"
-        )
+        fault, came = ("truncated", f"{len(data):,}") if len(data) < size else ("too long", "more")
+        raise DataError(f"{path}: {fault}; the header says {size:,} bytes {shape}, {came} came")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 

@@ -31,6 +31,13 @@ class Pixels:
     def channels(self) -> int:
         return self.array.shape[-1]
 
+    @cached_property
+    def tensor(self):
+        """The array as a tensor."""
+        import tensorflow as tf
+
+        return tf.constant(self.array)
+
     def take(self, indices) -> "Pixels":
         return Pixels(self.array[indices])
 

@@ -17,6 +17,7 @@ from training.data.storage import Encoded, Pixels
 
 # name[/config][:version]. Names with other signs would make TFDS fetch code from elsewhere ("huggingface:...").
 NAME = r"[A-Za-z]\w*(/[\w.-]+)?(:[\w.*]+)?"
+CATALOG = "digits, tensorflow.org/datasets/catalog"
 UNLABELLED_TEST = ("imagenet2012",)
 SIGNS = ("mnist", "svhn", "digit", "omniglot", "alpha", "cmaterdb", "letters", "symbols", "dsprites", "smallnorb")
 
@@ -61,7 +62,7 @@ def find(tfds, name: str, data_dir: str | None):
     except tfds.core.registered.DatasetNotFoundError:
         known = [*tfds.list_builders(with_community_datasets=False), "digits"]
         raise DataError(
-            f"{unknown('data set', name, known)}; nor is there a file or folder of that name"
+            f"{unknown('data set', name, known, CATALOG)}; nor is there a file or folder of that name"
         ) from None
     except Exception as error:  # whatever a builder's constructor raises: bad config, bad version, old files
         raise DataError(f"data set {name!r}: {first_line(error)}") from None
@@ -83,7 +84,9 @@ def prepare(name: str, builder) -> None:
     """Downloads and prepares the data set where that has not been done."""
     if builder.is_prepared():
         return
-    help_line = "; where it was prepared elsewhere, give its folder as data_dir or in TFDS_DATA_DIR"
+    help_line = (
+        "; where it was prepared elsewhere, give that tensorflow_datasets folder as data_dir or in TFDS_DATA_DIR"
+    )
     hosts = {urlparse(url).hostname for url in url_infos(builder)} - {None}
     # Asked first, because TFDS tries for minutes. Behind a proxy the names need not resolve here.
     if hosts and not getproxies() and not any(map(resolves, hosts)):
@@ -164,7 +167,7 @@ def reader(tfds, name: str, builder, total: int, have: list[str]):
     size = sum(builder.info.splits[s].num_bytes for s in have)
     if size > limit:
         raise DataError(
-            f"data set {name!r}: its images fill {size / 2**30:.1f} GiB; at most a third of this machine's memory, "
+            f"data set {name!r}: its images fill {size / 2**30:.1f} GiB; at most a third of the memory, "
             f"{limit / 2**30:.1f} GiB, is used for them: write them as folders of images and give that path"
         )
     return lambda split: read_encoded(tfds, builder, split, shape[2])
