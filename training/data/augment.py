@@ -1,8 +1,8 @@
 """Augmentation: parts that change a batch of training images.
 
 A part is called as `part(images, draw)`. `images` is a tensor (b, h, w, c) on the scale 0-255, uint8 or float32;
-`draw(k)` is the k-th random number of each image, float32 (b,), uniform in [0, 1). It depends on the seed, the epoch,
-the image's index, the part's position and k alone: not on the batch, the order, or how many processes read.
+`draw(k)` is the k-th random number of each image, float32 (b,), uniform in [0, 1). It depends on the seed,
+the epoch, the image's index, the part's position and k alone: not on the batch, the order, or the number of readers.
 """
 
 from collections.abc import Callable
@@ -95,7 +95,7 @@ class InceptionCrop(Value):
 
 @dataclass(frozen=True)
 class Affine(Value):
-    """Turns by up to `rotate` degrees, shifts by up to `shift` of the size, scales by up to 1 -+ `zoom`; all evenly.
+    """Turns by up to `rotate` degrees, shifts by up to `shift` of the size, scales by 1 -+ `zoom`; all evenly.
 
     What comes into the picture from outside is black.
     """
@@ -146,7 +146,7 @@ def draws(seed: int, epoch, index, position: int) -> Callable:
     """`draw(k)` for one part: float32 in [0, 1), one for each sample index.
 
     `tf.random.experimental.index_shuffle` would look like the tool for this, but its output hardly depends on the
-    second word of its seed; so every word is hashed. `epoch` and `index` may be tensors of any shape that broadcast.
+    second word of its seed; so every word is hashed. `epoch` and `index` may be tensors that broadcast.
     """
     import tensorflow as tf
 

@@ -34,10 +34,10 @@ def train_batches(
     augment: tuple[Callable, ...] = (),
     preprocess: Callable,
 ):
-    """The training stream: (float32 (b, size, size, channels), int32 (b,)), all epochs in one flat tf.data.Dataset.
+    """The training stream, all epochs in one flat Dataset of (float32 (b, size, size, channels), int32 (b,)).
 
-    Every epoch has `steps_per_epoch` full batches of another permutation; the remainder, other images each time, is
-    left out. The stream that starts at `first_epoch` (and in it at `first_step`) equals the rest of the unbroken one.
+    Every epoch has `steps_per_epoch` full batches of another permutation; the remainder, other images each time,
+    is left out. A stream from `first_epoch` (and in it from `first_step`) equals the rest of the unbroken one.
 
     Args:
         size: pixels of each side; other images are resized by their shorter side and cropped in the middle.
