@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 
 import numpy as np
 
@@ -99,19 +100,18 @@ def intensities(images: Pixels | Encoded) -> np.ndarray:
 # --- cutting ----------------------------------------------------------------------------------------------------
 
 
-def hold_out(labels: np.ndarray, share: Fraction) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (kept, held out), both ascending: `share` of the images, rounded up, stratified by class.
+def hold_out(labels: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (kept, held out), both ascending: `wanted` of the images, stratified by class.
 
-    Each class gives its share, rounded by the largest remainder so that the total is met. A class with two or
-    more images gives at least one, and every class keeps at least one.
+    Each class gives its share, rounded by the largest remainder so that the total is met; except that a
+    class with two or more images gives at least one, and every class keeps at least one.
 
-    >>> kept, held = hold_out(np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1]), Fraction(1, 5))
+    >>> kept, held = hold_out(np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1]), 2)
     >>> len(kept), len(held)
     (8, 2)
     """
     labels = np.asarray(labels)
     kinds, sizes = np.unique(labels, return_counts=True)
-    wanted = -(-len(labels) * share.numerator // share.denominator)
     quotas = sizes * wanted / max(len(labels), 1)
     gives = np.floor(quotas).astype(int)
     largest = np.argsort(gives - quotas, kind="stable")
@@ -129,15 +129,14 @@ def hold_out(labels: np.ndarray, share: Fraction) -> tuple[np.ndarray, np.ndarra
 
 def cut_val(train: Split) -> tuple[Split, Split]:
     """(train, val) of a source that has no val of its own: a tenth of train."""
-    kept, held = hold_out(train.labels, VAL_OF_TRAIN)
+    kept, held = hold_out(train.labels, ceil(len(train) * VAL_OF_TRAIN))
     return train.take(kept), train.take(held)
 
 
 def cut_three(whole: Split) -> tuple[Split, Split, Split]:
     """(train, val, test) of a source that has no splits: 70, 10 and 20 % of it."""
-    rest, test = hold_out(whole.labels, TEST_OF_ALL)
-    # The rest is 4/5 of all, so a tenth of all is an eighth of it.
-    kept, val = hold_out(whole.labels[rest], VAL_OF_ALL / (1 - TEST_OF_ALL))
+    rest, test = hold_out(whole.labels, ceil(len(whole) * TEST_OF_ALL))
+    kept, val = hold_out(whole.labels[rest], ceil(len(whole) * VAL_OF_ALL))
     return whole.take(rest[kept]), whole.take(rest[val]), whole.take(test)
 
 
