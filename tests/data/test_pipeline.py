@@ -1,5 +1,7 @@
 """Batches: what comes is a function of (seed, epoch, place), whatever ran before and however it is stored."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def numbered(n, size=4):
 
 
 def stream(split, **changes):
-    asked = dict(size=4, channels=1, batch_size=4, seed=1, epochs=3, augment=(), preprocess=same)
+    asked = {"size": 4, "channels": 1, "batch_size": 4, "seed": 1, "epochs": 3, "augment": (), "preprocess": same}
     return list(train_batches(split, **{**asked, **changes}).as_numpy_iterator())
 
 
@@ -47,7 +49,7 @@ def test_every_epoch_is_a_permutation(n, batch):
     steps = steps_per_epoch(n, batch)
     assert len(rows) == 3 * steps
     assert {len(row) for row in rows} == {min(n, batch)}
-    epochs = [sum(rows[e * steps : (e + 1) * steps], []) for e in range(3)]
+    epochs = [np.concatenate(rows[e * steps : (e + 1) * steps]).tolist() for e in range(3)]
     for epoch in epochs:
         assert len(set(epoch)) == len(epoch) == steps * min(n, batch)
     if n >= 20:
@@ -73,7 +75,7 @@ def test_orders_are_shuffled_well():
 @pytest.mark.parametrize("parts", [PARTS, (InceptionCrop(), Flip())])
 def test_a_resumed_stream_is_the_rest_of_the_unbroken_one(pictures, parts):
     split = Split(Pixels(pictures(22)), np.arange(22) % 2)
-    asked = dict(size=8, channels=3, epochs=4, augment=parts)
+    asked = {"size": 8, "channels": 3, "epochs": 4, "augment": parts}
     whole = stream(split, **asked)
     equal(stream(split, **asked, first_epoch=2), whole[10:])
     equal(stream(split, **asked, first_epoch=2, first_step=3), whole[13:])
@@ -99,7 +101,7 @@ def by_label(batches):
 @pytest.mark.parametrize("parts", [PARTS, (InceptionCrop(), Flip())])
 def test_augmentation_belongs_to_the_image_not_to_the_batch(pictures, parts):
     split = Split(Pixels(pictures(24)), np.arange(24))
-    asked = dict(size=12, channels=3, augment=parts, epochs=1)
+    asked = {"size": 12, "channels": 3, "augment": parts, "epochs": 1}
     ones, others = (by_label(stream(split, batch_size=b, **asked)) for b in (3, 8))
     assert sorted(ones) == sorted(others) == list(range(24))
     for label, image in ones.items():
@@ -108,7 +110,7 @@ def test_augmentation_belongs_to_the_image_not_to_the_batch(pictures, parts):
 
 def test_epochs_and_seeds_augment_differently(pictures):
     split = Split(Pixels(pictures(8)), np.arange(8))
-    asked = dict(size=12, channels=3, augment=PARTS, batch_size=8)
+    asked = {"size": 12, "channels": 3, "augment": PARTS, "batch_size": 8}
     first, second = stream(split, epochs=2, **asked)
     other = stream(split, epochs=1, seed=2, **asked)
     first, second, other = by_label([first]), by_label([second]), by_label(other)
@@ -137,7 +139,7 @@ def stored(folder):
     files = Files(tuple(paths))
     array = np.stack([files[i] for i in range(len(files))])
     labels = np.arange(len(paths))
-    encoded = Encoded(tuple(open(path, "rb").read() for path in paths))
+    encoded = Encoded(tuple(Path(path).read_bytes() for path in paths))
     return [Split(images, labels) for images in (Pixels(array), files, encoded)]
 
 
@@ -145,7 +147,7 @@ def stored(folder):
 @pytest.mark.parametrize("size", [12, 7, 20])
 def test_files_and_memory_give_identical_batches(photo_folder, parts, size):
     splits = stored(photo_folder(5))
-    asked = dict(size=size, channels=3, augment=parts, epochs=2)
+    asked = {"size": size, "channels": 3, "augment": parts, "epochs": 2}
     memory, files, encoded = (stream(split, **asked) for split in splits)
     equal(memory, files)
     equal(memory, encoded)
@@ -154,7 +156,7 @@ def test_files_and_memory_give_identical_batches(photo_folder, parts, size):
 @pytest.mark.parametrize("crop", [1.0, 0.875])
 def test_files_and_memory_evaluate_identically(photo_folder, crop, monkeypatch):
     splits = stored(photo_folder(5))
-    asked = dict(size=9, channels=3, batch_size=4, preprocess=same, crop=crop)
+    asked = {"size": 9, "channels": 3, "batch_size": 4, "preprocess": same, "crop": crop}
     memory, files, encoded = (list(eval_batches(s, **asked).as_numpy_iterator()) for s in splits)
     equal(memory, files)
     equal(memory, encoded)
@@ -189,7 +191,7 @@ def test_channels_and_preprocessing(pictures):
         return images / 2 - 1
 
     grey, colour = pictures(2, channels=1), pictures(2)
-    asked = dict(size=12, batch_size=2, preprocess=halved)
+    asked = {"size": 12, "batch_size": 2, "preprocess": halved}
     ((images, _),) = eval_batches(Split(Pixels(grey), [0, 1]), channels=3, **asked).as_numpy_iterator()
     np.testing.assert_array_equal(images, np.repeat(grey, 3, -1) / np.float32(2) - 1)
     ((images, _),) = eval_batches(Split(Pixels(colour), [0, 1]), channels=1, **asked).as_numpy_iterator()
@@ -204,7 +206,7 @@ def test_a_file_that_vanishes_fails_and_is_named(photo_folder):
     split = load(photo_folder(10, ragged=5)).train
     assert unreadable(split) == []
     bad = split.images.items[3]
-    open(bad, "wb").write(b"no image")
+    Path(bad).write_bytes(b"no image")
     with pytest.raises(tf.errors.InvalidArgumentError):
         stream(split, size=8, channels=3)
     assert unreadable(split) == [(bad, "no image inside")]
@@ -233,7 +235,7 @@ def test_trains_under_a_strategy_and_with_fit():
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(5)])
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    asked = dict(size=4, channels=1, batch_size=4, preprocess=lambda x: x / 255)
+    asked = {"size": 4, "channels": 1, "batch_size": 4, "preprocess": lambda x: x / 255}
     batches = train_batches(numbered(10), seed=0, epochs=2, **asked)
     history = model.fit(
         batches, steps_per_epoch=2, epochs=2, verbose=0, validation_data=eval_batches(numbered(10), **asked)

@@ -2,7 +2,7 @@
 
 A part is called as `part(images, draw)`. `images` is a tensor (b, h, w, c) on the scale 0-255, uint8 or float32;
 `draw(k)` is the k-th random number of each image, float32 (b,), uniform in [0, 1). It depends on the seed,
-the epoch, the image's index, the part's position and k alone: not on the batch, the order, or the number of readers.
+the epoch, the image's index, the part's position and k alone: not on the batch, the order, or who reads.
 """
 
 from collections.abc import Callable

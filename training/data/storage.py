@@ -36,7 +36,8 @@ class Pixels:
         """The array as a tensor."""
         import tensorflow as tf
 
-        return tf.constant(self.array)
+        with tf.init_scope():  # an eager tensor, even if the first to ask is a graph
+            return tf.constant(self.array)
 
     def take(self, indices) -> "Pixels":
         return Pixels(self.array[indices])
@@ -62,7 +63,8 @@ class Encoded:
     def _strings(self):
         import tensorflow as tf
 
-        return tf.constant(list(self.items), tf.string)
+        with tf.init_scope():
+            return tf.constant(list(self.items), tf.string)
 
     def read(self, index):
         """The encoded bytes of one image; `index` may be a tensor."""
