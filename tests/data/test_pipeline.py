@@ -238,6 +238,11 @@ def test_trains_under_a_strategy_and_with_fit():
     asked = {"size": 4, "channels": 1, "batch_size": 4, "preprocess": lambda x: x / 255}
     batches = train_batches(numbered(10), seed=0, epochs=2, **asked)
     history = model.fit(
-        batches, steps_per_epoch=2, epochs=2, verbose=0, validation_data=eval_batches(numbered(10), **asked)
+        batches,
+        steps_per_epoch=2,
+        epochs=2,
+        verbose=0,
+        shuffle=False,
+        validation_data=eval_batches(numbered(10), **asked),
     )
     assert len(history.history["val_loss"]) == 2

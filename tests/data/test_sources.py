@@ -173,8 +173,8 @@ HALF = np.array([0, 0, 1, 1])
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": ZEROS}, "the keys are (x_train, y_train, x_val, y_val, x_test, y_test) or (x_train, y_train, x_test, "
-         "y_test) or (x, y) or (images, labels), and perhaps classes; (x) came"),
+        ({"x": ZEROS}, "the keys are (x_train, y_train, x_val, y_val, x_test, y_test) or (x_train, y_train, "
+         "x_test, y_test) or (x, y) or (images, labels), and perhaps classes; (x) came"),
         ({"x": ZEROS[..., :2], "y": HALF}, "x must be (n, h, w) or (n, h, w, 1 or 3); (4, 5, 5, 2) came"),
         ({"x": ZEROS[0, 0], "y": HALF}, "x must be (n, h, w) or (n, h, w, 1 or 3); (5, 3) came"),
         ({"x": ZEROS[:0], "y": HALF[:0]}, "x must be (n, h, w) or (n, h, w, 1 or 3); (0, 5, 5, 3) came"),
@@ -184,11 +184,12 @@ HALF = np.array([0, 0, 1, 1])
         ({"x": ZEROS, "y": HALF - 1}, "labels start at 0; y has -1 to 0"),
         ({"x": ZEROS.astype(int), "y": HALF}, "x must be uint8, or floats in [0, 1]; int64 came"),
         ({"x": ZEROS + 2.0, "y": HALF}, "floats in x must lie in [0, 1]; 2 to 2 came (0-255 goes as uint8)"),
-        ({"x": ZEROS * np.nan, "y": HALF}, "floats in x must lie in [0, 1]; nan to nan came (0-255 goes as uint8)"),
+        ({"x": ZEROS * np.nan, "y": HALF},
+         "floats in x must lie in [0, 1]; nan to nan came (0-255 goes as uint8)"),
         ({"x_train": ZEROS, "y_train": HALF, "x_test": ZEROS[:, :4], "y_test": HALF},
          "all images have one shape; x_train has (5, 5, 3), x_test (4, 5, 3)"),
-        ({"x": ZEROS, "y": HALF, "classes": np.array(["a", "a"])}, "classes must be 2 different names (text); <U1 (2,)"
-         " came"),
+        ({"x": ZEROS, "y": HALF, "classes": np.array(["a", "a"])},
+         "classes must be 2 different names (text); <U1 (2,) came"),
     ],
 )  # fmt: skip
 def test_npz_refusals(npz, arrays, message):
@@ -327,9 +328,11 @@ def prepared(tmp_path, pictures):
     def make(name, shape=(6, 6, 3), splits=(("train", 40), ("test", 10)), labels=3, ragged=0, features=None):
         import tensorflow_datasets as tfds
 
-        class Builder(tfds.core.GeneratorBasedBuilder):
+        set_name = name
+
+        class HandMade(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             VERSION = tfds.core.Version("1.0.0")
-            name = "set by hand below"
+            name = set_name
 
             def _info(self):
                 found = {
@@ -337,7 +340,7 @@ def prepared(tmp_path, pictures):
                     "label": tfds.features.ClassLabel(num_classes=labels),
                     "note": tfds.features.Text(),
                 }
-                return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features or found))
+                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features or found))
 
             def _split_generators(self, dl_manager):
                 return {split: self._generate_examples(split, n) for split, n in splits}
@@ -348,8 +351,7 @@ def prepared(tmp_path, pictures):
                     example = {"image": image, "label": i % labels, "note": split}
                     yield i, {key: example[key] for key in features or example}
 
-        Builder.name = name
-        Builder(data_dir=tmp_path / "tfds").download_and_prepare()
+        HandMade(data_dir=tmp_path / "tfds").download_and_prepare()
         return name, str(tmp_path / "tfds")
 
     return make
@@ -380,9 +382,10 @@ def test_tfds_varying_shape_and_one_split(prepared):
     assert data.mirror is False
 
 
-def test_tfds_validation_acts_as_test_where_test_has_no_labels(prepared):
+def test_tfds_validation_acts_as_test_where_test_has_no_labels(prepared, monkeypatch):
     splits = (("train", 40), ("validation", 12), ("test", 6))
-    name, data_dir = prepared("imagenet2012", splits=splits)
+    name, data_dir = prepared("tiny_imagenet", splits=splits)
+    monkeypatch.setattr("training.data.tfds.UNLABELLED_TEST", ("tiny_imagenet",))
     assert [len(s) for s in three(load(name, data_dir=data_dir))] == [36, 4, 12]
 
 
