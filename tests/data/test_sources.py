@@ -424,6 +424,7 @@ def test_unknown_names():
     assert text.endswith(
         " known: digits, tensorflow.org/datasets/catalog); nor is there a file or folder of that name"
     )
+    assert "did you mean 'cifar10'" in refusal("cifar-10")
     assert "did you mean 'digits'" in refusal("digit")
     assert refusal("huggingface:user/set").startswith("no folder or .npz file 'huggingface:user/set'")
 

@@ -5,6 +5,7 @@ A part is called as `part(images, draw)`. `images` is a tensor (b, h, w, c) on t
 the epoch, the image's index, the part's position and k alone: not on the batch, the order, or who reads.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -71,7 +72,7 @@ class InceptionCrop(Value):
 
         height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
         area = height * width * between(self.area, draw(0))
-        aspect = tf.exp(between(tuple(map(tf.math.log, self.aspect)), draw(1)))
+        aspect = tf.exp(between(tuple(map(math.log, self.aspect)), draw(1)))
         rows = tf.clip_by_value(tf.round(tf.sqrt(area / aspect)), 1, height)
         columns = tf.clip_by_value(tf.round(tf.sqrt(area * aspect)), 1, width)
         top, left = whole(draw(2), height - rows + 1), whole(draw(3), width - columns + 1)
@@ -108,7 +109,7 @@ class Affine(Value):
         import tensorflow as tf
 
         height, width = images.shape[1:3]
-        turn = between((-self.rotate, self.rotate), draw(0)) * (3.141592653589793 / 180)
+        turn = between((-self.rotate, self.rotate), draw(0)) * (math.pi / 180)
         scale = between((1 - self.zoom, 1 + self.zoom), draw(3))
         # The op maps places in the result to places in the source, both counted from the first pixel's centre.
         cos, sin = tf.cos(turn) / scale, tf.sin(turn) / scale

@@ -16,7 +16,7 @@ from training.data.errors import DataError, some
 from training.data.storage import Encoded, Pixels
 
 # name[/config][:version]. Names with other signs would make TFDS fetch code from elsewhere ("huggingface:...").
-NAME = r"[A-Za-z]\w*(/[\w.-]+)?(:[\w.*]+)?"
+NAME = r"[A-Za-z][\w-]*(/[\w.-]+)?(:[\w.*]+)?"
 CATALOG = "digits, tensorflow.org/datasets/catalog"
 UNLABELLED_TEST = ("imagenet2012",)
 SIGNS = ("mnist", "svhn", "digit", "omniglot", "alpha", "cmaterdb", "letters", "symbols", "dsprites", "smallnorb")
@@ -58,6 +58,8 @@ def quiet(tfds):
 def find(tfds, name: str, data_dir: str | None):
     """The builder of a name."""
     try:
+        if "-" in name.split("/")[0]:  # in no name of TFDS, but in many of its misspellings
+            raise tfds.core.registered.DatasetNotFoundError(name)
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError:
         known = [*tfds.list_builders(with_community_datasets=False), "digits"]
