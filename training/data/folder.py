@@ -1,0 +1,202 @@
+"""Folders of images, one folder a class."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from training.data.dataset import DataSet, Split, checked, cut_three, cut_val
+from training.data.errors import DataError, some
+from training.data.storage import Files, Pixels
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF")  # what TensorFlow decodes; MPO is a JPEG with an appendix
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+MAX_PIXELS = 2**27
+MAX_UNREADABLE = 0.01
+MEMORY = 2**30
+
+
+def load(folder: Path) -> DataSet:
+    """The data set of DIR/class/image, or of DIR/{train,val,test}/class/image.
+
+    Classes are the folders' names, sorted; images may lie deeper. Hidden files are ignored, files with other
+    suffixes are counted in `origin`. Every image is decoded once: what cannot be read is left out and listed in
+    `skipped`. Images of one size that fit in 1 GiB are kept decoded in memory.
+
+    Raises:
+        DataError: no class folders, an empty class, fewer than two classes, splits with different classes,
+            more than 1 % of the files unreadable.
+    """
+    roots = split_roots(folder)
+    classes = class_names(folder, roots)
+    paths, labels, starts, others = [], [], [], 0
+    for root in roots.values():
+        starts.append(len(paths))
+        for label, name in enumerate(classes):
+            images, rest = image_files(root / name)
+            if not images:
+                raise DataError(f"{root / name}: the class {name!r} has no images ({', '.join(SUFFIXES)})")
+            paths += images
+            labels += [label] * len(images)
+            others += rest
+    sizes, reasons = inspect(paths)
+    skipped = tuple((paths[i], reason) for i, reason in enumerate(reasons) if reason)
+    if len(skipped) > MAX_UNREADABLE * len(paths):
+        listed = some(f"{path} ({reason})" for path, reason in skipped)
+        raise DataError(
+            f"{folder}: at most 1 % of the images may be unreadable; {len(skipped)} of {len(paths)} are: {listed}"
+        )
+    good = [
+        np.array([i for i in range(a, b) if not reasons[i]], int)
+        for a, b in zip(starts, [*starts[1:], len(paths)], strict=True)
+    ]
+    return assemble(folder, classes, paths, labels, sizes, dict(zip(roots, good, strict=True)), skipped, others)
+
+
+def split_roots(folder: Path) -> dict[str, Path]:
+    """Split name -> folder of its class folders. {"all": folder} where the data has no splits."""
+    found = [d for d in visible(folder) if d.is_dir()]
+    named = [d for d in found if d.name.lower() in SPLITS]
+    roots = {SPLITS[d.name.lower()]: d for d in named}
+    if "train" not in roots or len(roots) < 2 or len(named) < len(found):
+        return {"all": folder}
+    if len(roots) < len(named):
+        raise DataError(f"{folder}: one folder a split; {some(d.name for d in named)} came")
+    return {name: roots[name] for name in ("train", "val", "test") if name in roots}
+
+
+def class_names(folder: Path, roots: dict[str, Path]) -> tuple[str, ...]:
+    """The class folders' names, sorted, the same in every split."""
+    names = {split: sorted(d.name for d in visible(root) if d.is_dir()) for split, root in roots.items()}
+    first = next(iter(names))
+    if not names[first]:
+        images = any(path.suffix.lower() in SUFFIXES for path in visible(roots[first]))
+        what = "images directly in the folder" if images else "no folder inside"
+        raise DataError(f"{roots[first]}: images must lie in one folder per class (DIR/cat/1.jpg); {what} came")
+    for split, found in names.items():
+        odd = sorted(set(found) ^ set(names[first]))
+        if odd:
+            lacking = first if odd[0] in found else split
+            raise DataError(f"{folder}: all splits need the same classes; {odd[0]!r} is missing in {lacking}")
+    if len(names[first]) < 2:
+        raise DataError(f"{folder}: a classifier needs at least two classes; only {names[first][0]!r} came")
+    return tuple(names[first])
+
+
+def visible(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted, without hidden files."""
+    try:
+        return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
+
+
+def image_files(folder: Path) -> tuple[list[str], int]:
+    """The image files in a folder and below, sorted, and the number of other files.
+
+    Linked folders are not entered, since links can make a circle.
+    """
+    images, others = [], 0
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(d for d in folders if not d.startswith("."))
+        for name in sorted(f for f in files if not f.startswith(".")):
+            if name.lower().endswith(SUFFIXES):
+                images.append(os.path.join(place, name))
+            else:
+                others += 1
+    return images, others
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+def inspect(paths: list[str]) -> tuple[list[tuple[int, int] | None], list[str | None]]:
+    """Decodes every file once: its (height, width) or None, and None or the reason why it cannot be read."""
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        results = list(pool.map(examine, paths))
+    return [size for size, _ in results], [reason for _, reason in results]
+
+
+def examine(path: str) -> tuple[tuple[int, int] | None, str | None]:
+    """((height, width), None) of an image that can be trained on, else (None, reason).
+
+    The header is looked at first, so that a small file that claims to be huge is never unpacked; then the file is
+    decoded by the decoder that training uses, which alone can say that training will not stumble over it.
+    """
+    import warnings
+
+    import tensorflow as tf
+    from PIL import Image
+
+    try:
+        if not os.path.getsize(path):
+            return None, "empty file"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                kind, (width, height) = image.format, image.size
+        if kind not in FORMATS:
+            return None, f"{kind} is not JPEG, PNG, BMP or GIF"
+        if width * height > MAX_PIXELS:
+            return None, f"{width}x{height} is more than {MAX_PIXELS:,} pixels"
+        shape = tuple(Files((path,))[0].shape)
+        return shape[:2], None
+    except Image.DecompressionBombError:
+        return None, f"more than {MAX_PIXELS:,} pixels"
+    except Image.UnidentifiedImageError:
+        return None, "no image inside"
+    except tf.errors.InvalidArgumentError:
+        return None, "truncated or damaged"
+    except (OSError, tf.errors.OpError, SyntaxError, ValueError) as error:
+        return None, str(getattr(error, "strerror", None) or error).splitlines()[0]
+
+
+def unreadable(split: Split) -> list[tuple[str, str]]:
+    """(path, reason) of the files of a split that cannot be read now. Empty for images in memory.
+
+    tf.data's own errors do not name a damaged file: ask here when a training step fails on one.
+    """
+    if not isinstance(split.images, Files):
+        return []
+    _, reasons = inspect(list(split.images.items))
+    return [(path, reason) for path, reason in zip(split.images.items, reasons, strict=True) if reason]
+
+
+def assemble(folder, classes, paths, labels, sizes, good, skipped, others) -> DataSet:
+    """The data set of the readable files; `good` is split name -> their indices."""
+    every = np.concatenate(list(good.values()))
+    shapes = {sizes[i] for i in every}
+    height, width = shapes.pop() if len(shapes) == 1 else (None, None)
+    small = height is not None and len(every) * height * width * 3 <= MEMORY
+    splits = {}
+    for name, indices in good.items():
+        files = Files(tuple(paths[i] for i in indices))
+        splits[name] = Split(in_memory(files, height, width) if small else files, [labels[i] for i in indices])
+    origin = f"image folders of {folder}; "
+    if "all" in splits:
+        parts = cut_three(splits["all"])
+        origin += "split 70/10/20 into train, val and test"
+    elif "val" not in splits:
+        parts = (*cut_val(splits["train"]), splits["test"])
+        origin += "val is a tenth of train, test is the data's own"
+    elif "test" not in splits:
+        # The data's own held-out split is the one to be measured once at the end; val is cut from train.
+        parts = (*cut_val(splits["train"]), splits["val"])
+        origin += "its val serves as test, val is a tenth of train"
+    else:
+        parts = (splits["train"], splits["val"], splits["test"])
+        origin += "all splits are the data's own"
+    origin += f"; {others:,} other files ignored" if others else ""
+    origin += f"; {len(skipped):,} unreadable images left out" if skipped else ""
+    return checked(DataSet(folder.resolve().name, classes, *parts, (height, width, 3), True, origin, skipped))
+
+
+def in_memory(files: Files, height: int, width: int) -> Pixels:
+    """All images decoded, in one array."""
+    array = np.empty((len(files), height, width, 3), np.uint8)
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for index, image in enumerate(pool.map(files.__getitem__, range(len(files)))):
+            array[index] = image
+    return Pixels(array)

@@ -1,0 +1,245 @@
+"""From a split to batches: which images come when, read, resized, augmented, preprocessed.
+
+Nothing here depends on what ran before: the order is a function of (seed, epoch), an augmentation of (seed, epoch,
+image). So a resumed run sees what the unbroken one would have seen, and any batch can be made again.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from training.data.augment import InceptionCrop, draws
+from training.data.dataset import DataSet, Split
+from training.data.storage import Encoded, Pixels, decode
+
+RESIZED_MEMORY = 2**31
+PARALLEL = {"num_parallel_calls": -1}  # tf.data.AUTOTUNE, without importing TensorFlow
+
+
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Full batches of an epoch over `n` images. A set smaller than a batch is one batch."""
+    return n // min(n, batch_size)
+
+
+def train_batches(
+    split: Split,
+    *,
+    size: int,
+    channels: int,
+    batch_size: int,
+    seed: int,
+    epochs: int,
+    first_epoch: int = 0,
+    first_step: int = 0,
+    augment: tuple[Callable, ...] = (),
+    preprocess: Callable,
+):
+    """The training stream, all epochs in one flat Dataset of (float32 (b, size, size, channels), int32 (b,)).
+
+    Every epoch has `steps_per_epoch` full batches of another permutation; the remainder, other images each time,
+    is left out. A stream from `first_epoch` (and in it from `first_step`) equals the rest of the unbroken one.
+
+    Args:
+        size: pixels of each side; other images are resized by their shorter side and cropped in the middle.
+        channels: 1 or 3; grey images are repeated, colours become luma.
+        batch_size: global, over all replicas; at most the number of images is used.
+        augment: parts of `augment.py`, in order; an InceptionCrop must be the first.
+        preprocess: called last, on float32 (b, size, size, channels) of the scale 0-255.
+
+    Raises:
+        ValueError: an InceptionCrop that is not first, channels other than 1 or 3.
+        tf.errors.OpError: while iterating, when a file has become unreadable; `folder.unreadable(split)` names it.
+    """
+    import tensorflow as tf
+
+    check(channels, augment)
+    batch, steps = min(batch_size, len(split)), steps_per_epoch(len(split), batch_size)
+    crop = augment[0] if augment and isinstance(augment[0], InceptionCrop) else None
+
+    def order(epoch):
+        places = tf.random.experimental.stateless_shuffle(tf.range(len(split)), seed=(seed, epoch), alg="philox")
+        rows = tf.reshape(places[: steps * batch], (steps, batch))
+        return tf.data.Dataset.from_tensor_slices((tf.fill((steps, batch), epoch), rows))
+
+    def one(epoch, index):
+        if crop is None:
+            return read_fitted(split.images, index, size)
+        return read_cropped(split.images, index, size, crop, draws(seed, epoch, index, 0))
+
+    def changed(epoch, index, images):
+        for position, part in enumerate(augment):
+            if part is not crop:
+                images = part(images, draws(seed, epoch, index, position))
+        return images
+
+    rows = tf.data.Dataset.range(first_epoch, epochs).flat_map(order).skip(first_step)
+    if isinstance(split.images, Pixels) and crop is None:
+        read = gathered(rows, split.images, size)
+    else:
+        read = rows.unbatch().map(lambda e, i: (e, i, one(e, i)), **PARALLEL).batch(batch, drop_remainder=True)
+    count = max(0, (epochs - first_epoch) * steps - first_step)
+    return delivered(read, changed, split.labels, size, channels, preprocess, count)
+
+
+def eval_batches(
+    split: Split, *, size: int, channels: int, batch_size: int, preprocess: Callable, crop: float = 1.0
+):
+    """All images once, in order: (float32 (b, size, size, channels), int32 (b,)); the last batch may be short.
+
+    Images are resized by their shorter side to `size / crop` and cropped in the middle. See `train_batches`.
+    """
+    import tensorflow as tf
+
+    check(channels, ())
+    if not 0 < crop <= 1:
+        raise ValueError(f"crop is the share of the side that is kept, above 0 and at most 1; {crop} came")
+    places = tf.data.Dataset.range(len(split)).map(lambda index: (tf.zeros_like(index), index))
+    if isinstance(split.images, Pixels):
+        read = gathered(places.batch(batch_size), split.images, size, crop)
+    else:
+        read = places.map(lambda e, i: (e, i, read_fitted(split.images, i, size, crop)), **PARALLEL).batch(
+            batch_size
+        )
+    count = -(-len(split) // batch_size)
+    return delivered(read, lambda epoch, index, images: images, split.labels, size, channels, preprocess, count)
+
+
+def check(channels: int, augment: tuple) -> None:
+    """Raises ValueError for what no pipeline can do."""
+    if channels not in (1, 3):
+        raise ValueError(f"networks take 1 or 3 channels here; {channels} came")
+    if any(isinstance(part, InceptionCrop) for part in augment[1:]):
+        raise ValueError("InceptionCrop chooses what is decoded, so it must be the first part; it came later")
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+def gathered(rows, images: Pixels, size: int, crop: float = 1.0):
+    """Rows of (epoch, index) -> (epoch, index, uint8 images) for decoded images, a batch at once."""
+    import tensorflow as tf
+
+    ready = resized(images, size, crop)
+    if ready is None:
+        return rows.map(lambda e, i: (e, i, fit(tf.gather(images.tensor, i), size, crop)), **PARALLEL)
+    return rows.map(lambda e, i: (e, i, tf.gather(ready.tensor, i)), **PARALLEL)
+
+
+def resized(images: Pixels, size: int, crop: float = 1.0) -> Pixels | None:
+    """The images as `fit` makes them, once and for all; None if they would fill more than 2 GiB."""
+    if images.array.shape[1:3] == (size, size) and crop == 1:
+        return images
+    if len(images) * size * size * images.channels > RESIZED_MEMORY:
+        return None
+    out = np.empty((len(images), size, size, images.channels), np.uint8)
+    for start in range(0, len(images), 1024):
+        out[start : start + 1024] = fit(images.array[start : start + 1024], size, crop).numpy()
+    return Pixels(out)
+
+
+def fit(images, size: int, crop: float = 1.0):
+    """uint8 (b, h, w, c) -> uint8 (b, size, size, c): shorter side to `size / crop`, then the middle."""
+    import tensorflow as tf
+
+    images = tf.convert_to_tensor(images)
+    if images.shape[1:3] == (size, size) and crop == 1:
+        return images
+    height, width = tf.shape(images)[1], tf.shape(images)[2]
+    shorter = round(size / crop)
+    scale = shorter / tf.minimum(height, width)
+    sides = [
+        tf.maximum(shorter, tf.cast(tf.round(tf.cast(side, scale.dtype) * scale), tf.int32))
+        for side in (height, width)
+    ]
+    images = as_bytes(tf.image.resize(images, sides, antialias=True))
+    top, left = (sides[0] - size) // 2, (sides[1] - size) // 2
+    return tf.ensure_shape(images[:, top : top + size, left : left + size], (None, size, size, images.shape[-1]))
+
+
+def read_fitted(images: Encoded, index, size: int, crop: float = 1.0):
+    """One encoded image, decoded and made to fit."""
+    return fit(decode(images.read(index), images.channels)[None], size, crop)[0]
+
+
+def read_cropped(images: Pixels | Encoded, index, size: int, part: InceptionCrop, draw: Callable):
+    """The window that `part` draws from one image, resized. Of a JPEG only the window is decoded."""
+    import tensorflow as tf
+
+    def from_pixels(image):
+        top, left, height, width = tf.unstack(part.window(tf.shape(image)[0], tf.shape(image)[1], draw))
+        return image[top : top + height, left : left + width]
+
+    def from_jpeg(data):
+        shape = tf.io.extract_jpeg_shape(data)
+        return tf.image.decode_and_crop_jpeg(data, part.window(shape[0], shape[1], draw), channels=images.channels)
+
+    if isinstance(images, Pixels):
+        image = from_pixels(tf.gather(images.tensor, index))
+    else:
+        data = images.read(index)
+        image = tf.cond(
+            tf.io.is_jpeg(data), lambda: from_jpeg(data), lambda: from_pixels(decode(data, images.channels))
+        )
+    image = as_bytes(tf.image.resize(image, (size, size), antialias=True))
+    return tf.ensure_shape(image, (size, size, images.channels))
+
+
+def as_bytes(images):
+    """float32 -> uint8, rounded."""
+    import tensorflow as tf
+
+    return tf.saturate_cast(tf.round(images), tf.uint8)
+
+
+# --- delivering -------------------------------------------------------------------------------------------------
+
+
+def delivered(
+    read, changed: Callable, labels: np.ndarray, size: int, channels: int, preprocess: Callable, count: int
+):
+    """(epoch, index, uint8 images) -> (float32 images, labels), changed, preprocessed and made ahead of time."""
+    import tensorflow as tf
+
+    labels = tf.constant(labels)
+
+    def finish(epoch, index, images):
+        images = tf.cast(changed(epoch, index, images), tf.float32)
+        images = preprocess(with_channels(images, channels))
+        return tf.ensure_shape(tf.cast(images, tf.float32), (None, size, size, channels)), tf.gather(labels, index)
+
+    options = tf.data.Options()
+    options.deterministic = True
+    # Several workers share each global batch by position; sharding by files would give each its own classes.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    stream = read.map(finish, **PARALLEL).apply(tf.data.experimental.assert_cardinality(count))
+    return stream.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def with_channels(images, channels: int):
+    """Grey repeated, colours turned to luma, or as it is."""
+    import tensorflow as tf
+
+    if images.shape[-1] == channels:
+        return images
+    return tf.repeat(images, channels, axis=-1) if channels == 3 else tf.image.rgb_to_grayscale(images)
+
+
+def conversions(dataset: DataSet, size: int, channels: int) -> list[str]:
+    """A sentence for the log on everything that is done to the images to suit the network."""
+    height, width, depth = dataset.image_shape
+    notes = []
+    if height is None:
+        notes.append(
+            f"images of different sizes are resized to {size} by their shorter side and cropped to the middle"
+        )
+    elif height != width:
+        notes.append(
+            f"{height}x{width} images are resized to {size} by their shorter side and cropped to the middle"
+        )
+    elif height != size:
+        notes.append(f"{height}x{width} images are resized to {size}x{size}")
+    if depth == 1 and channels == 3:
+        notes.append("grey images are repeated to 3 channels")
+    if depth == 3 and channels == 1:
+        notes.append("colour images are turned to grey (luma)")
+    return notes

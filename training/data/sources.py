@@ -1,0 +1,71 @@
+"""`load`: from what stands after `--data` to a data set."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from training.data import folder, idx, npz, tfds
+from training.data.dataset import DataSet, Split, checked, cut_three
+from training.data.errors import DataError
+from training.data.storage import Pixels
+
+
+def load(spec: str, *, data_dir: str | None = None) -> DataSet:
+    """The data set that `spec` names.
+
+    Looked up in this order: an existing path (a folder of IDX files, any other folder as class folders, an .npz
+    file), the word `digits`, the name of a TensorFlow data set (`cifar10`, `emnist/letters`, `mnist:3.0.1`).
+
+    Args:
+        data_dir: where TensorFlow data sets are kept; None is TFDS' own place.
+
+    Raises:
+        DataError: nothing has that name, or what has it cannot be used.
+    """
+    path = Path(spec).expanduser()
+    if spec and path.exists():
+        return load_path(path)
+    if spec == "digits":
+        return digits()
+    if looks_like_path(spec):
+        raise DataError(
+            f"no folder or .npz file {spec!r}; --data takes a path, digits, or the name of a TFDS data set"
+        )
+    return tfds.load(spec, data_dir=data_dir)
+
+
+def looks_like_path(spec: str) -> bool:
+    """True if `spec` can only be meant as a path: TFDS names are words, perhaps with /config and :version."""
+    return spec.endswith(".npz") or not re.fullmatch(tfds.NAME, spec)
+
+
+def load_path(path: Path) -> DataSet:
+    """The data set in a folder or file."""
+    if path.is_dir():
+        try:
+            return idx.load(path) if idx.find(path) else folder.load(path)
+        except PermissionError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if path.suffix.lower() == ".npz":
+        return npz.load(path)
+    raise DataError(
+        f"{path}: a file of data must be an .npz archive; {path.suffix or 'a file without suffix'} came"
+    )
+
+
+def digits() -> DataSet:
+    """The 1,797 digits that come with scikit-learn: 8x8, grey, 1,257 to train, 180 for val, 360 for test.
+
+    >>> data = digits()
+    >>> len(data.train), len(data.val), len(data.test), data.image_shape
+    (1257, 180, 360, (8, 8, 1))
+    """
+    from sklearn.datasets import load_digits
+
+    source = load_digits()
+    # The source counts set pixels in 4x4 fields: 0 to 16.
+    pixels = np.rint(source.images * (255 / 16)).astype(np.uint8)[..., None]
+    parts = cut_three(Split(Pixels(pixels), source.target))
+    origin = "scikit-learn's copy of the UCI optical digits (Alpaydin, Kaynak 1998, CC BY 4.0); split 70/10/20"
+    return checked(DataSet("digits", tuple("0123456789"), *parts, (8, 8, 1), False, origin))

@@ -1,0 +1,199 @@
+"""Data sets of TensorFlow Datasets, by name."""
+
+import logging
+import os
+import re
+import socket
+from contextlib import contextmanager
+from urllib.parse import urlparse
+from urllib.request import getproxies
+
+import numpy as np
+
+from keras_cnns.errors import unknown
+from training.data.dataset import DataSet, Split, checked, cut_three, cut_val
+from training.data.errors import DataError, some
+from training.data.storage import Encoded, Pixels
+
+# name[/config][:version]. Names with other signs would make TFDS fetch code from elsewhere ("huggingface:...").
+NAME = r"[A-Za-z][\w-]*(/[\w.-]+)?(:[\w.*]+)?"
+CATALOG = "digits, tensorflow.org/datasets/catalog"
+UNLABELLED_TEST = ("imagenet2012",)
+SIGNS = ("mnist", "svhn", "digit", "omniglot", "alpha", "cmaterdb", "letters", "symbols", "dsprites", "smallnorb")
+
+
+def load(name: str, *, data_dir: str | None = None) -> DataSet:
+    """The data set `name`, prepared (downloaded) first if it is not yet.
+
+    It must have the features `image` and `label`. Images of one shape are decoded into memory; others, and those
+    that would fill more than a third of the machine's memory, stay encoded in memory.
+
+    Raises:
+        DataError: unknown name, other features, no network, too large, or a third party's code that fails.
+    """
+    import tensorflow_datasets as tfds
+
+    if not re.fullmatch(NAME, name):
+        raise DataError(f"the name of a TFDS data set is a word, perhaps with /config and :version; {name!r} came")
+    with quiet(tfds):
+        builder = find(tfds, name, data_dir)
+        check_features(tfds, name, builder.info.features)
+        prepare(name, builder)
+        return read(tfds, name, builder)
+
+
+@contextmanager
+def quiet(tfds):
+    """No progress bars, and no line for each of urllib3's retries."""
+    retries, level = logging.getLogger("urllib3.connectionpool"), logging.getLogger("urllib3.connectionpool").level
+    tfds.disable_progress_bar()
+    retries.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        retries.setLevel(level)
+        tfds.enable_progress_bar()
+
+
+def find(tfds, name: str, data_dir: str | None):
+    """The builder of a name."""
+    try:
+        if "-" in name.split("/")[0]:  # in no name of TFDS, but in many of its misspellings
+            raise tfds.core.registered.DatasetNotFoundError(name)
+        return tfds.builder(name, data_dir=data_dir)
+    except tfds.core.registered.DatasetNotFoundError:
+        known = [*tfds.list_builders(with_community_datasets=False), "digits"]
+        raise DataError(
+            f"{unknown('data set', name, known, CATALOG)}; nor is there a file or folder of that name"
+        ) from None
+    except Exception as error:  # whatever a builder's constructor raises: bad config, bad version, old files
+        raise DataError(f"data set {name!r}: {first_line(error)}") from None
+
+
+def check_features(tfds, name: str, features) -> None:
+    """Raises DataError unless there is an 8-bit `image` of 1 or 3 channels and a class `label`."""
+    names = sorted(features) if hasattr(features, "keys") else []
+    if not {"image", "label"} <= set(names):
+        raise DataError(f"data set {name!r}: the features image and label are needed; it has {some(names)}")
+    image, label = features["image"], features["label"]
+    if not isinstance(label, tfds.features.ClassLabel):
+        raise DataError(f"data set {name!r}: label must be one class per image; it is {type(label).__name__}")
+    if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8 or image.shape[-1] not in (1, 3):
+        raise DataError(f"data set {name!r}: images must have 8 bits and 1 or 3 channels; {image} came")
+
+
+def prepare(name: str, builder) -> None:
+    """Downloads and prepares the data set where that has not been done."""
+    if builder.is_prepared():
+        return
+    help_line = (
+        "; where it was prepared elsewhere, give that tensorflow_datasets folder as data_dir or in TFDS_DATA_DIR"
+    )
+    hosts = {urlparse(url).hostname for url in url_infos(builder)} - {None}
+    # Asked first, because TFDS tries for minutes. Behind a proxy the names need not resolve here.
+    if hosts and not getproxies() and not any(map(resolves, hosts)):
+        raise DataError(
+            f"data set {name!r} is not prepared in {builder.data_dir} and there is no network to download it "
+            f"({some(sorted(hosts))} cannot be found){help_line}"
+        )
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # any of requests', urllib3's, the file system's and the builder's own errors
+        raise DataError(
+            f"data set {name!r} is not prepared in {builder.data_dir} and preparing or downloading it failed "
+            f"({first_line(error)}){help_line}"
+        ) from error
+
+
+def url_infos(builder) -> list[str]:
+    """The addresses that a builder downloads from, as far as it says."""
+    try:
+        return list(builder.url_infos or ())
+    except Exception:  # builders without code or without a list of checksums
+        return []
+
+
+def resolves(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, 443))
+    except OSError:
+        return False
+
+
+def first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def read(tfds, name: str, builder) -> DataSet:
+    """The three splits of a prepared data set, by the data's own splits as far as they go."""
+    info = builder.info
+    base = name.split("/")[0].split(":")[0]
+    have = [s for s in ("train", "validation", "test") if s in info.splits and info.splits[s].num_examples]
+    if "train" not in have:
+        raise DataError(f"data set {name!r}: a train split is needed; it has {some(sorted(info.splits))}")
+    if base in UNLABELLED_TEST and "validation" in have:
+        have.remove("test") if "test" in have else None
+    load_split = reader(tfds, name, builder, sum(info.splits[s].num_examples for s in have), have)
+    splits = {s: load_split(s) for s in have}
+    if len(have) == 3:
+        parts, how = tuple(splits.values()), "all splits are the data's own"
+    elif len(have) == 2:
+        parts = (*cut_val(splits["train"]), splits[have[1]])
+        how = f"val is a tenth of train, test is the data's own {have[1]} split"
+    else:
+        parts, how = cut_three(splits["train"]), "split 70/10/20 into train, val and test"
+    licence = f", licence {info.redistribution_info.license}" if info.redistribution_info.license else ""
+    origin = f"TFDS {info.full_name}{' (' + info.homepage + ')' if info.homepage else ''}{licence}; {how}"
+    return checked(
+        DataSet(name, tuple(info.features["label"].names), *parts, image_shape(info), mirrored(base), origin)
+    )
+
+
+def image_shape(info) -> tuple[int | None, int | None, int]:
+    height, width, channels = info.features["image"].shape
+    return (height, width, channels) if None not in (height, width) else (None, None, channels)
+
+
+def mirrored(base: str) -> bool:
+    """Whether a mirrored image keeps its class: not where the name speaks of digits, letters or signs."""
+    return "fashion" in base or not any(sign in base for sign in SIGNS)
+
+
+def reader(tfds, name: str, builder, total: int, have: list[str]):
+    """split name -> Split: decoded where shapes are fixed and memory allows, else encoded."""
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
+    shape = image_shape(builder.info)
+    if shape[0] is not None and total * shape[0] * shape[1] * shape[2] <= limit:
+        return lambda split: read_pixels(tfds, builder, split, shape)
+    size = sum(builder.info.splits[s].num_bytes for s in have)
+    if size > limit:
+        raise DataError(
+            f"data set {name!r}: its images fill {size / 2**30:.1f} GiB; at most a third of the memory, "
+            f"{limit / 2**30:.1f} GiB, is used for them: write them as folders of images and give that path"
+        )
+    return lambda split: read_encoded(tfds, builder, split, shape[2])
+
+
+def stream(tfds, builder, split: str, decoders):
+    """The examples of one split in the order of its files: nothing shuffled, nothing cached."""
+    config = tfds.ReadConfig(try_autocache=False, add_tfds_id=False)
+    return builder.as_dataset(split=split, shuffle_files=False, read_config=config, decoders=decoders)
+
+
+def read_pixels(tfds, builder, split: str, shape: tuple[int, int, int]) -> Split:
+    wanted = tfds.decode.PartialDecoding({"image": True, "label": True})
+    count = builder.info.splits[split].num_examples
+    images, labels, done = np.empty((count, *shape), np.uint8), np.empty(count, np.int64), 0
+    for batch in stream(tfds, builder, split, wanted).batch(1024).as_numpy_iterator():
+        end = done + len(batch["label"])
+        images[done:end], labels[done:end] = batch["image"], batch["label"]
+        done = end
+    return Split(Pixels(images), labels)
+
+
+def read_encoded(tfds, builder, split: str, channels: int) -> Split:
+    skip = tfds.decode.SkipDecoding()
+    wanted = tfds.decode.PartialDecoding({"image": True, "label": True}, decoders={"image": skip})
+    examples = list(stream(tfds, builder, split, wanted).as_numpy_iterator())
+    return Split(Encoded(tuple(e["image"] for e in examples), channels), [e["label"] for e in examples])
