@@ -1,0 +1,138 @@
+"""What the doors share: one-line refusals, exit statuses, signals, a stdout that may close.
+
+Exit status: 0 done, 1 failed, 2 bad arguments, 130 and 143 interrupted but resumable.
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from keras_cnns.errors import unknown
+
+
+class Refusal(Exception):
+    """A bad argument: one line, exit status 2."""
+
+
+class Failure(Exception):
+    """The run failed: one line, exit status 1."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line, with the nearest option for an unknown one."""
+
+    def __init__(self, **options):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+
+    def error(self, message: str):
+        raise Refusal(message)
+
+    def parse_args(self, args=None, namespace=None):
+        known, rest = self.parse_known_args(args, namespace)
+        if rest:
+            options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
+            raise Refusal(unknown("option", rest[0].partition("=")[0], options))
+        return known
+
+
+@contextmanager
+def arguments() -> Iterator[None]:
+    """Inside, a ValueError is the user's: it becomes a one-line refusal."""
+    try:
+        yield
+    except ValueError as error:
+        raise Refusal(str(error)) from error
+
+
+def unavailable(option: str, given: bool) -> None:
+    """Refuses an option that a later version will have."""
+    if given:
+        raise Refusal(f"{option} is not available in this version")
+
+
+def positive(text: str) -> int:
+    """argparse type: a whole number from 1 on."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on; {text!r} came")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """argparse type: a whole number from 0 to 2^31 - 1."""
+    if not text.isdigit() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {2**31 - 1}; {text!r} came")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """argparse type: a number above 0 and at most 100 (a budget may also lengthen)."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 100; {text!r} came")
+    return value
+
+
+def quiet() -> None:
+    """Silences TensorFlow's start-up chatter, unless the user asked for it. Before the first import of Keras."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def again(folder) -> str:
+    """The command line that continues this run."""
+    words, skip = [], False
+    for word in sys.argv[1:]:
+        if not skip and word != "--run" and not word.startswith("--run="):
+            words.append(word)
+        skip = word == "--run" and not skip
+    return shlex.join(["python", sys.argv[0], *words, "--run", str(folder)])
+
+
+def enter(main: Callable[[], int | None]) -> None:
+    """Runs a door and exits with its status."""
+    signal.signal(signal.SIGTERM, _terminate)
+    name = os.path.basename(sys.argv[0])
+    try:
+        status = main() or 0
+    except Refusal as error:
+        status = _say(f"{name}: {_line(error)}", 2)
+    except Failure as error:
+        status = _say(f"{name}: {_line(error)}", 1)
+    except KeyboardInterrupt as error:
+        status = _say(f"{name}: interrupted{_more(error)}", 130)
+    except Terminated as error:
+        status = _say(f"{name}: terminated{_more(error)}", 143)
+    except BrokenPipeError:  # a reader such as `head` has seen enough
+        status = 0
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+    sys.exit(status)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _more(error: BaseException) -> str:
+    return f"; {_line(error)}" if str(error) else ""
+
+
+def _say(text: str, status: int) -> int:
+    print(text, file=sys.stderr)
+    return status
+
+
+def _terminate(number, frame):
+    raise Terminated()

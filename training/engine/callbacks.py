@@ -1,0 +1,152 @@
+"""What a run does beyond `model.fit`: watch, report, save. Callbacks with a `state` come back after a restart."""
+
+import math
+import statistics
+import time
+from pathlib import Path
+
+import keras
+
+from training.door import Failure
+from training.engine import checkpoints
+from training.engine.step import StepModel, synchronise
+from training.report.folder import History
+from training.report.progress import Bar
+from training.report.tensorboard import Board
+from training.schedules import Plateau, Rate
+
+WARM_UP = 3  # steps that trace, compile and fill buffers
+
+
+class Watch(keras.callbacks.Callback):
+    """Stops on a loss that is not finite, before anything is saved, and keeps replicas alike for validation."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise Failure(
+                f"the loss is {logs['loss']} at step {int(self.model.optimizer.iterations)}: nothing was saved "
+                "after the last finished epoch; a smaller --set optimizer.rate usually helps"
+            )
+
+    def on_test_begin(self, logs=None):
+        synchronise(self.model)
+
+
+class Clock(keras.callbacks.Callback):
+    """Times the steps.
+
+    Attributes:
+        seconds: of each step after warm-up, input included.
+        training: seconds spent in all steps.
+    """
+
+    def __init__(self, batch_size: int):
+        super().__init__()
+        self.batch_size = batch_size
+        self.seconds: list[float] = []
+        self.training = 0.0
+        self.steps = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        took = time.perf_counter() - self.began
+        self.steps += 1
+        self.training += took
+        if self.steps > WARM_UP:
+            self.seconds.append(took)
+
+    def images_per_second(self) -> float:
+        """Batch size over the median step; of a run too short for that, over the mean step."""
+        step = statistics.median(self.seconds) if self.seconds else self.training / max(self.steps, 1)
+        return self.batch_size / step if step else 0.0
+
+    def data_wait(self, model: StepModel) -> float:
+        """Share of the training time that was spent waiting for input."""
+        return min(1.0, model.waited / self.training) if self.training else 0.0
+
+
+class Narrator(keras.callbacks.Callback):
+    """Progress bar, `history.csv` and TensorBoard scalars."""
+
+    def __init__(self, bar: Bar, history: History, board: Board, clock: Clock):
+        super().__init__()
+        self.bar, self.history, self.board, self.clock = bar, history, board, clock
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began = time.perf_counter()
+        self.bar.start(epoch + 1)
+
+    def on_train_batch_end(self, batch, logs=None):
+        speed = self.clock.images_per_second()
+        self.bar.update(batch + 1, logs["loss"], logs["top1"], self._rate(), speed)
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self.began
+        step = int(self.model.optimizer.iterations)
+        measures = {k: float(logs[k]) for k in ("loss", "top1", "val_loss", "val_top1") if k in logs}
+        pace = {"rate": self._rate(), "images_per_second": self.clock.images_per_second()}
+        self.history.append({"epoch": epoch + 1, "step": step, **measures, **pace, "seconds": seconds})
+        train = {k: v for k, v in measures.items() if not k.startswith("val_")}
+        self.board.scalars(step, {**train, **pace}, "train")
+        self.board.scalars(step, {k[4:]: v for k, v in measures.items() if k.startswith("val_")}, "val")
+        self.bar.end(**measures, **pace, seconds=seconds)
+
+    def _rate(self) -> float:
+        return float(self.model.optimizer.learning_rate)
+
+
+class PlateauWatch(keras.callbacks.Callback):
+    """Lowers the rate when validation top-1 stops improving (`schedules.Plateau`)."""
+
+    def __init__(self, plateau: Plateau, rate: Rate):
+        super().__init__()
+        self.plateau, self.rate = plateau, rate
+        self.state = {"best": -1.0, "waited": 0, "lowered": 0}
+
+    def on_epoch_end(self, epoch, logs=None):
+        state = self.state
+        if logs["val_top1"] > state["best"]:
+            state.update(best=float(logs["val_top1"]), waited=0)
+            return
+        state["waited"] += 1
+        if state["waited"] >= self.plateau.patience and state["lowered"] < self.plateau.times:
+            state.update(waited=0, lowered=state["lowered"] + 1)
+            self.restore(state)
+
+    def restore(self, state: dict) -> None:
+        """Takes up the state of an interrupted run."""
+        self.state = dict(state)
+        self.rate.brake.assign(self.plateau.by ** state["lowered"])
+
+
+class Best(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the highest validation top-1 (the first of equals)."""
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+        self.state = {"best": -1.0, "epoch": 0}
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_top1"] > self.state["best"]:
+            self.state = {"best": float(logs["val_top1"]), "epoch": epoch + 1}
+            checkpoints.save(self.folder, "best", epoch + 1, self.model, {})
+
+    def restore(self, state: dict) -> None:
+        """Takes up the state of an interrupted run."""
+        self.state = dict(state)
+
+
+class Saver(keras.callbacks.Callback):
+    """Writes a checkpoint after every epoch, with the states of the callbacks before it. Comes last."""
+
+    def __init__(self, folder: Path, stateful: dict[str, keras.callbacks.Callback]):
+        super().__init__()
+        self.folder, self.stateful = folder, stateful
+
+    def on_epoch_end(self, epoch, logs=None):
+        synchronise(self.model)
+        states = {name: callback.state for name, callback in self.stateful.items()}
+        checkpoints.save_epoch(self.folder, epoch + 1, self.model, states)

@@ -1,0 +1,102 @@
+"""Everything needed to repeat a run, as a value: `config.json` is this, and a run is rebuilt from it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from keras_cnns import values, zoo
+from keras_cnns.architecture import Architecture
+from keras_cnns.preprocessing import Preprocessing
+from keras_cnns.values import Count, Range, Value
+from training import recipe
+from training.recipe import Recipe
+from training.report.folder import write_text
+
+# What may differ when a run is taken up again: how it computes, not what.
+FREE = ("replicas", "xla")
+
+
+@dataclass(frozen=True)
+class Config(Value):
+    """One training run.
+
+    Attributes:
+        architecture, recipe: the values themselves.
+        data: as given to `--data`.
+        classes: names, in the order of the outputs.
+        preprocessing: from 0-255 pixels to what the network is fed.
+        image_size, channels: of what the network is fed.
+        seed: of the weights, the order and the augmentation.
+        replicas, precision, xla: as chosen.
+        weights: file the run started from, or None.
+        dry: one step of everything.
+    """
+
+    architecture: Architecture
+    recipe: Recipe
+    data: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    image_size: Count
+    channels: Count
+    seed: Annotated[int, Range(0, 2**31 - 1)]
+    replicas: Count
+    precision: Literal["float32", "bfloat16", "float16"]
+    xla: Literal["on", "off"]
+    weights: str | None = None
+    dry: bool = False
+    version: str = ""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """What the network is fed, without the batch axis."""
+        return (self.image_size, self.image_size, self.channels)
+
+    def build(self):
+        """The network, with softmax and freshly initialised (or with `weights`)."""
+        arch = self.architecture
+        if self.recipe.dropout:
+            arch = arch.with_unit(dropout=self.recipe.dropout)
+        return arch(input_shape=self.input_shape, classes=len(self.classes))
+
+    def differences(self, other: "Config") -> list[str]:
+        """Fields, by path, in which another run differs from this one, as "epochs: 30 here, 60 asked"."""
+        mine, theirs = _flat(values.encode(self)), _flat(values.encode(other))
+        paths = [p for p in dict.fromkeys((*mine, *theirs)) if p not in (*FREE, "version")]
+        return [
+            f"{p}: {mine.get(p)!r} here, {theirs.get(p)!r} asked" for p in paths if mine.get(p) != theirs.get(p)
+        ]
+
+
+PARTS = {**zoo.PARTS, **recipe.PARTS, "Config": Config}
+
+
+def write(config: Config, folder: Path) -> None:
+    """Writes `config.json`."""
+    write_text(folder / "config.json", values.to_json(config) + "\n")
+
+
+def read(folder: Path) -> Config:
+    """The configuration of a run folder.
+
+    Raises:
+        ValueError: there is none, or it is not one that this package wrote.
+    """
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise ValueError(f"no run in {str(folder)!r}: it has no config.json")
+    try:
+        config = values.from_json(path.read_text(encoding="utf-8"), PARTS)
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be used: {error}") from None
+    if not isinstance(config, Config):
+        raise ValueError(f"{path} holds a {type(config).__name__}, not a run's Config")
+    return config
+
+
+def _flat(data, path: str = "") -> dict:
+    """Nested JSON data as {"recipe.optimizer.rate": 0.1, ...}."""
+    if isinstance(data, dict):
+        items = [(f"{path}.{k}".lstrip("."), v) for k, v in data.items()]
+        return {k: v for p, d in items for k, v in _flat(d, p).items()}
+    return {path: tuple(map(str, data)) if isinstance(data, list) else data}

@@ -1,0 +1,179 @@
+"""Recipes of the papers, and `quick`, which suits small sets and fits its length to the network's cost."""
+
+import fnmatch
+from dataclasses import replace
+
+import keras
+
+from keras_cnns import measure
+from keras_cnns.architecture import Architecture
+from keras_cnns.errors import unknown
+from training.data.augment import Affine, Flip, InceptionCrop, PadCrop
+from training.data.dataset import DataSet
+from training.recipe import SGD, Adam, Recipe
+from training.schedules import Cosine, FlatWarmUp, LinearWarmUp, Plateau, Steps
+
+_HE = "He et al. 2015, arXiv 1512.03385"
+
+RESNET_CIFAR = Recipe(
+    "resnet_cifar",
+    f"{_HE}, section 4.2: 64,000 steps on 50,000 images, a tenth of the rate at 32,000 and 48,000",
+    epochs=164,
+    batch_size=128,
+    optimizer=SGD(0.1, 0.9),
+    schedule=Steps((82, 123), 0.1),
+    decay=1e-4,
+    augment=(PadCrop(4), Flip()),
+)
+RECIPES = {
+    r.name: r
+    for r in (
+        RESNET_CIFAR,
+        replace(
+            RESNET_CIFAR,
+            name="resnet110_cifar",
+            citation=f"{_HE}, section 4.2: as resnet_cifar, rate 0.01 until training error is below 80 %, "
+            "which takes about 400 steps",
+            warm_up=FlatWarmUp(steps=400, by=0.1),
+        ),
+        Recipe(
+            "wrn_cifar",
+            "Zagoruyko & Komodakis 2016, arXiv 1605.07146, section 3.4 and released code; dropout=0.3 is the option",
+            epochs=200,
+            batch_size=128,
+            optimizer=SGD(0.1, 0.9, nesterov=True),
+            schedule=Steps((60, 120, 160), 0.2),
+            decay=5e-4,
+            augment=(PadCrop(4, "reflect"), Flip()),
+        ),
+        Recipe(
+            "resnet_imagenet",
+            f"{_HE}, section 3.4, with the crops and the fixed steps of the fb.resnet.torch release; "
+            "without its colour noise",
+            epochs=90,
+            batch_size=256,
+            optimizer=SGD(0.1, 0.9, nesterov=True),
+            schedule=Steps((30, 60), 0.1),
+            decay=1e-4,
+            augment=(InceptionCrop(), Flip()),
+            normalise="network",
+            test_crop=0.875,
+        ),
+        Recipe(
+            "lenet_mnist",
+            "LeCun et al. 1998, section III: 20 passes over MNIST; Adam and a cosine in place of the stochastic "
+            "diagonal Levenberg-Marquardt method",
+            epochs=20,
+            batch_size=32,
+            optimizer=Adam(2e-3),
+            schedule=Cosine(),
+            normalise="network",
+        ),
+        Recipe(
+            "resnet_plateau",
+            f"{_HE}, section 3.4: a tenth of the rate when the error plateaus",
+            epochs=120,
+            batch_size=256,
+            optimizer=SGD(0.1, 0.9),
+            schedule=Plateau(0.1, patience=5, times=3),
+            decay=1e-4,
+            augment=(InceptionCrop(), Flip()),
+            normalise="network",
+            test_crop=0.875,
+        ),
+    )
+}
+
+# (architectures, data sets, recipe): the first row that fits is the default.
+PAPERS = (
+    ("resnet110", "cifar10*", "resnet110_cifar"),
+    ("resnet1202", "cifar10*", "resnet110_cifar"),
+    ("wrn*", "cifar10*", "wrn_cifar"),
+    ("resnet*", "cifar10*", "resnet_cifar"),
+    ("plain*", "cifar10*", "resnet_cifar"),
+    ("lenet5*", "mnist", "lenet_mnist"),
+    ("*", "imagenet2012", "resnet_imagenet"),
+)
+
+# `quick` counts work in multiply-accumulates of training (three times those of inference), a machine-independent
+# measure: equal commands make equal runs anywhere. Two cores do some 5e10 to 1.5e11 a second.
+WORK = 6e12  # what a run should cost
+MOST_WORK = 6e13  # what it may cost before the images are made smaller
+FEWEST_IMAGES, MOST_EPOCHS = 15_000, 30
+SMALLEST_IMAGE = 16
+
+QUICK = Recipe(
+    "quick",
+    "a short run for small sets: SGD with momentum, warm-up and cosine",
+    epochs=MOST_EPOCHS,
+    batch_size=64,
+    optimizer=SGD(0.05, 0.9, nesterov=True),
+    schedule=Cosine(),
+    warm_up=LinearWarmUp(2),
+    decay=5e-4,
+    decay_on="kernels",
+)
+
+
+def default_name(arch: str, data: str) -> str:
+    """The paper's recipe where `data` is that paper's set, else "quick"."""
+    rows = (
+        recipe for archs, sets, recipe in PAPERS if fnmatch.fnmatch(arch, archs) and fnmatch.fnmatch(data, sets)
+    )
+    return next(rows, "quick")
+
+
+def quick(architecture: Architecture, data: DataSet) -> Recipe:
+    """The quick recipe, fitted to the network's cost and to the data."""
+    network = architecture(classes=len(data.classes))
+    images = len(data.train)
+    size, work = _size(architecture, 3 * measure(network).macs, data)
+    fewest = max(1, round(min(10, FEWEST_IMAGES / images)))
+    epochs = int(min(MOST_EPOCHS, max(fewest, WORK / (work * images))))
+    normalised = any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
+    return replace(
+        QUICK.scaled(epochs),
+        batch_size=128 if images > 5_000 else 64 if images > 500 else 16,
+        optimizer=QUICK.optimizer if normalised else Adam(2e-3),
+        decay=QUICK.decay if normalised else 0.0,
+        augment=(PadCrop(max(1, size // 8)), Flip()) if data.mirror else (Affine(rotate=10, shift=0.1, zoom=0.1),),
+        image_size=size,
+    )
+
+
+def _size(architecture: Architecture, work: float, data: DataSet) -> tuple[int, float]:
+    """Side of the training images, and the work of one of them (it goes with the area).
+
+    The native side, or for 224-pixel networks no more than the data have; halved while the run would cost too much.
+    """
+    own, side = architecture.input_shape[0], min(data.image_shape[0] or 224, data.image_shape[1] or 224)
+    size = own if own <= 32 else min(own, max(32, side, architecture.min_size))
+    passes = max(len(data.train), FEWEST_IMAGES)
+    while work * (size / own) ** 2 * passes > MOST_WORK:
+        smaller = max(size // 2, architecture.min_size, min(SMALLEST_IMAGE, size))
+        if smaller == size:
+            break
+        size = smaller
+    return size, work * (size / own) ** 2
+
+
+def check_name(name: str | None) -> None:
+    """Raises ValueError for a recipe that does not exist."""
+    if name is not None and name not in (*RECIPES, QUICK.name):
+        raise ValueError(unknown("recipe", name, (*RECIPES, QUICK.name)))
+
+
+def check_dropout(architecture: Architecture, recipe: Recipe) -> None:
+    """Raises ValueError where a recipe asks for dropout and the network's unit has no such field."""
+    unit = getattr(architecture.row, "unit", None)
+    if recipe.dropout and not hasattr(unit, "dropout"):
+        raise ValueError(f"{architecture.name} has no dropout inside its units; dropout={recipe.dropout} came")
+
+
+def choose(architecture: Architecture, data: DataSet, source: str, name=None, epochs=None, budget=None) -> Recipe:
+    """The recipe for a run: by name or by default, at another length if `epochs` or `budget` (a fraction) say so."""
+    name = name or default_name(architecture.name, source)
+    recipe = RECIPES[name] if name != QUICK.name else quick(architecture, data)
+    if budget:
+        epochs = max(1, round(recipe.epochs * budget))
+    return recipe.scaled(epochs) if epochs else recipe
