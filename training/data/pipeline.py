@@ -61,10 +61,15 @@ def train_batches(
         rows = tf.reshape(places[: steps * batch], (steps, batch))
         return tf.data.Dataset.from_tensor_slices((tf.fill((steps, batch), epoch), rows))
 
-    def one(epoch, index):
+    def numbers(epoch, index):
+        # Drawn for a whole batch: one by one, hashing would cost more than the crop.
+        draw = draws(seed, epoch, index, 0)
+        return epoch, index, tf.stack([draw(k) for k in range(4)], axis=1)
+
+    def one(epoch, index, drawn):
         if crop is None:
-            return read_fitted(split.images, index, size)
-        return read_cropped(split.images, index, size, crop, draws(seed, epoch, index, 0))
+            return epoch, index, read_fitted(split.images, index, size)
+        return epoch, index, read_cropped(split.images, index, size, crop, lambda k: drawn[k])
 
     def changed(epoch, index, images):
         for position, part in enumerate(augment):
@@ -76,7 +81,7 @@ def train_batches(
     if isinstance(split.images, Pixels) and crop is None:
         read = gathered(rows, split.images, size)
     else:
-        read = rows.unbatch().map(lambda e, i: (e, i, one(e, i)), **PARALLEL).batch(batch, drop_remainder=True)
+        read = rows.map(numbers).unbatch().map(one, **PARALLEL).batch(batch, drop_remainder=True)
     count = max(0, (epochs - first_epoch) * steps - first_step)
     return delivered(read, changed, split.labels, size, channels, preprocess, count)
 
