@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from keras_cnns.errors import unknown
-
 
 class Refusal(Exception):
     """A bad argument: one line, exit status 2."""
@@ -38,6 +36,8 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):
         known, rest = self.parse_known_args(args, namespace)
         if rest:
+            from keras_cnns.errors import unknown  # brings Keras along, which takes seconds
+
             options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
             raise Refusal(unknown("option", rest[0].partition("=")[0], options))
         return known

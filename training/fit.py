@@ -56,10 +56,10 @@ def parser() -> door.Parser:
 
 
 def main() -> None:
+    door.quiet()
     args = parser().parse_args()
     for option in ("--workers", "--worker-index", "--sync-bn", "--find-lr"):
         door.unavailable(option, bool(getattr(args, option[2:].replace("-", "_"))))
-    door.quiet()
     with door.arguments():
         config, data, compute, notes = prepare(args)
     if args.dry_run:
@@ -105,9 +105,7 @@ def prepare(args):
     recipe = replace(recipe, batch_size=min(recipe.batch_size, len(data.train)))
     size, channels = recipe.image_size or architecture.input_shape[0], architecture.input_shape[-1]
     if size < architecture.min_size:
-        raise ValueError(
-            f"{architecture.name} takes images of at least {architecture.min_size} pixels; {size} came"
-        )
+        raise ValueError(f"{architecture.name} takes at least {architecture.min_size} pixels a side; {size} came")
     recipes.check_dropout(architecture, recipe)
     pipeline.check(channels, recipe.augment)
     chosen.check_batch(recipe.batch_size)

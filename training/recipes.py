@@ -38,7 +38,7 @@ RECIPES = {
         ),
         Recipe(
             "wrn_cifar",
-            "Zagoruyko & Komodakis 2016, arXiv 1605.07146, section 3.4 and released code; dropout=0.3 is the option",
+            "Zagoruyko & Komodakis 2016, arXiv 1605.07146, section 3.4 and code; option dropout=0.3",
             epochs=200,
             batch_size=128,
             optimizer=SGD(0.1, 0.9, nesterov=True),
@@ -97,7 +97,7 @@ PAPERS = (
 
 # `quick` counts work in multiply-accumulates of training (three times those of inference), a machine-independent
 # measure: equal commands make equal runs anywhere. Two cores do some 5e10 to 1.5e11 a second.
-WORK = 6e12  # what a run should cost
+WORK = 3.5e12  # what a run should cost
 MOST_WORK = 6e13  # what it may cost before the images are made smaller
 FEWEST_IMAGES, MOST_EPOCHS = 15_000, 30
 SMALLEST_IMAGE = 16
@@ -117,10 +117,8 @@ QUICK = Recipe(
 
 def default_name(arch: str, data: str) -> str:
     """The paper's recipe where `data` is that paper's set, else "quick"."""
-    rows = (
-        recipe for archs, sets, recipe in PAPERS if fnmatch.fnmatch(arch, archs) and fnmatch.fnmatch(data, sets)
-    )
-    return next(rows, "quick")
+    fits = fnmatch.fnmatch
+    return next((recipe for archs, sets, recipe in PAPERS if fits(arch, archs) and fits(data, sets)), QUICK.name)
 
 
 def quick(architecture: Architecture, data: DataSet) -> Recipe:
@@ -144,7 +142,7 @@ def quick(architecture: Architecture, data: DataSet) -> Recipe:
 def _size(architecture: Architecture, work: float, data: DataSet) -> tuple[int, float]:
     """Side of the training images, and the work of one of them (it goes with the area).
 
-    The native side, or for 224-pixel networks no more than the data have; halved while the run would cost too much.
+    The native side, or for 224-pixel networks no more than the data have; halved while that costs too much.
     """
     own, side = architecture.input_shape[0], min(data.image_shape[0] or 224, data.image_shape[1] or 224)
     size = own if own <= 32 else min(own, max(32, side, architecture.min_size))
@@ -171,7 +169,7 @@ def check_dropout(architecture: Architecture, recipe: Recipe) -> None:
 
 
 def choose(architecture: Architecture, data: DataSet, source: str, name=None, epochs=None, budget=None) -> Recipe:
-    """The recipe for a run: by name or by default, at another length if `epochs` or `budget` (a fraction) say so."""
+    """The recipe of a run: by name or by default, at another length if `epochs` or `budget` (a fraction) say so."""
     name = name or default_name(architecture.name, source)
     recipe = RECIPES[name] if name != QUICK.name else quick(architecture, data)
     if budget:

@@ -59,7 +59,7 @@ class Cosine(Value):
 
 @dataclass(frozen=True)
 class Plateau(Value):
-    """Multiplies the rate by `by` when validation top-1 has not improved for `patience` epochs, at most `times`."""
+    """Multiplies the rate by `by` when validation top-1 has not risen for `patience` epochs, at most `times`."""
 
     by: Fraction = 0.1
     patience: Count = 5

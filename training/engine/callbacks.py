@@ -9,7 +9,7 @@ import keras
 
 from training.door import Failure
 from training.engine import checkpoints
-from training.engine.step import StepModel, synchronise
+from training.engine.step import StepModel, steps_done, synchronise
 from training.report.folder import History
 from training.report.progress import Bar
 from training.report.tensorboard import Board
@@ -24,7 +24,7 @@ class Watch(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
             raise Failure(
-                f"the loss is {logs['loss']} at step {int(self.model.optimizer.iterations)}: nothing was saved "
+                f"the loss is {logs['loss']} at step {steps_done(self.model)}: nothing was saved "
                 "after the last finished epoch; a smaller --set optimizer.rate usually helps"
             )
 
@@ -84,7 +84,7 @@ class Narrator(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.began
-        step = int(self.model.optimizer.iterations)
+        step = steps_done(self.model)
         measures = {k: float(logs[k]) for k in ("loss", "top1", "val_loss", "val_top1") if k in logs}
         pace = {"rate": self._rate(), "images_per_second": self.clock.images_per_second()}
         self.history.append({"epoch": epoch + 1, "step": step, **measures, **pace, "seconds": seconds})
@@ -94,7 +94,7 @@ class Narrator(keras.callbacks.Callback):
         self.bar.end(**measures, **pace, seconds=seconds)
 
     def _rate(self) -> float:
-        return float(self.model.optimizer.learning_rate)
+        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
 class PlateauWatch(keras.callbacks.Callback):

@@ -21,7 +21,7 @@ from training.engine import checkpoints, scoring
 from training.engine.callbacks import Best, Clock, Narrator, PlateauWatch, Saver, Watch
 from training.engine.compute import Compute
 from training.engine.config import Config
-from training.engine.step import StepModel, synchronise
+from training.engine.step import StepModel, steps_done, synchronise
 from training.report import pictures
 from training.report.folder import History, Log, write_json, write_text
 from training.report.progress import Bar, duration
@@ -108,7 +108,7 @@ def train(run: Run) -> dict:
             watchers[name].restore(state)
         log(f"continuing after epoch {first_epoch} of {config.recipe.epochs}")
     clock = Clock(config.recipe.batch_size)
-    done = int(model.optimizer.iterations)
+    done = steps_done(model)
     with Board(run.folder / "tensorboard", purge_step=done if found else None, warn=log) as board:
         _show_batch(run, board)
         if first_epoch < config.recipe.epochs:
@@ -121,6 +121,7 @@ def train(run: Run) -> dict:
                 steps_per_epoch=steps,
                 validation_data=run.evaluation(run.data.val),
                 verbose=0,
+                shuffle=False,  # the stream has its own order
                 callbacks=[
                     Watch(),
                     clock,
@@ -189,7 +190,7 @@ def _show_batch(run: Run, board: Board) -> None:
 
 def _finish(run: Run, plain, model, clock: Clock, history: History, board: Board) -> dict:
     """Saves the model, measures the splits once, draws the pictures, writes `result.json`."""
-    config, step = run.config, int(model.optimizer.iterations)
+    config, step = run.config, steps_done(model)
     with deep_recursion(), beside(run.folder / "model.keras") as path:
         plain.save(path)
     write_text(run.folder / "labels.txt", "\n".join(config.classes) + "\n")

@@ -108,3 +108,8 @@ def synchronise(model: keras.Model) -> None:
     for variable in model.non_trainable_variables:
         if getattr(variable, "synchronization", "auto") == "on_read":
             variable.assign(keras.ops.convert_to_numpy(variable))
+
+
+def steps_done(model: keras.Model) -> int:
+    """Updates so far."""
+    return int(keras.ops.convert_to_numpy(model.optimizer.iterations))  # int() alone fails on a mirrored variable
