@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -84,8 +85,28 @@ def fraction(text: str) -> float:
 
 
 def quiet() -> None:
-    """Silences TensorFlow's start-up chatter, unless the user asked for it. Before the first import of Keras."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    """Imports TensorFlow without its start-up chatter, unless the user asked for it (TF_CPP_MIN_LOG_LEVEL).
+
+    TensorFlow 2.21 writes some lines straight to file descriptor 2 while it loads and looks for GPUs, past every
+    setting; they would bury the one line of a refusal. They are shown after all if loading fails.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    own = os.dup(2)
+    with tempfile.TemporaryFile() as chatter:
+        os.dup2(chatter.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            chatter.seek(0)
+            os.write(own, chatter.read())
+            raise
+        finally:
+            os.dup2(own, 2)
+            os.close(own)
 
 
 def again(folder) -> str:

@@ -7,6 +7,7 @@ Without arguments it trains ResNet-20 on the digits that come with scikit-learn.
 import sys
 import tempfile
 from dataclasses import replace
+from operator import mul
 from pathlib import Path
 
 from training import door
@@ -17,6 +18,9 @@ EXAMPLES = """examples:
   python training/fit.py --arch resnet50 --data photos/ --set image_size=128 --epochs 20
   python training/fit.py --arch lenet5 --set optimizer.rate=0.001 --run runs/mine
 """
+
+
+LUMA = (0.2989, 0.587, 0.114)  # as tf.image.rgb_to_grayscale weighs red, green and blue
 
 
 def parser() -> door.Parser:
@@ -56,10 +60,10 @@ def parser() -> door.Parser:
 
 
 def main() -> None:
-    door.quiet()
     args = parser().parse_args()
     for option in ("--workers", "--worker-index", "--sync-bn", "--find-lr"):
         door.unavailable(option, bool(getattr(args, option[2:].replace("-", "_"))))
+    door.quiet()
     with door.arguments():
         config, data, compute, notes = prepare(args)
     if args.dry_run:
@@ -81,7 +85,6 @@ def prepare(args):
     """Arguments -> (config, data set, compute, lines for the log). Raises ValueError for a bad argument."""
     from keras_cnns import __version__, zoo
     from keras_cnns.architecture import check_weights
-    from keras_cnns.preprocessing import Preprocessing
     from training import recipes
     from training.data import pipeline, sources
     from training.data.augment import suit
@@ -109,14 +112,13 @@ def prepare(args):
     recipes.check_dropout(architecture, recipe)
     pipeline.check(channels, recipe.augment)
     chosen.check_batch(recipe.batch_size)
-    mean, std = data.mean_std()
     own = args.weights or recipe.normalise == "network"
     config = Config(
         architecture=architecture,
         recipe=recipe,
         data=args.data,
         classes=data.classes,
-        preprocessing=architecture.preprocessing if own else Preprocessing(mean, tuple(max(s, 1.0) for s in std)),
+        preprocessing=architecture.preprocessing if own else normalising(data, channels),
         image_size=size,
         channels=channels,
         seed=args.seed,
@@ -138,6 +140,16 @@ def prepare(args):
     if args.dry_run:
         config, data = dry(config, data)
     return config, data, chosen, notes
+
+
+def normalising(data, channels: int):
+    """Zero mean and unit deviation over the training images, channel by channel."""
+    from keras_cnns.preprocessing import Preprocessing
+
+    mean, std = data.mean_std()
+    if channels == 1 and len(mean) == 3:
+        mean, std = ((round(sum(map(mul, LUMA, values)), 4),) for values in (mean, std))
+    return Preprocessing(mean, tuple(max(s, 1.0) for s in std))  # an all-black set must not divide by nothing
 
 
 def take(asked: Path | None, config):

@@ -168,8 +168,8 @@ def check_dropout(architecture: Architecture, recipe: Recipe) -> None:
         raise ValueError(f"{architecture.name} has no dropout inside its units; dropout={recipe.dropout} came")
 
 
-def choose(architecture: Architecture, data: DataSet, source: str, name=None, epochs=None, budget=None) -> Recipe:
-    """The recipe of a run: by name or by default, at another length if `epochs` or `budget` (a fraction) say so."""
+def choose(architecture: Architecture, data: DataSet, source: str, name, epochs, budget) -> Recipe:
+    """The recipe of a run, by name or by default; `epochs` or `budget` (a fraction) change its length."""
     name = name or default_name(architecture.name, source)
     recipe = RECIPES[name] if name != QUICK.name else quick(architecture, data)
     if budget:

@@ -40,7 +40,7 @@ class Steps(Value):
         return ops.power(ops.cast(self.by, "float32"), passed)
 
     def scaled(self, by: float) -> "Steps":
-        return replace(self, at=tuple(a * by for a in self.at))
+        return replace(self, at=tuple(round(a * by, 6) for a in self.at))
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class LinearWarmUp(Value):
         return ops.clip((epoch + 1e-3) / max(self.epochs, 1e-6), 0.0, 1.0)
 
     def scaled(self, by: float) -> "LinearWarmUp":
-        return replace(self, epochs=self.epochs * by)
+        return replace(self, epochs=round(self.epochs * by, 6))
 
 
 @dataclass(frozen=True)

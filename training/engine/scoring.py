@@ -36,3 +36,12 @@ def measure(logits: np.ndarray, labels: np.ndarray, loss: keras.losses.Loss) -> 
 def confusion_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Confusion matrix (true class, predicted class)."""
     return confusion(labels, logits.argmax(axis=1), logits.shape[1])
+
+
+def ensemble(members: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """(logits, labels) of several networks on the same images: the logarithm of their mean probabilities."""
+    logits, labels = members[0]
+    if len(members) == 1:
+        return logits, labels
+    probabilities = np.mean([np.asarray(keras.ops.softmax(m)) for m, _ in members], axis=0)
+    return np.log(np.maximum(probabilities, np.finfo("float32").tiny)), labels

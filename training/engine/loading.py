@@ -1,0 +1,112 @@
+"""Networks to evaluate and to predict with: from a run folder, or an architecture with a weights file.
+
+A run is rebuilt from this package's code, its validated `config.json` and the weights in `model.keras`; nothing that
+a file says is executed.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+
+from keras_cnns import zoo
+from keras_cnns.architecture import check_weights, load_weights
+from keras_cnns.deep import deep_recursion
+from keras_cnns.preprocessing import Preprocessing
+from training.engine import config as configs
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with what it needs to see images and name classes.
+
+    Attributes:
+        name: for people.
+        model: gives probabilities, (n, classes).
+        classes: names, in the order of the outputs.
+        preprocessing: from 0-255 pixels to what the model takes.
+        crop: share of the shorter side that the central crop keeps.
+        data: the data set it was trained on, as given to `--data`; None if unknown.
+        loss: of its head.
+    """
+
+    name: str
+    model: keras.Model
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    crop: float
+    data: str | None
+    loss: keras.losses.Loss
+
+    @property
+    def size(self) -> int:
+        """Pixels of each side of its input."""
+        return self.model.input_shape[1]
+
+    @property
+    def channels(self) -> int:
+        """Channels of its input."""
+        return self.model.input_shape[-1]
+
+
+def from_run(folder: Path) -> Trained:
+    """The network of a finished run.
+
+    Raises:
+        ValueError: no run there, not finished, or its files do not belong together.
+    """
+    config = configs.read(folder)
+    path = Path(folder) / "model.keras"
+    if not path.is_file():
+        raise ValueError(f"the run in {str(folder)!r} is not finished: it has no model.keras (repeat its command)")
+    with deep_recursion():
+        model = config.build()
+    load_weights(model, path)
+    name = f"{config.architecture.name} ({folder})"
+    loss = config.architecture.head.loss()
+    crop = config.recipe.test_crop
+    return Trained(name, model, config.classes, config.preprocessing, crop, config.data, loss)
+
+
+def from_weights(arch: str, weights: str, classes: tuple[str, ...] | None = None) -> Trained:
+    """A network of the zoo with a weights file; `classes` are names, by default numbers.
+
+    Raises:
+        ValueError: no such architecture or file, or they do not fit.
+    """
+    architecture = zoo.architecture(arch)
+    check_weights(weights)
+    count = len(classes) if classes else architecture.classes
+    model = architecture(weights=weights, classes=count)
+    names = classes or tuple(str(i) for i in range(count))
+    return Trained(arch, model, names, architecture.preprocessing, 0.875, data=None, loss=architecture.head.loss())
+
+
+def choose(runs: list[Path], arch: str | None, weights: str | None) -> list[Trained]:
+    """What a door was asked to load: runs, or an architecture with weights.
+
+    Raises:
+        ValueError: neither, both, or networks that do not know the same classes.
+    """
+    if bool(runs) == bool(arch):
+        raise ValueError("give --run DIR, or --arch NAME with --weights PATH")
+    if arch and not weights:
+        raise ValueError(f"--arch {arch} needs --weights PATH (an untrained network predicts nothing)")
+    if runs and weights:
+        raise ValueError("--weights goes with --arch; a run has its own weights")
+    networks = [from_run(run) for run in runs] if runs else [from_weights(arch, weights)]
+    for other in networks[1:]:
+        if other.classes != networks[0].classes:
+            raise ValueError(f"networks of an ensemble know the same classes; {other.name} knows others")
+    return networks
+
+
+def with_classes(network: Trained, classes: tuple[str, ...]) -> Trained:
+    """The network with the names of a data set's classes.
+
+    Raises:
+        ValueError: another number of classes.
+    """
+    if len(classes) != len(network.classes):
+        raise ValueError(f"{network.name} knows {len(network.classes)} classes; the data set has {len(classes)}")
+    return replace(network, classes=classes)
