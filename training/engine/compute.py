@@ -13,13 +13,15 @@ class Compute:
     """How a run computes.
 
     Attributes:
-        replicas: devices that share a batch.
+        kind: "CPU" or "GPU".
+        replicas: devices that share a batch. On a CPU they share its cores, too, and gain no time.
         precision: "float32", "bfloat16" or "float16".
         xla: whether the step is compiled.
         strategy: a `tf.distribute` strategy, or None on one device.
         why: one line for the log.
     """
 
+    kind: str
     replicas: int
     precision: str
     xla: bool
@@ -71,7 +73,7 @@ def choose(replicas: int | None, precision: str, xla: str, deterministic: bool) 
         f"devices: {replicas} {kind}, precision: {precision} ({because}), "
         f"XLA: {'on' if compiled else 'off'} ({reason})"
     )
-    return Compute(replicas, precision, compiled, _strategy(tf, gpus, replicas), why)
+    return Compute(kind, replicas, precision, compiled, _strategy(tf, gpus, replicas), why)
 
 
 def _precision(tf, gpus, replicas: int, asked: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Networks to evaluate and to predict with: from a run folder, or an architecture with a weights file.
 
-A run is rebuilt from this package's code, its validated `config.json` and the weights in `model.keras`; nothing that
-a file says is executed.
+A run is rebuilt from this package's code, its validated `config.json` and the weights in `model.keras`; nothing
+that a file says is executed.
 """
 
 from dataclasses import dataclass, replace

@@ -169,7 +169,9 @@ def _announce(run: Run, plain: keras.Model, steps: int, first_epoch: int) -> Non
         forward(images)
     image = (time.perf_counter() - began) / 3 / len(images)
     epochs = run.config.recipe.epochs - first_epoch
-    trained = epochs * steps * run.config.recipe.batch_size / run.compute.replicas
+    trained = epochs * steps * run.config.recipe.batch_size
+    if run.compute.kind == "GPU":
+        trained /= run.compute.replicas
     seen = epochs * len(run.data.val) + sum(len(getattr(run.data, s)) for s in SPLITS)
     seconds = 6 * tracing + image * (3 * trained + seen)
     run.log(f"expected duration: about {duration(seconds)} ({epochs} epochs of {steps} steps)")
