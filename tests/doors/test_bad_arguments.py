@@ -1,0 +1,117 @@
+"""Every bad argument: exit status 2, one line, and what the line says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+HERE = Path(__file__).parent
+
+
+def picture(path, value=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8, 3), value, "uint8")).save(path)
+
+
+def folders(root):
+    """Data sets that cannot be used, by name."""
+    for kind in ("cats", "dogs"):
+        for i in range(4):
+            picture(root / "broken" / kind / f"{i}.png", 10 * i)
+            picture(root / "empty_class" / kind / f"{i}.png", 10 * i)
+    for i in range(4):
+        picture(root / "one_class" / "cats" / f"{i}.png", 10 * i)
+        picture(root / "flat" / f"{i}.png", 10 * i)
+    (root / "broken" / "cats" / "page.jpg").write_text("<html>404</html>")
+    (root / "empty_class" / "fish").mkdir()
+    images, labels = np.zeros((8, 5, 5), "uint8"), np.arange(8) % 2
+    np.savez(root / "counts.npz", x=images, y=labels[:7])
+    np.savez(root / "shapes.npz", x=images.reshape(8, 25), y=labels)
+    (root / "finished").mkdir()
+    (root / "finished" / "notes.txt").write_text("mine")
+    (root / "file").write_text("")
+    return root
+
+
+# door, arguments ({} is the folder above), what the line says
+CASES = [
+    ("fit.py", "--arch wrn28-10", "no architecture 'wrn28-10'; did you mean 'wrn28_10'?"),
+    ("fit.py", "--arhc resnet20", "no option '--arhc'; did you mean '--arch'?"),
+    ("fit.py", "--recipe wrn", "no recipe 'wrn'; did you mean 'wrn_cifar'?"),
+    ("fit.py", "--epochs 0", "--epochs: must be a whole number from 1 on; '0' came"),
+    ("fit.py", "--epochs many", "--epochs: must be a whole number from 1 on; 'many' came"),
+    ("fit.py", "--epochs 2 --budget 0.5", "--epochs and --budget say the same thing"),
+    ("fit.py", "--budget -1", "--budget: must be a number above 0"),
+    ("fit.py", "--seed -1", "--seed: "),
+    ("fit.py", "--precision double", "--precision: invalid choice: 'double'"),
+    ("fit.py", "--set rate=1", "no field of Recipe 'rate'"),
+    ("fit.py", "--set optimizer.rate=fast", "SGD.rate must be float"),
+    ("fit.py", "--set image_size=4", "resnet20 takes at least 8 pixels a side; 4 came"),
+    ("fit.py", "--set dropout=0.5", "resnet20 has no dropout inside its units"),
+    ("fit.py", "--weights imagenet", "names of pretrained weights are not available in this version"),
+    ("fit.py", "--weights none.keras", "no weights file 'none.keras'"),
+    ("fit.py", "--workers a:1,b:1", "--workers is not available in this version"),
+    ("fit.py", "--worker-index 0", "--worker-index is not available in this version"),
+    ("fit.py", "--sync-bn", "--sync-bn is not available in this version"),
+    ("fit.py", "--find-lr", "--find-lr is not available in this version"),
+    ("fit.py", "--run {}/finished", "wants a new, an empty or a run's folder"),
+    ("fit.py", "--run {}/file", "wants a folder"),
+    ("fit.py", "--run {}/file/below", "cannot be written"),
+    ("fit.py", "--data {}/missing", "no folder or .npz file"),
+    ("fit.py", "--data cifar", "did you mean 'cifar10'?"),
+    ("fit.py", "--data {}/empty_class", "the class 'fish' has no images"),
+    ("fit.py", "--data {}/one_class", "two"),
+    ("fit.py", "--data {}/flat", "one folder"),
+    ("fit.py", "--data {}/broken", "page.jpg"),
+    ("fit.py", "--data {}/counts.npz", "labels"),
+    ("fit.py", "--data {}/shapes.npz", "25"),
+    ("fit.py", "--data {}/file", "must be an .npz archive"),
+    ("evaluate.py", "", "give --run DIR, or --arch NAME with --weights PATH"),
+    ("evaluate.py", "--arch resnet20", "--arch resnet20 needs --weights PATH"),
+    ("evaluate.py", "--run {}/finished", "it has no config.json"),
+    ("predict.py", "--run {}/finished", "the following arguments are required"),
+    ("predict.py", "--run {}/finished none.png", "no file or folder 'none.png'"),
+    ("predict.py", "--run {}/finished {}/finished", "no images"),
+    ("predict.py", "--run {}/finished {}/flat", "it has no config.json"),
+]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    root = folders(tmp_path_factory.mktemp("bad"))
+    lines = [[door, *arguments.format(root, root).split()] for door, arguments, _ in CASES]
+    done = subprocess.run(
+        [sys.executable, HERE / "many.py"], input=json.dumps(lines), capture_output=True, text=True, cwd=root
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert not (root / "runs").exists(), "a refused run leaves no folder"
+    return {case[:2]: outcome for case, outcome in zip(CASES, found, strict=True)}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c[0]} {c[1]}")
+def test_one_line_and_status_2(outcomes, case):
+    door, arguments, says = case
+    outcome = outcomes[door, arguments]
+    assert outcome["status"] == 2, outcome
+    assert outcome["err"].startswith(f"{door}: ")
+    assert outcome["err"].count("\n") == 1, outcome["err"]
+    assert says in outcome["err"]
+    assert outcome["out"] == ""
+
+
+def test_a_real_process_says_one_line_too(tmp_path):
+    """TensorFlow's own start-up lines must not bury the refusal."""
+    script = HERE.parents[1] / "training" / "fit.py"
+    command = [sys.executable, script, "--arch", "resnet21"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "fit.py: no architecture 'resnet21'; did you mean 'resnet20'? "
+        f"({len(__import__('keras_cnns').list_models())} known: keras_cnns.list_models())"
+    ]
+    assert done.stdout == ""

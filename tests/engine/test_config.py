@@ -1,0 +1,81 @@
+"""`config.json`: everything, back again, and nothing but values."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import keras_cnns
+from keras_cnns import values
+from keras_cnns.preprocessing import Preprocessing
+from training import recipes
+from training.engine import config as configs
+from training.engine.config import Config
+
+
+@pytest.fixture
+def config():
+    return Config(
+        architecture=keras_cnns.WRN16_4,
+        recipe=recipes.RECIPES["wrn_cifar"],
+        data="digits",
+        classes=("zero", "one"),
+        preprocessing=Preprocessing((77.8,), (95.9,)),
+        image_size=16,
+        channels=3,
+        seed=0,
+        replicas=1,
+        precision="float32",
+        xla="off",
+    )
+
+
+def test_written_and_read(config, tmp_path):
+    configs.write(config, tmp_path)
+    assert configs.read(tmp_path) == config
+
+
+def test_differences_name_the_fields_and_forgive_the_devices(config):
+    other = replace(config, seed=3, replicas=2, recipe=config.recipe.scaled(20))
+    assert config.differences(config) == []
+    assert config.differences(replace(config, replicas=4, xla="on")) == []
+    found = config.differences(other)
+    assert "seed: 0 here, 3 asked" in found
+    assert "recipe.epochs: 200 here, 20 asked" in found
+
+
+def test_dropout_reaches_the_units(config):
+    wet = replace(config, recipe=replace(config.recipe, dropout=0.3))
+    assert [la.name for la in wet.build().layers if "dropout" in la.name][:1] == ["stage1_unit1_dropout"]
+    assert not [la.name for la in config.build().layers if "dropout" in la.name]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"type": "system"}, "no type 'system'"),
+        ({"type": "SGD"}, "no field of SGD|field of SGD"),
+        ({"seed": -1}, "Config.seed must be int from 0"),
+        ({"image_size": 10**9}, "Config.image_size must be"),
+        ({"surprise": 1}, "no field of Config 'surprise'|field of Config"),
+        ({"architecture": {"function": "norm_relu"}}, "Config.architecture must be Architecture"),
+        ({"architecture": {"type": "Lambda", "code": "..."}}, "no type 'Lambda'"),
+    ],
+)
+def test_hostile_files_are_refused(config, tmp_path, change, message):
+    data = values.encode(config) | change
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=message):
+        configs.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "null", '"x"', "\x00"])
+def test_no_json(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config.json"):
+        configs.read(tmp_path)
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(ValueError, match="no run in"):
+        configs.read(tmp_path)

@@ -1,0 +1,125 @@
+"""Recipes: the papers' numbers, JSON, --set, and what quick decides."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import keras_cnns
+from keras_cnns import values, zoo
+from training import recipe as recipe_module
+from training import recipes
+from training.data import sources
+from training.data.augment import Affine, Flip, PadCrop
+from training.recipe import SGD, Adam
+from training.schedules import Cosine, FlatWarmUp, Steps
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return sources.load("digits")
+
+
+def test_the_papers_numbers():
+    he = recipes.RECIPES["resnet_cifar"]
+    assert (he.optimizer, he.batch_size, he.decay, he.decay_on) == (SGD(0.1, 0.9), 128, 1e-4, "all")
+    # 64,000 steps of 128 on 50,000 images, a tenth at 32,000 and 48,000
+    epoch = 50_000 // 128
+    assert [round(64_000 / epoch), *(round(s / epoch) for s in (32_000, 48_000))] == [he.epochs, *he.schedule.at]
+    assert he.augment == (PadCrop(4), Flip())
+    assert recipes.RECIPES["resnet110_cifar"].warm_up == FlatWarmUp(400, 0.1)
+    assert replace(recipes.RECIPES["resnet110_cifar"], name=he.name, citation=he.citation, warm_up=None) == he
+    wide = recipes.RECIPES["wrn_cifar"]
+    assert (wide.optimizer, wide.decay, wide.epochs) == (SGD(0.1, 0.9, True), 5e-4, 200)
+    assert wide.schedule == Steps((60, 120, 160), 0.2)
+    imagenet = recipes.RECIPES["resnet_imagenet"]
+    assert (imagenet.batch_size, imagenet.decay, imagenet.schedule) == (256, 1e-4, Steps((30, 60), 0.1))
+
+
+@pytest.mark.parametrize("name", sorted(recipes.RECIPES))
+def test_json_and_back(name):
+    recipe = recipes.RECIPES[name]
+    assert values.from_json(values.to_json(recipe), recipe_module.PARTS) == recipe
+
+
+def test_every_recipe_is_in_the_docs():
+    page = (DOCS / "recipes.md").read_text(encoding="utf-8")
+    assert [n for n in (*recipes.RECIPES, "quick") if f"| `{n}` |" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("arch", "data", "expected"),
+    [
+        ("resnet20", "cifar10", "resnet_cifar"),
+        ("resnet110", "cifar100", "resnet110_cifar"),
+        ("resnet1202", "cifar10", "resnet110_cifar"),
+        ("wrn28_10", "cifar10", "wrn_cifar"),
+        ("resnet50", "imagenet2012", "resnet_imagenet"),
+        ("lenet5", "mnist", "lenet_mnist"),
+        ("wrn28_10", "digits", "quick"),
+        ("resnet50", "photos/", "quick"),
+    ],
+)
+def test_default_recipe(arch, data, expected):
+    assert recipes.default_name(arch, data) == expected
+
+
+def test_set_reaches_every_field_and_checks_it():
+    base = recipes.RECIPES["wrn_cifar"]
+    assert base.with_setting("optimizer.rate=0.05").optimizer == SGD(0.05, 0.9, True)
+    assert base.with_setting("image_size=64").image_size == 64
+    assert base.with_setting("augment=none").augment == ()
+    assert base.with_setting("augment=pad_crop,flip").augment == (PadCrop(), Flip())
+    assert base.with_setting("augment=Flip").augment == (Flip(),)
+    assert base.with_setting("schedule=cosine").schedule == Cosine()
+    assert base.with_setting("optimizer=Adam").optimizer == Adam()
+    assert base.with_setting("optimizer.nesterov=false").optimizer.nesterov is False
+    assert base.with_setting("keep=best").keep == "best"
+    assert base.with_setting("schedule.at=10,20").schedule.at == (10, 20)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("rate=1", r"no field of Recipe 'rate'"),
+        ("optimizer.rat=1", r"no field of SGD 'rat'; did you mean 'rate'\?"),
+        ("epochs=many", "Recipe.epochs must be int from 1 to 65536: 'many' came"),
+        ("epochs=2.5", "Recipe.epochs must be int"),
+        ("dropout=2", "Recipe.dropout must be float from 0 to 1: '2' came"),
+        ("keep=first", "must be 'last' or 'best'"),
+        ("epochs", "--set wants field=value"),
+        ("epochs.x=1", "has no field 'x'"),
+    ],
+)
+def test_set_refuses(setting, message):
+    with pytest.raises(ValueError, match=message):
+        recipes.RECIPES["wrn_cifar"].with_setting(setting)
+
+
+def test_quick_fits_the_network(digits):
+    small = recipes.quick(keras_cnns.ResNet20, digits)
+    assert small.image_size == 32
+    assert 15 <= small.epochs <= recipes.MOST_EPOCHS
+    wide = recipes.quick(keras_cnns.WRN28_10, digits)
+    assert (wide.image_size, wide.epochs) == (16, 10)
+    assert small == recipes.quick(keras_cnns.ResNet20, digits)
+
+
+def test_quick_suits_the_data(digits):
+    assert recipes.quick(keras_cnns.ResNet20, digits).augment == (Affine(10, 0.1, 0.1),)
+    photographs = replace(digits, mirror=True)
+    assert Flip() in recipes.quick(keras_cnns.ResNet20, photographs).augment
+    assert isinstance(recipes.quick(keras_cnns.LeNet5, digits).optimizer, Adam)
+
+
+def test_lengths(digits):
+    wide = zoo.architecture("wrn28_10")
+    assert recipes.choose(wide, digits, "cifar10", None, 20, None).schedule.at == (6, 12, 16)
+    assert recipes.choose(wide, digits, "cifar10", None, None, 0.3).epochs == 60
+    with pytest.raises(ValueError, match="no recipe 'wrn'; did you mean 'wrn_cifar'"):
+        recipes.check_name("wrn")
+    with pytest.raises(ValueError, match="resnet20 has no dropout"):
+        recipes.check_dropout(keras_cnns.ResNet20, replace(recipes.QUICK, dropout=0.3))
+    recipes.check_dropout(keras_cnns.WRN16_4, replace(recipes.QUICK, dropout=0.3))

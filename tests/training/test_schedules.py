@@ -1,0 +1,57 @@
+"""Rates at exact steps, and what scaling a recipe does to them."""
+
+import math
+
+import numpy as np
+import pytest
+
+from training.schedules import Constant, Cosine, FlatWarmUp, LinearWarmUp, Plateau, Rate, Steps
+
+
+def rates(schedule, warm_up=None, epochs=200, steps_per_epoch=10, rate=0.1, at=()):
+    """Rates at fractional epochs."""
+    made = Rate(rate, schedule, warm_up, epochs, steps_per_epoch)
+    return [float(made(round(e * steps_per_epoch))) for e in at]
+
+
+def test_steps_fall_at_their_epochs():
+    got = rates(Steps((60, 120, 160), 0.2), at=(0, 59.9, 60, 119.9, 120, 160, 199))
+    np.testing.assert_allclose(got, [0.1, 0.1, 0.02, 0.02, 0.004, 0.0008, 0.0008], rtol=1e-5)
+
+
+def test_cosine_starts_full_halves_in_the_middle_and_ends_at_its_floor():
+    np.testing.assert_allclose(rates(Cosine(), at=(0, 100, 200)), [0.1, 0.05, 0.0], atol=1e-8)
+    np.testing.assert_allclose(rates(Cosine(0.1), at=(200,)), [0.01], rtol=1e-5)
+    quarter = 0.05 * (1 + math.cos(math.pi / 4))
+    np.testing.assert_allclose(rates(Cosine(), at=(50,)), [quarter], rtol=1e-5)
+
+
+def test_linear_warm_up_rises_and_then_leaves_the_schedule_alone():
+    got = rates(Constant(), LinearWarmUp(5), at=(0, 1, 2.5, 5, 50))
+    assert 0 < got[0] < 1e-4
+    np.testing.assert_allclose(got[1:], [0.02, 0.05, 0.1, 0.1], rtol=2e-3)
+
+
+def test_flat_warm_up_is_counted_in_steps():
+    made = Rate(0.1, Constant(), FlatWarmUp(400, 0.1), 164, 391)
+    np.testing.assert_allclose([float(made(s)) for s in (0, 399, 400)], [0.01, 0.01, 0.1], rtol=1e-6)
+
+
+def test_the_brake_multiplies_the_rate():
+    made = Rate(0.1, Plateau(), None, 10, 10)
+    made.brake.assign(0.01)
+    assert float(made(7)) == pytest.approx(1e-3)
+
+
+def test_scaling_keeps_a_step_at_its_share_of_the_run():
+    assert Steps((60, 120, 160)).scaled(0.1).at == (6, 12, 16)
+    assert LinearWarmUp(5).scaled(0.1).epochs == pytest.approx(0.5)
+    assert FlatWarmUp(400).scaled(0.1) == FlatWarmUp(400)
+    assert Plateau(patience=10).scaled(0.01).patience == 1
+
+
+def test_out_of_range_is_refused():
+    with pytest.raises(ValueError, match=r"Steps\.by must be float from 0 to 1: 2 came"):
+        Steps((3,), by=2)
+    with pytest.raises(ValueError, match=r"Steps\.at"):
+        Steps((-1,))
