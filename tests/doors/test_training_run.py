@@ -128,24 +128,32 @@ def wait_for(path, process, seconds=120):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_interrupted_and_repeated_gives_the_unbroken_weights(run, tmp_path, number, status):
+def test_interrupted_again_and_again_gives_the_unbroken_weights(run, tmp_path):
+    """Ctrl-C, then SIGTERM, then SIGKILL, each after another epoch; the command is repeated every time."""
     folder = tmp_path / "mine"
     args = command("fit.py", *SMALL, "--run", folder)
-    process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    wait_for(folder / "checkpoints" / "epoch_00000001", process)
-    os.kill(process.pid, number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == status, err
-    assert not (folder / "result.json").exists()
-    if number != signal.SIGKILL:
-        assert err.splitlines()[-1].endswith(f"--run {folder}")
-        assert "Traceback" not in err
+    for epoch, (number, status) in enumerate(
+        [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], 1
+    ):
+        process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        wait_for(folder / "checkpoints" / f"epoch_{epoch:08d}", process)
+        os.kill(process.pid, number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == status, err
+        assert not (folder / "result.json").exists()
+        if number != signal.SIGKILL:
+            assert err.splitlines()[-1].endswith(f"--run {folder}")
+            assert "Traceback" not in err
     again = subprocess.run(args, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert again.returncode == 0, again.stderr[-2000:]
-    assert "continuing after epoch" in again.stdout
-    sha = [json.loads((f / "result.json").read_text())["weights_sha256"] for f in (folder, run[0])]
-    assert sha[0] == sha[1]
+    assert "continuing after epoch 3 of 3" in again.stdout
+    results = [json.loads((f / "result.json").read_text()) for f in (folder, run[0])]
+    assert results[0]["weights_sha256"] == results[1]["weights_sha256"]
+    assert results[0]["test"] == results[1]["test"]
+    histories = [
+        [line.split(",")[:6] for line in (f / "history.csv").read_text().splitlines()] for f in (folder, run[0])
+    ]
+    assert histories[0] == histories[1]
 
 
 def test_dry_run_does_everything_and_keeps_nothing(tmp_path):

@@ -21,7 +21,7 @@ def model():
 
 def test_restores_weights_optimizer_and_states(model, tmp_path):
     checkpoints.save_epoch(tmp_path, 3, model, {"best": {"best": 0.5, "epoch": 2}})
-    before = [np.array(v) for v in (*model.weights, *model.optimizer.variables)]
+    before = [v.numpy() for v in (*model.weights, *model.optimizer.variables)]
     model.train_on_batch(np.ones((2, 4)), np.zeros((2, 3)))
     found = checkpoints.latest(tmp_path, print)
     assert (found.epoch, found.states) == (3, {"best": {"best": 0.5, "epoch": 2}})
