@@ -32,7 +32,8 @@ def miniature(architecture):
         widths=tuple(width << i for i in range(stages)),
         stem=replace(row.stem, filters=8),
     )
-    return replace(architecture, row=small)
+    side = 64 if architecture.input_shape[0] == 224 else 16
+    return replace(architecture, row=small, input_shape=(side, side, 3))
 
 
 def _distinct():
