@@ -19,7 +19,7 @@ class Conv2D(keras.layers.Conv2D):
 
     def __init__(self, filters, kernel_size, strides=(1, 1), padding="valid", **kwargs):
         super().__init__(filters, kernel_size, padding=padding, **kwargs)  # checked without the strides
-        self.strides = (strides, strides) if isinstance(strides, int) else tuple(strides)
+        self.strides = tuple(strides) if isinstance(strides, tuple | list) else (strides, strides)
         if len(self.strides) != 2 or not all(isinstance(s, int) and s > 0 for s in self.strides):
             raise ValueError(f"strides must be one or two positive integers; {strides!r} came")
 
