@@ -1,5 +1,6 @@
 """An architecture: a row with a name, a head, an input shape, a preprocessing and a citation. Call it to build."""
 
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -184,7 +185,8 @@ def load_weights(model: keras.Model, weights: str | Path) -> None:
     """
     path = check_weights(weights)
     try:
-        with deep_recursion():
+        with deep_recursion(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Skipping nested container")  # where weights miss, Keras raises too
             model.load_weights(path)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
