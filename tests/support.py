@@ -37,7 +37,7 @@ def miniature(architecture):
 
 
 def _distinct():
-    """One miniature for each different one, by the first name that has it: ResNet-20 and ResNet-110 shrink alike."""
+    """Each different miniature by the first name that has it: ResNet-20 and ResNet-110 shrink alike."""
     seen = {}
     for name, architecture in ARCHITECTURES.items():
         small = miniature(architecture)

@@ -4,6 +4,7 @@ import re
 import sys
 from dataclasses import replace
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -48,6 +49,10 @@ def test_files_that_do_not_fit(tmp_path):
     (tmp_path / "half.keras").write_bytes(content[: len(content) // 2])
     content = (tmp_path / "net.weights.h5").read_bytes()
     (tmp_path / "half.weights.h5").write_bytes(content[: len(content) // 2])
+    with h5py.File(tmp_path / "empty.weights.h5", "w") as empty:
+        empty.create_group("layers")
+    with h5py.File(tmp_path / "bare.weights.h5", "w"):
+        pass
     (tmp_path / "folder.keras").mkdir()
     for build, file in [
         (other, "net.weights.h5"),
@@ -55,6 +60,8 @@ def test_files_that_do_not_fit(tmp_path):
         (lambda weights: a(weights=weights, classes=11), "net.weights.h5"),
         (lambda weights: a(weights=weights, input_shape=(16, 16, 1)), "net.keras"),
         (a, "text.weights.h5"),
+        (a, "empty.weights.h5"),
+        (a, "bare.weights.h5"),
         (a, "text.keras"),
         (a, "half.keras"),
         (a, "half.weights.h5"),

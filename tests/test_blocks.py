@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support import MINIATURES, images, randomise, weights_of
 
-from keras_cnns import ResNet20, WRN40_1, measure
+from keras_cnns import WRN40_1, ResNet20, measure
 from keras_cnns.blocks import (
     AlwaysProjection,
     BareProjection,
@@ -112,7 +112,7 @@ def test_option_a_is_aligned(side):
 
 @pytest.mark.parametrize("side", [7, 8])
 def test_strided_convolution_samples_the_centres(side):
-    """A kernel that is 1 in its centre picks x[:, ::2, ::2] for odd and even sizes: the same grid as the shortcut."""
+    """A kernel that is 1 in its centre picks x[:, ::2, ::2] at odd and even sizes, as the shortcut does."""
     x = images(1, side, side, 1)
     for kernel in (1, 3, 7):
         inner = keras.Input(x.shape[1:])
@@ -161,7 +161,9 @@ def test_option_a_network_of_zero_branches():
 def test_plain_is_the_same_without_addition():
     """Equal counts and equal weight names; no Add, and the branch alone comes out."""
     residual, plain = MINIATURES["resnet20"](), MINIATURES["plain20"]()
-    assert {k: v.shape for k, v in weights_of(residual).items()} == {k: v.shape for k, v in weights_of(plain).items()}
+    assert {k: v.shape for k, v in weights_of(residual).items()} == {
+        k: v.shape for k, v in weights_of(plain).items()
+    }
     assert not [layer for layer in plain.layers if isinstance(layer, keras.layers.Add)]
     assert measure(plain).macs == measure(residual).macs
     model = build(Basic(shortcut=no_shortcut), 4, 4, 1)
@@ -252,7 +254,9 @@ def test_stem_pools_like_torch(side, cells):
     if side == 33:
         model = randomise(keras.Model(x, Stem7x7(8)(x)))
         image, n = images(1, side, side, 3), Reference(model)
-        y = np.pad(relu(n.conv_norm(image, "stem_conv", 2)), [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-np.inf)
+        y = np.pad(
+            relu(n.conv_norm(image, "stem_conv", 2)), [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-np.inf
+        )
         windows = [y[:, i : i + 2 * cells - 1 : 2, j : j + 2 * cells - 1 : 2] for i in range(3) for j in range(3)]
         np.testing.assert_allclose(model(image), np.max(windows, 0), rtol=1e-4, atol=1e-4)
 

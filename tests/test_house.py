@@ -29,7 +29,7 @@ PAPERS = ["lenet", "resnet", "wide_resnet"]
 DOORS = {"fit", "evaluate", "predict", "tune", "export", "benchmark", "explain", "experiment", "prune", "detect"}
 
 FILES = sorted((ROOT / "keras_cnns").rglob("*.py"))
-MODULES = sorted(m.name for m in pkgutil.walk_packages(keras_cnns.__path__, "keras_cnns.")) + ["keras_cnns"]
+MODULES = [*sorted(m.name for m in pkgutil.walk_packages(keras_cnns.__path__, "keras_cnns.")), "keras_cnns"]
 
 
 def imports(path, top_only=False):
@@ -132,7 +132,8 @@ def test_public_names_have_docstrings(module):
         if not own or name.startswith("_"):
             continue
         # A dataclass without words gets its signature as a docstring: that does not count.
-        assert part.__doc__ and not part.__doc__.startswith(f"{name}("), f"{module}.{name} has no docstring"
+        words = part.__doc__ or f"{name}("
+        assert not words.startswith(f"{name}("), f"{module}.{name} has no docstring"
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -278,7 +278,10 @@ def grouped():
 
 
 FORMS = {
-    **{name: MINIATURES[name] for name in ("lenet5", "lenet5_modern", "resnet20", "resnet50", "plain20", "wrn16_4")},
+    **{
+        name: MINIATURES[name]
+        for name in ("lenet5", "lenet5_modern", "resnet20", "resnet50", "plain20", "wrn16_4")
+    },
     "grouped": grouped(),
 }
 

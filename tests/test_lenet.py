@@ -28,7 +28,9 @@ def test_table_of_the_paper():
     model = LeNet5()
     m = measure(model)
     connections = {row.name: row.connections for row in m.layers if row.connections}
-    trainable = {name: sum(w.value.shape.num_elements() for w in model.get_layer(name).trainable_weights) for name in PAPER}
+    trainable = {
+        name: sum(w.value.shape.num_elements() for w in model.get_layer(name).trainable_weights) for name in PAPER
+    }
     assert {name: (trainable[name], connections[name]) for name in connections} == PAPER
     assert (m.trainable_params, m.connections, m.macs, m.depth) == (60_000, 340_908, 325_680, 7)
     assert m.receptive_field == 32
@@ -149,7 +151,7 @@ def test_logits_are_negated_penalties():
 
 @pytest.mark.parametrize("j", [0.1, 1.0, 7.0])
 def test_map_loss(j):
-    """y_true + log(exp(-j) + sum exp(-y)), equation 9; in logits -y it is a cross-entropy with one more logit, -j."""
+    """y_true + log(exp(-j) + sum exp(-y)), equation 9: a cross-entropy with one more logit, -j."""
     y = np.random.default_rng(0).uniform(0, 9, (6, 10)).astype("float32")
     labels = np.array([0, 9, 3, 3, 1, 7])
     expected = y[np.arange(6), labels] + np.log(np.exp(-j) + np.exp(-y).sum(-1))
@@ -192,7 +194,7 @@ def test_heads_name_their_losses():
     assert isinstance(LeNet5Modern.head.loss(), keras.losses.SparseCategoricalCrossentropy)
 
 
-def test_modern_is_the_same_at_28_pixels_with_padding():
+def test_modern_counts():
     """61,706 parameters on 32x32."""
     assert measure(LeNet5Modern()).trainable_params == 61_706
     assert measure(LeNet5Modern(classes=5)).trainable_params == 61_706 - 5 * 85

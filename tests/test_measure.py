@@ -4,7 +4,7 @@ import keras
 import pytest
 from keras import layers
 
-from keras_cnns import ResNet20, ResNet50, ResNet50V1, WRN40_1, measure
+from keras_cnns import WRN40_1, ResNet20, ResNet50, ResNet50V1, measure
 
 
 def net(*parts, shape=(32, 32, 3)):
@@ -44,7 +44,9 @@ def test_resnet_50_by_version():
     assert round(v1.macs / 1e9, 3) == 3.858
     assert round(v15.macs / 1e9, 3) == 4.089
     # The first 1x1 of stages 2 to 4 runs at full size: 3/4 more of 56*56 cells, widths 128, 256, 512.
-    assert v15.macs - v1.macs == sum(3 * s * s * cin * w for s, cin, w in ((28, 256, 128), (14, 512, 256), (7, 1024, 512)))
+    assert v15.macs - v1.macs == sum(
+        3 * s * s * cin * w for s, cin, w in ((28, 256, 128), (14, 512, 256), (7, 1024, 512))
+    )
     assert (v1.depth, v15.depth) == (50, 50)
     # torchvision's ResNet-50 sees 427 pixels; strides on the 1x1 make the 3x3 of that unit see twice as far: 483.
     assert (v15.receptive_field, v1.receptive_field) == (427, 483)
@@ -155,7 +157,17 @@ def test_no_graph():
 def test_printed_table():
     m = measure(ResNet20())
     lines = str(m).splitlines()
-    assert lines[0].split() == "layer kind output parameters MACs neurons connections field stride".split()
+    assert lines[0].split() == [
+        "layer",
+        "kind",
+        "output",
+        "parameters",
+        "MACs",
+        "neurons",
+        "connections",
+        "field",
+        "stride",
+    ]
     assert len(lines) == len(m.layers) + 5
     stem = next(line for line in lines if line.startswith("stem_conv "))
     assert stem.split() == ["stem_conv", "Conv2D", "32x32x16", "432", "442,368", "16,384", "442,368", "3", "1"]

@@ -24,7 +24,9 @@ def test_numbers(mode, white, grey, black):
         for dtype in ("uint8", "float32", "float64", "int64"):
             out = mode(np.full((2, 2, 3), level, dtype))
             assert out.dtype == "float32"
-            np.testing.assert_allclose(out, np.broadcast_to(expected, (2, 2, 3)), atol=2e-5 if mode != CAFFE else 1e-3)
+            np.testing.assert_allclose(
+                out, np.broadcast_to(expected, (2, 2, 3)), atol=2e-5 if mode != CAFFE else 1e-3
+            )
 
 
 def test_channels_are_not_mixed_up():

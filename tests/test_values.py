@@ -130,7 +130,7 @@ def test_fraction_includes_its_ends(value):
 
 
 def test_values_are_frozen_and_equal():
-    assert FULL == replace(FULL)
+    assert replace(FULL) == FULL
     assert hash(FULL) == hash(replace(FULL))
     with pytest.raises(dataclasses.FrozenInstanceError):
         FULL.name = "b"

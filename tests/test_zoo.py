@@ -106,7 +106,9 @@ def golden(name) -> np.ndarray:
 ONE_A_FAMILY = ["lenet5", "lenet5_modern", "resnet20", "resnet50", "resnet50_v1", "wrn40_1"]
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in ONE_A_FAMILY else pytest.mark.slow) for n in ALL])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in ONE_A_FAMILY else pytest.mark.slow) for n in ALL]
+)
 def test_counts_at_full_size(name):
     model = create_model(name)
     assert model.name == name
@@ -121,7 +123,9 @@ def depth_free(name):
 
 
 STAGED = [n for n in ALL if isinstance(ARCHITECTURES[n].row, Staged)]
-KINDS = [list(names) for _, names in itertools.groupby(sorted(STAGED, key=lambda n: repr(depth_free(n))), depth_free)]
+KINDS = [
+    list(names) for _, names in itertools.groupby(sorted(STAGED, key=lambda n: repr(depth_free(n))), depth_free)
+]
 
 
 @pytest.mark.parametrize("names", KINDS, ids=lambda names: "+".join(names))
@@ -130,9 +134,7 @@ def test_counts_at_every_depth(names):
     base = depth_free(names[0])
     two = tuple(2 for _ in base.row.depths)
     start = counts(replace(base.row, depths=two), base)
-    more = [
-        counts(replace(base.row, depths=two[:i] + (3,) + two[i + 1 :]), base) - start for i in range(len(two))
-    ]
+    more = [counts(replace(base.row, depths=(*two[:i], 3, *two[i + 1 :])), base) - start for i in range(len(two))]
     for name in names:
         extra = np.array(ARCHITECTURES[name].row.depths) - 2
         expected = start + sum(e * m for e, m in zip(extra, more, strict=True))
@@ -272,7 +274,10 @@ def bad_arguments(a):
     yield {"input_shape": (height, 32.5, channels)}, "input_shape must be"
     yield {"input_shape": 32}, "input_shape must be"
     yield {"input_shape": (a.min_size - 1, width, channels)}, f"at least {a.min_size} pixels"
-    yield {"input_shape": (height, a.min_size - 1, channels), "include_top": False}, f"at least {a.min_size} pixels"
+    yield (
+        {"input_shape": (height, a.min_size - 1, channels), "include_top": False},
+        f"at least {a.min_size} pixels",
+    )
     yield {"input_tensor": source, "input_shape": (height + 1, width, channels)}, "input_tensor has shape"
     yield {"input_tensor": keras.Input((height, width))}, "input_shape must be"
     yield {"input_tensor": np.zeros((1, *a.input_shape), "float32")}, "input_tensor must be"
@@ -394,9 +399,11 @@ def test_hostile_json(change, message):
         from_json(altered(change))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 200_000, '{"type": ' * 5_000, "[" * 500 + "]" * 500, "9" * 10_000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[" * 200_000, '{"type": ' * 5_000, "[" * 500 + "]" * 500, "9" * 10_000]
+)
 def test_json_that_is_none(text):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match="not JSON|nest at most"):
         from_json(text)
 
 
@@ -482,7 +489,10 @@ def test_decode_predictions():
     labels = ["cat", "dog", "owl"]
     best = LeNet5.decode_predictions(scores, top=2, labels=labels)
     assert best == [[("dog", 0.7), ("owl", 0.2)], [("cat", 0.5), ("dog", 0.25)]]
-    assert LeNet5.decode_predictions(keras.ops.convert_to_tensor(scores), top=9, labels=labels)[0][2] == ("cat", 0.1)
+    assert LeNet5.decode_predictions(keras.ops.convert_to_tensor(scores), top=9, labels=labels)[0][2] == (
+        "cat",
+        0.1,
+    )
     for arguments, message in [
         ({"predictions": scores}, "give labels="),
         ({"predictions": scores, "labels": labels[:2]}, "3 classes need as many labels; 2 came"),
