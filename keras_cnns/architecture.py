@@ -1,5 +1,7 @@
 """An architecture: a row with a name, a head, an input shape, a preprocessing and a citation. Call it to build."""
 
+import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,18 +72,18 @@ class Architecture(Value):
             ValueError: with the rule and what came, before any layer is built.
         """
         shape = self._checked_shape(input_shape, input_tensor, include_top)
-        self._check(include_top, weights, pooling, classes)
+        self._check(include_top, weights, pooling, classes, classifier_activation, name)
         with deep_recursion():
             image = keras.Input(shape, name="image") if input_tensor is None else input_tensor
-            if not keras.utils.is_keras_tensor(image):
-                image = keras.Input(tensor=image, name="image")
             x = self.row(image)
             if include_top:
                 x = self.head(x, self.classes if classes is None else classes, classifier_activation)
             elif pooling is not None:
                 x = _POOLINGS[pooling](name=f"{pooling}_pool")(x)
-            source = image if input_tensor is None else keras.utils.get_source_inputs(image)
-            model = keras.Model(source, x, name=self.name if name is None else name)
+            sources = keras.utils.get_source_inputs(image)
+            model = keras.Model(
+                sources[0] if len(sources) == 1 else sources, x, name=self.name if name is None else name
+            )
             if weights is not None:
                 load_weights(model, weights)
         return model
@@ -114,31 +116,44 @@ class Architecture(Value):
 
     def _checked_shape(self, input_shape, input_tensor, include_top: bool):
         channels = self.input_shape[-1]
+        if isinstance(input_shape, list):
+            input_shape = tuple(input_shape)
         if input_tensor is not None:
+            if not keras.utils.is_keras_tensor(input_tensor):
+                raise ValueError(f"input_tensor must be a Keras tensor; {type(input_tensor).__name__} came")
             came = tuple(input_tensor.shape[1:])
-            if input_shape is not None and tuple(input_shape) != came:
-                raise ValueError(f"input_tensor has shape {came}, but input_shape={tuple(input_shape)} came")
+            if input_shape is not None and input_shape != came:
+                raise ValueError(f"input_tensor has shape {came}, but input_shape={input_shape} came")
             input_shape = came
         if input_shape is None:
             input_shape = self.input_shape if include_top else (None, None, channels)
-        shape = tuple(input_shape)
-        good = len(shape) == 3 and all(_is_count(s) for s in shape[2:])
+        shape = input_shape
+        good = isinstance(shape, tuple) and len(shape) == 3 and _is_count(shape[2])
         if not good or not all(s is None or _is_count(s) for s in shape[:2]):
             raise ValueError(f"input_shape must be (height, width, channels); {shape} came")
         small = [s for s in shape[:2] if s is not None and s < self.min_size]
         if small:
             raise ValueError(f"{self.name} takes images of at least {self.min_size} pixels a side; {shape} came")
+        if include_top and None in shape and not getattr(self.head, "any_size", True):
+            raise ValueError(f"the dense layers of {self.name} need a fixed height and width; {shape} came")
         if keras.config.image_data_format() != "channels_last":
             raise ValueError("keras_cnns builds channels-last networks; image_data_format is 'channels_first'")
         return shape
 
-    def _check(self, include_top: bool, weights, pooling, classes) -> None:
+    def _check(self, include_top: bool, weights, pooling, classes, classifier_activation, name) -> None:
         if pooling not in (None, *_POOLINGS):
             raise ValueError(f"pooling must be None, 'avg' or 'max'; {pooling!r} came")
         if include_top and pooling is not None:
             raise ValueError(f"pooling goes with include_top=False; pooling={pooling!r} came with a classifier")
         if classes is not None and not _is_count(classes):
             raise ValueError(f"classes must be a whole number from 1 on; {classes!r} came")
+        try:
+            keras.activations.get(classifier_activation)
+        except (ValueError, TypeError):
+            rule = "classifier_activation must be None, a name that Keras knows or something to call"
+            raise ValueError(f"{rule}; {classifier_activation!r} came") from None
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(f"name must be text without a slash; {name!r} came")
         if weights is not None:
             check_weights(weights)
 
@@ -149,6 +164,8 @@ def _is_count(value) -> bool:
 
 def check_weights(weights: str | Path) -> Path:
     """The path of a weights file, or a ValueError that says what can be given."""
+    if not isinstance(weights, str | Path):
+        raise ValueError(f"weights must be None or a path; {weights!r} came")
     path = Path(weights)
     if not str(path).endswith(WEIGHT_FILES):
         raise ValueError(
@@ -168,10 +185,11 @@ def load_weights(model: keras.Model, weights: str | Path) -> None:
     """
     path = check_weights(weights)
     try:
-        with deep_recursion():
+        with deep_recursion(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Skipping nested container")  # where weights miss, Keras raises too
             model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} does not fit {model.name} {model.output_shape}: {first}") from error
 
 

@@ -19,18 +19,28 @@ class Node:
     outputs: tuple[int, ...]
 
 
-def trace(model: keras.Model) -> tuple[list[Node], list]:
-    """The calls that lead from a model's inputs to its outputs, in order, and all their symbolic tensors.
+def ends(model: keras.Model) -> tuple[list, list]:
+    """A model's input and output tensors.
 
     Raises:
         ValueError: if the model has no graph (a subclassed model, or a Sequential one that was never built).
     """
     try:
         sources, sinks = list(model.inputs), list(model.outputs)
-    except (AttributeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         sources = sinks = None
     if not sources or not sinks:
         raise ValueError(f"{model.name!r} has no graph of layers: build it with the functional API first")
+    return sources, sinks
+
+
+def trace(model: keras.Model) -> tuple[list[Node], list]:
+    """The calls that lead from a model's inputs to its outputs, in order, and all their symbolic tensors.
+
+    Raises:
+        ValueError: if the model has no graph, as `ends` says.
+    """
+    sources, sinks = ends(model)
     tensors: list = []
     position: dict[int, int] = {}
     nodes: list[Node] = []

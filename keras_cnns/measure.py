@@ -120,7 +120,7 @@ def measure(model: keras.Model, input_shape: Shape | None = None) -> Measure:
     True
     """
     rows: list[LayerMeasure] = []
-    shapes = [_input_shape(model, t.shape, input_shape) for t in model.inputs]
+    shapes = [_input_shape(model, t.shape, input_shape) for t in graph.ends(model)[0]]
     ends = _walk(model, shapes, [_Seen() for _ in shapes], rows)
     return Measure(
         name=model.name,

@@ -174,7 +174,7 @@ def from_json(text: str, allowed: Mapping[str, Callable]) -> Any:
     """The value that `to_json` wrote, through an allow-list of types and functions."""
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also: a number of 10,000 digits, 10,000 open brackets
         raise ValueError(f"not JSON: {error}") from None
     return decode(data, allowed)
 

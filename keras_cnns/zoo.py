@@ -46,6 +46,7 @@ def architecture(name: str) -> Architecture:
 
 def create_model(
     name: str,
+    /,
     include_top: bool = True,
     weights=None,
     input_tensor=None,
@@ -56,6 +57,8 @@ def create_model(
     **options,
 ) -> keras.Model:
     """Builds a network by its command-line name; the arguments are those of `Architecture.__call__`.
+
+    The first argument has no keyword, so that `name=` is the model's, as everywhere.
 
     >>> create_model("lenet5").output_shape
     (None, 10)

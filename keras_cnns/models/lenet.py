@@ -93,6 +93,8 @@ class RBFHead(Value):
 
     loss: Callable = map_loss
 
+    any_size = False  # the dense layers follow the input
+
     def __call__(self, x, classes: int, activation: str | Callable | None):
         x = Flatten(name="flatten")(x)
         x = tanh(Dense(84, kernel_initializer=uniform_fan_in(x.shape[-1]), name="f6")(x), "f6_tanh")
@@ -113,6 +115,8 @@ class ModernHead(Value):
     """Dense 120, 84, classes, with ReLU between."""
 
     loss: Callable = cross_entropy
+
+    any_size = False  # the dense layers follow the input
 
     def __call__(self, x, classes: int, activation: str | Callable | None):
         x = Flatten(name="flatten")(x)

@@ -1,0 +1,85 @@
+"""What several tests need: miniatures, random weights, goldens, a fresh process."""
+
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from keras_cnns.blocks import Staged
+from keras_cnns.zoo import ARCHITECTURES
+
+ROOT = Path(__file__).parent.parent
+
+# Typed from papers and releases; the code under test never writes this file.
+with open(Path(__file__).with_name("goldens.csv"), encoding="utf-8") as file:
+    GOLDENS = {row["name"]: row for row in csv.DictReader(file)}
+
+
+def miniature(architecture):
+    """The same kinds of units, few and thin: two units in the first stage, one in every other."""
+    row = architecture.row
+    if not isinstance(row, Staged):
+        return architecture
+    stages = len(row.depths)
+    width = 8 if row.widths[0] == row.stem.filters else 16  # a first stage that widens still does
+    small = replace(
+        row,
+        depths=(2, *[1] * (stages - 1)),
+        widths=tuple(width << i for i in range(stages)),
+        stem=replace(row.stem, filters=8),
+    )
+    side = 64 if architecture.input_shape[0] == 224 else 16
+    return replace(architecture, row=small, input_shape=(side, side, 3))
+
+
+def _distinct():
+    """Each different miniature by the first name that has it: ResNet-20 and ResNet-110 shrink alike."""
+    seen = {}
+    for name, architecture in ARCHITECTURES.items():
+        small = miniature(architecture)
+        seen.setdefault(replace(small, name="", citation=""), (name, small))
+    return dict(seen.values())
+
+
+MINIATURES = _distinct()
+
+
+def randomise(model, seed: int = 0):
+    """Random statistics and affine terms: the defaults 0 and 1 hide faults. Kernels keep their random start."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        kind = weight.path.rpartition("/")[2]
+        if kind in ("gamma", "moving_variance"):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+        elif kind in ("beta", "moving_mean", "bias"):
+            weight.assign(rng.normal(0, 0.2, weight.shape))
+    return model
+
+
+def images(*shape: int, seed: int = 1) -> np.ndarray:
+    """Normally distributed float32 numbers."""
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def weights_of(model) -> dict[str, np.ndarray]:
+    """Every weight as an array by `layer/weight`."""
+    return {f"{layer.name}/{w.name}": w.numpy() for layer in model.layers for w in layer.weights}
+
+
+def fresh_process(script: str, **environment: str) -> str:
+    """Runs a script in a new Python process on the CPU and gives back what it printed."""
+    variables = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**variables, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
