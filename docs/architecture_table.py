@@ -28,7 +28,8 @@ def row(name: str) -> str:
     m = keras_cnns.measure(architecture())
     keras.backend.clear_session()
     size = "x".join(map(str, architecture.input_shape))
-    what = architecture.citation.split(",")[0].split(" of ")[0].rstrip(".")
+    first, *rest = architecture.citation.rstrip(".").split("; ")  # what, section, paper; how it deviates
+    what = "; ".join([first.split(",")[0].split(" after ")[0], *rest])
     return (
         f"| `{name}` | `{public}` | {size} | {m.trainable_params:,} | {m.macs:,} | {m.depth} | "
         f"{m.receptive_field} | {what} |"
