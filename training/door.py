@@ -90,9 +90,8 @@ def quiet() -> None:
     TensorFlow 2.21 writes some lines straight to file descriptor 2 while it loads and looks for GPUs, past every
     setting; they would bury the one line of a refusal. They are shown after all if loading fails.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     own = os.dup(2)
     with tempfile.TemporaryFile() as chatter:
         os.dup2(chatter.fileno(), 2)

@@ -188,3 +188,24 @@ def test_two_replicas_train(tmp_path):
     uneven = call(tmp_path, "fit.py", *SMALL, "--replicas", 3, "--run", tmp_path / "three")
     assert uneven.returncode == 2
     assert "must divide by 3 replicas; 64 came (63 would do)" in uneven.stderr
+
+
+def test_an_image_that_breaks_after_indexing_is_named(tmp_path):
+    rng = np.random.default_rng(0)
+    for kind in ("cats", "dogs"):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for i in range(30):
+            side = 40 + i  # different sizes stay files
+            pixels = rng.integers(0, 255, (side, 48, 3), dtype="uint8")
+            Image.fromarray(pixels).save(tmp_path / "photos" / kind / f"{i}.png")
+    args = ["--data", tmp_path / "photos", "--epochs", 50, "--set", "image_size=16", "--run", tmp_path / "run"]
+    process = subprocess.Popen(command("fit.py", *args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "run" / "checkpoints" / "epoch_00000001", process)
+    for broken in (tmp_path / "photos" / "cats").iterdir():
+        broken.write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert "can no longer be read" in err
+    assert "cats" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run" / "model.keras").exists()

@@ -14,9 +14,10 @@ import numpy as np
 from keras_cnns import measure
 from keras_cnns.architecture import load_weights
 from keras_cnns.deep import deep_recursion
-from training.data import pipeline
+from training.data import folder, pipeline
 from training.data.augment import suit
 from training.data.dataset import DataSet, Split
+from training.door import Failure
 from training.engine import checkpoints, scoring
 from training.engine.callbacks import Best, Clock, Narrator, PlateauWatch, Saver, Watch
 from training.engine.compute import Compute
@@ -114,26 +115,39 @@ def train(run: Run) -> dict:
         if first_epoch < config.recipe.epochs:
             _announce(run, plain, steps, first_epoch)
             bar = Bar(config.recipe.epochs, steps, sys.stdout, say=log)
-            model.fit(
-                run.training(first_epoch),
-                epochs=config.recipe.epochs,
-                initial_epoch=first_epoch,
-                steps_per_epoch=steps,
-                validation_data=run.evaluation(run.data.val),
-                verbose=0,
-                shuffle=False,  # the stream has its own order
-                callbacks=[
-                    Watch(),
-                    clock,
-                    Narrator(bar, history, board, clock),
-                    *watchers.values(),
-                    Saver(run.folder / "checkpoints", watchers),
-                ],
-            )
+            narrator = Narrator(bar, history, board, clock)
+            saver = Saver(run.folder / "checkpoints", watchers)
+            with unreadable_images(run.data):
+                model.fit(
+                    run.training(first_epoch),
+                    epochs=config.recipe.epochs,
+                    initial_epoch=first_epoch,
+                    steps_per_epoch=steps,
+                    validation_data=run.evaluation(run.data.val),
+                    verbose=0,
+                    shuffle=False,  # the stream has its own order
+                    callbacks=[Watch(), clock, narrator, *watchers.values(), saver],
+                )
         if config.recipe.keep == "best":
             checkpoints.read(run.folder / "checkpoints" / "best").restore(model)
         synchronise(model)
         return _finish(run, plain, model, clock, history, board)
+
+
+@contextmanager
+def unreadable_images(data: DataSet) -> Iterator[None]:
+    """Names the files when reading fails because images broke or vanished after they were indexed."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        bad = [b for split in SPLITS for b in folder.unreadable(getattr(data, split))]
+        if not bad:
+            raise
+        path, reason = bad[0]
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise Failure(f"{path} can no longer be read ({reason}){more}: mend or remove it, then repeat") from error
 
 
 def compiled(plain: keras.Model, config: Config, steps: int, compute: Compute) -> tuple[StepModel, Rate]:
