@@ -76,7 +76,7 @@ def main() -> None:
     if result is None:
         with_resume_line(folder, config, data, compute, notes)
     else:
-        from training.engine.run import summary
+        from training.engine.outcome import summary
 
         print(f"this run is finished already\n{summary(result, folder)}")
 
@@ -90,7 +90,7 @@ def prepare(args):
     from training.data.augment import suit
     from training.engine import compute
     from training.engine.config import Config
-    from training.engine.run import dry
+    from training.engine.setup import dry
 
     architecture = zoo.architecture(args.arch)
     if args.weights:
@@ -158,7 +158,7 @@ def take(asked: Path | None, config):
     Raises ValueError where the folder holds another run, or something that is no run.
     """
     from training.engine import config as configs
-    from training.engine.run import finished
+    from training.engine.outcome import finished
     from training.report.folder import next_folder
 
     if asked is None:
@@ -192,7 +192,9 @@ def with_resume_line(folder: Path, *what) -> None:
 
 def work(folder: Path, config, data, compute, notes) -> None:
     """Trains in the folder and prints the result."""
-    from training.engine.run import Run, summary, train
+    from training.engine.outcome import summary
+    from training.engine.run import train
+    from training.engine.setup import Run
     from training.report.folder import Log
 
     with Log(folder / "log.txt", sys.stdout) as log:

@@ -1,12 +1,9 @@
 """One training run, from a config and a data set to a finished run folder."""
 
-import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,70 +12,22 @@ from keras_cnns import measure
 from keras_cnns.architecture import load_weights
 from keras_cnns.deep import deep_recursion
 from training.data import folder, pipeline
-from training.data.augment import suit
-from training.data.dataset import DataSet, Split
+from training.data.dataset import DataSet
 from training.door import Failure
 from training.engine import checkpoints, scoring
 from training.engine.callbacks import Best, Clock, Narrator, PlateauWatch, Saver, Watch
 from training.engine.compute import Compute
 from training.engine.config import Config
+from training.engine.outcome import conclude
+from training.engine.setup import SPLITS, Run
 from training.engine.step import StepModel, steps_done, synchronise
 from training.report import pictures
-from training.report.folder import History, Log, write_json, write_text
+from training.report.folder import History
 from training.report.progress import Bar, duration
 from training.report.tensorboard import Board
 from training.schedules import Plateau, Rate
 
-EVALUATION_BATCH = 256
-DRY_BATCH = 4
 SHOWN = 32  # images in batch.png
-SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run is made of, handed around together."""
-
-    config: Config
-    data: DataSet
-    compute: Compute
-    folder: Path
-    log: Log
-
-    def evaluation(self, split: Split):
-        """Batches of a split as it is measured: in order, without augmentation."""
-        c = self.config
-        return pipeline.eval_batches(
-            split,
-            size=c.image_size,
-            channels=c.channels,
-            batch_size=min(EVALUATION_BATCH, max(c.recipe.batch_size, 2 * self.compute.replicas)),
-            preprocess=c.preprocessing,
-            crop=c.recipe.test_crop,
-        )
-
-    def training(self, first_epoch: int = 0):
-        """The stream of training batches from an epoch on."""
-        c = self.config
-        return pipeline.train_batches(
-            self.data.train,
-            size=c.image_size,
-            channels=c.channels,
-            batch_size=c.recipe.batch_size,
-            seed=c.seed,
-            epochs=c.recipe.epochs,
-            first_epoch=first_epoch,
-            augment=suit(c.recipe.augment, self.data)[0],
-            preprocess=c.preprocessing,
-        )
-
-
-def dry(config: Config, data: DataSet) -> tuple[Config, DataSet]:
-    """One step of everything: one small batch to train on, one to validate, one to test."""
-    batch = max(DRY_BATCH, config.replicas)
-    few = {name: getattr(data, name).take(range(min(batch, len(getattr(data, name))))) for name in SPLITS}
-    recipe = replace(config.recipe.scaled(1), batch_size=min(batch, len(few["train"])))
-    return replace(config, recipe=recipe, dry=True), replace(data, **few)
 
 
 def train(run: Run) -> dict:
@@ -131,7 +80,7 @@ def train(run: Run) -> dict:
         if config.recipe.keep == "best":
             checkpoints.read(run.folder / "checkpoints" / "best").restore(model)
         synchronise(model)
-        return _finish(run, plain, model, clock, history, board)
+        return conclude(run, plain, model, clock, history, board)
 
 
 @contextmanager
@@ -202,93 +151,3 @@ def _show_batch(run: Run, board: Board) -> None:
     )
     pictures.save(figure, run.folder / "batch.png")
     board.picture("augmented batch", figure, 0)
-
-
-def _finish(run: Run, plain, model, clock: Clock, history: History, board: Board) -> dict:
-    """Saves the model, measures the splits once, draws the pictures, writes `result.json`."""
-    config, step = run.config, steps_done(model)
-    with deep_recursion(), beside(run.folder / "model.keras") as path:
-        plain.save(path)
-    write_text(run.folder / "labels.txt", "\n".join(config.classes) + "\n")
-    forward = scoring.forward(scoring.logits_model(plain))
-    loss = config.architecture.head.loss()
-    figures = {}
-    for name in SPLITS:
-        run.log(f"measuring the {name} split")
-        logits, labels = scoring.outputs_of(forward, run.evaluation(getattr(run.data, name)))
-        figures[name] = scoring.measure(logits, labels, loss)
-    sizes = measure(plain)
-    result = {
-        "arch": config.architecture.name,
-        "data": config.data,
-        "recipe": config.recipe.name,
-        "params": sizes.trainable_params,
-        "macs": sizes.macs,
-        "epochs": config.recipe.epochs,
-        "seed": config.seed,
-        "replicas": run.compute.replicas,
-        "precision": run.compute.precision,
-        "xla": "on" if run.compute.xla else "off",
-        "images_per_second": clock.images_per_second() or _last(history, "images_per_second"),
-        "data_wait": clock.data_wait(model),
-        **figures,
-        "weights_sha256": checkpoints.weights_sha256(plain),
-        "finished": True,
-    }
-    _draw(run, plain, history, board, step, scoring.confusion_of(logits, labels))
-    hyper = {k: result[k] for k in ("arch", "data", "recipe", "epochs", "seed", "precision", "replicas")}
-    hyper |= {"batch_size": config.recipe.batch_size, "rate": config.recipe.optimizer.rate}
-    board.hparams(hyper, {f"{s}/{k}": figures[s][k] for s in SPLITS for k in ("loss", "top1")}, step)
-    write_json(run.folder / "result.json", result)
-    return result
-
-
-def _draw(run: Run, plain, history: History, board: Board, step: int, confusion) -> None:
-    title = f"{run.config.architecture.name} on {run.data.name}"
-    drawn = {}
-    if history.rows:
-        drawn["curves"] = pictures.curves(history.rows, title)
-    drawn["confusion_matrix"] = pictures.confusion_matrix(confusion, run.config.classes, f"{title}: test split")
-    for name, figure in drawn.items():
-        pictures.save(figure, run.folder / f"{name}.png")
-        board.picture(name.replace("_", " "), figure, step)
-    first = next((w for w in plain.trainable_weights if len(w.shape) == 4), None)
-    if first is not None:
-        kernel = keras.ops.convert_to_numpy(first)
-        board.picture("first-layer filters", pictures.filters(kernel, f"{title}: first layer"), step)
-
-
-@contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """A path of the same suffix to write to; it takes the place of `path` when the block ends well."""
-    temporary = path.with_name(f"unfinished-{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _last(history: History, column: str) -> float:
-    return history.rows[-1][column] if history.rows else 0.0
-
-
-def finished(folder: Path) -> dict | None:
-    """The result of a run that is done, or None."""
-    path = folder / "result.json"
-    if not path.is_file():
-        return None
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    return result if result.get("finished") else None
-
-
-def summary(result: dict, folder: Path) -> str:
-    """The last line of a run, for people and scripts."""
-    test, val = result["test"], result["val"]
-    return (
-        f"done: test top-1 {test['top1']:.4f} (n={test['n']}), top-5 {test['top5']:.4f}, loss {test['loss']:.4f}, "
-        f"val top-1 {val['top1']:.4f}, {result['images_per_second']:.0f} images/s, run {folder}"
-    )

@@ -1,0 +1,108 @@
+"""The end of a run: the model saved, the splits measured, the pictures drawn, `result.json` written."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+
+from keras_cnns import measure
+from keras_cnns.deep import deep_recursion
+from training.engine import checkpoints, scoring
+from training.engine.callbacks import Clock
+from training.engine.setup import SPLITS, Run
+from training.engine.step import steps_done
+from training.report import pictures
+from training.report.folder import History, write_json, write_text
+from training.report.tensorboard import Board
+
+
+def conclude(run: Run, plain, model, clock: Clock, history: History, board: Board) -> dict:
+    """Saves the model, measures the splits once, draws the pictures, writes `result.json`."""
+    config, step = run.config, steps_done(model)
+    with deep_recursion(), beside(run.folder / "model.keras") as path:
+        plain.save(path)
+    write_text(run.folder / "labels.txt", "\n".join(config.classes) + "\n")
+    forward = scoring.forward(scoring.logits_model(plain))
+    loss = config.architecture.head.loss()
+    figures = {}
+    for name in SPLITS:
+        run.log(f"measuring the {name} split")
+        logits, labels = scoring.outputs_of(forward, run.evaluation(getattr(run.data, name)))
+        figures[name] = scoring.measure(logits, labels, loss)
+    sizes = measure(plain)
+    result = {
+        "arch": config.architecture.name,
+        "data": config.data,
+        "recipe": config.recipe.name,
+        "params": sizes.trainable_params,
+        "macs": sizes.macs,
+        "epochs": config.recipe.epochs,
+        "seed": config.seed,
+        "replicas": run.compute.replicas,
+        "precision": run.compute.precision,
+        "xla": "on" if run.compute.xla else "off",
+        "images_per_second": clock.images_per_second() or _last(history, "images_per_second"),
+        "data_wait": clock.data_wait(model),
+        **figures,
+        "weights_sha256": checkpoints.weights_sha256(plain),
+        "finished": True,
+    }
+    _draw(run, plain, history, board, step, scoring.confusion_of(logits, labels))
+    hyper = {k: result[k] for k in ("arch", "data", "recipe", "epochs", "seed", "precision", "replicas")}
+    hyper |= {"batch_size": config.recipe.batch_size, "rate": config.recipe.optimizer.rate}
+    board.hparams(hyper, {f"{s}/{k}": figures[s][k] for s in SPLITS for k in ("loss", "top1")}, step)
+    write_json(run.folder / "result.json", result)
+    return result
+
+
+def _draw(run: Run, plain, history: History, board: Board, step: int, confusion) -> None:
+    title = f"{run.config.architecture.name} on {run.data.name}"
+    drawn = {}
+    if history.rows:
+        drawn["curves"] = pictures.curves(history.rows, title)
+    drawn["confusion_matrix"] = pictures.confusion_matrix(confusion, run.config.classes, f"{title}: test split")
+    for name, figure in drawn.items():
+        pictures.save(figure, run.folder / f"{name}.png")
+        board.picture(name.replace("_", " "), figure, step)
+    first = next((w for w in plain.trainable_weights if len(w.shape) == 4), None)
+    if first is not None:
+        kernel = keras.ops.convert_to_numpy(first)
+        board.picture("first-layer filters", pictures.filters(kernel, f"{title}: first layer"), step)
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A path of the same suffix to write to; it takes the place of `path` when the block ends well."""
+    temporary = path.with_name(f"unfinished-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _last(history: History, column: str) -> float:
+    return history.rows[-1][column] if history.rows else 0.0
+
+
+def finished(folder: Path) -> dict | None:
+    """The result of a run that is done, or None."""
+    path = folder / "result.json"
+    if not path.is_file():
+        return None
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    return result if result.get("finished") else None
+
+
+def summary(result: dict, folder: Path) -> str:
+    """The last line of a run, for people and scripts."""
+    test, val = result["test"], result["val"]
+    return (
+        f"done: test top-1 {test['top1']:.4f} (n={test['n']}), top-5 {test['top5']:.4f}, loss {test['loss']:.4f}, "
+        f"val top-1 {val['top1']:.4f}, {result['images_per_second']:.0f} images/s, run {folder}"
+    )

@@ -1,0 +1,61 @@
+"""What a run is made of, handed around together, and its small form, the dry run."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from training.data import pipeline
+from training.data.augment import suit
+from training.data.dataset import DataSet, Split
+from training.engine.compute import Compute
+from training.engine.config import Config
+from training.report.folder import Log
+
+EVALUATION_BATCH = 256
+DRY_BATCH = 4
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is made of, handed around together."""
+
+    config: Config
+    data: DataSet
+    compute: Compute
+    folder: Path
+    log: Log
+
+    def evaluation(self, split: Split):
+        """Batches of a split as it is measured: in order, without augmentation."""
+        c = self.config
+        return pipeline.eval_batches(
+            split,
+            size=c.image_size,
+            channels=c.channels,
+            batch_size=min(EVALUATION_BATCH, max(c.recipe.batch_size, 2 * self.compute.replicas)),
+            preprocess=c.preprocessing,
+            crop=c.recipe.test_crop,
+        )
+
+    def training(self, first_epoch: int = 0):
+        """The stream of training batches from an epoch on."""
+        c = self.config
+        return pipeline.train_batches(
+            self.data.train,
+            size=c.image_size,
+            channels=c.channels,
+            batch_size=c.recipe.batch_size,
+            seed=c.seed,
+            epochs=c.recipe.epochs,
+            first_epoch=first_epoch,
+            augment=suit(c.recipe.augment, self.data)[0],
+            preprocess=c.preprocessing,
+        )
+
+
+def dry(config: Config, data: DataSet) -> tuple[Config, DataSet]:
+    """One step of everything: one small batch to train on, one to validate, one to test."""
+    batch = max(DRY_BATCH, config.replicas)
+    few = {name: getattr(data, name).take(range(min(batch, len(getattr(data, name))))) for name in SPLITS}
+    recipe = replace(config.recipe.scaled(1), batch_size=min(batch, len(few["train"])))
+    return replace(config, recipe=recipe, dry=True), replace(data, **few)
