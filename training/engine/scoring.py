@@ -3,12 +3,14 @@
 import keras
 import numpy as np
 
+from keras_cnns.deep import deep_recursion
 from training.report.evaluation import confusion, scores
 
 
 def logits_model(model: keras.Model) -> keras.Model:
     """The model up to its logits, before the activation of the classes."""
-    return keras.Model(model.inputs, model.get_layer("logits").output)
+    with deep_recursion():
+        return keras.Model(model.inputs, model.get_layer("logits").output)
 
 
 def forward(model: keras.Model):
