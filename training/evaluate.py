@@ -34,11 +34,12 @@ def main() -> None:
         from training.data import sources
         from training.engine import loading, scoring
 
-        networks = loading.choose(args.run, args.arch, args.weights)
-        name = args.data or networks[0].data
-        if name is None:
+        if args.arch and args.weights and not args.data:
             raise ValueError("--data is needed with --arch: which images to measure on")
-        data = sources.load(name)
+        data = sources.load(args.data) if args.data else None
+        networks = loading.choose(args.run, args.arch, args.weights, data and data.classes)
+        name = args.data or networks[0].data
+        data = data or sources.load(name)
         networks = [loading.with_classes(n, data.classes) for n in networks]
     outputs = [_logits(n, getattr(data, args.split)) for n in networks]
     figures = scoring.measure(*scoring.ensemble(outputs), networks[0].loss)
@@ -55,18 +56,17 @@ def main() -> None:
 
 def _logits(network, split):
     """(logits, labels) of a split, as the network is fed it."""
-    from training.data import pipeline
     from training.engine import scoring
 
-    batches = pipeline.eval_batches(
+    return scoring.split_logits(
+        scoring.forward(scoring.logits_model(network.model)),
         split,
         size=network.size,
         channels=network.channels,
-        batch_size=64,
         preprocess=network.preprocessing,
         crop=network.crop,
+        views=network.views,
     )
-    return scoring.outputs_of(scoring.forward(scoring.logits_model(network.model)), batches)
 
 
 if __name__ == "__main__":

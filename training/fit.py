@@ -109,7 +109,7 @@ def prepare(args):
     size, channels = recipe.image_size or architecture.input_shape[0], architecture.input_shape[-1]
     if size < architecture.min_size:
         raise ValueError(f"{architecture.name} takes at least {architecture.min_size} pixels a side; {size} came")
-    recipes.check_dropout(architecture, recipe)
+    recipes.check_fit(architecture, recipe)
     pipeline.check(channels, recipe.augment)
     chosen.check_batch(recipe.batch_size)
     own = args.weights or recipe.normalise == "network"

@@ -8,7 +8,9 @@ import keras
 
 from keras_cnns.values import Count, Fraction, Positive, Value, by_name, set_field
 from training import schedules
+from training.data import mix
 from training.data.augment import AUGMENTATIONS
+from training.data.mix import CutMix, Mixup
 from training.schedules import Constant, Schedule, WarmUp
 
 
@@ -20,8 +22,9 @@ class SGD(Value):
     momentum: Fraction = 0.9
     nesterov: bool = False
 
-    def build(self, rate) -> keras.optimizers.Optimizer:
-        return keras.optimizers.SGD(rate, momentum=self.momentum, nesterov=self.nesterov)
+    def build(self, rate, average: float = 0.0) -> keras.optimizers.Optimizer:
+        momentum, nesterov = self.momentum, self.nesterov
+        return keras.optimizers.SGD(rate, momentum=momentum, nesterov=nesterov, **_averaging(average))
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,13 @@ class Adam(Value):
 
     rate: Positive = 1e-3
 
-    def build(self, rate) -> keras.optimizers.Optimizer:
-        return keras.optimizers.Adam(rate)
+    def build(self, rate, average: float = 0.0) -> keras.optimizers.Optimizer:
+        return keras.optimizers.Adam(rate, **_averaging(average))
+
+
+def _averaging(average: float) -> dict:
+    """Keras' options for a running average of the weights; never written back before the end of the run."""
+    return {"use_ema": True, "ema_momentum": average} if average else {}
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,16 @@ class Recipe(Value):
         optimizer: with its base rate.
         schedule, warm_up: factors on that rate.
         decay: L2 coefficient; decay times the weight is added to its gradient, as papers mean it.
-        decay_on: "all" weights (biases and norms too, as the early papers did) or "kernels" only.
+        undecayed: patterns of the paths of weights that are not decayed; none in the early papers, which decay
+            biases and norms too.
         augment: parts applied to training images, in order. A mirror is left out where data must not be mirrored.
+        smoothing: share of the label that is spread over all classes.
+        mix: Mixup or CutMix.
+        average: decay of a running average of the weights, which is what is kept at the end (Polyak averaging).
         normalise: by the "data"'s own mean and deviation, or by the "network"'s preprocessing.
         image_size: training and test size in pixels; None is the network's own.
-        test_crop: fraction of the shorter side that the central test crop keeps.
+        test_crop: fraction of the shorter side that a test crop keeps.
+        test_views: the "centre" crop, or the mean probability of "ten": corners, centre and their mirror images.
         dropout: inside units that have a socket for it (Wide ResNet).
         keep: weights of the "last" epoch, or of the "best" on the validation split.
     """
@@ -62,13 +75,22 @@ class Recipe(Value):
     schedule: Schedule = Constant()
     warm_up: WarmUp = None
     decay: Fraction = 0.0
-    decay_on: Literal["all", "kernels"] = "all"
+    undecayed: tuple[str, ...] = ()
     augment: tuple[Callable, ...] = ()
+    smoothing: Fraction = 0.0
+    mix: Mixup | CutMix | None = None
+    average: Fraction = 0.0
     normalise: Literal["data", "network"] = "data"
     image_size: Count | None = None
     test_crop: Fraction = 1.0
+    test_views: Literal["centre", "ten"] = "centre"
     dropout: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
+
+    @property
+    def soft(self) -> bool:
+        """Whether labels are probabilities."""
+        return self.smoothing > 0 or self.mix is not None
 
     def scaled(self, epochs: int) -> "Recipe":
         """The same recipe drawn out or pressed together to another number of epochs.
@@ -93,4 +115,4 @@ class Recipe(Value):
         return set_field(self, path.strip(), text.strip(), PARTS)
 
 
-PARTS = {**by_name((*schedules.PARTS, SGD, Adam, Recipe)), **AUGMENTATIONS}
+PARTS = {**by_name((*schedules.PARTS, *mix.PARTS, SGD, Adam, Recipe)), **AUGMENTATIONS}

@@ -7,11 +7,15 @@ import keras
 
 from keras_cnns import measure
 from keras_cnns.architecture import Architecture
+from keras_cnns.blocks.head import cross_entropy
 from keras_cnns.errors import unknown
 from training.data.augment import Affine, Flip, InceptionCrop, PadCrop
 from training.data.dataset import DataSet
 from training.recipe import SGD, Adam, Recipe
 from training.schedules import Cosine, FlatWarmUp, LinearWarmUp, Plateau, Steps
+
+BIASES = ("*/bias",)
+NORMS = ("*/gamma", "*/beta")
 
 _HE = "He et al. 2015, arXiv 1512.03385"
 
@@ -111,7 +115,7 @@ QUICK = Recipe(
     schedule=Cosine(),
     warm_up=LinearWarmUp(2),
     decay=5e-4,
-    decay_on="kernels",
+    undecayed=BIASES + NORMS,
 )
 
 
@@ -161,8 +165,10 @@ def check_name(name: str | None) -> None:
         raise ValueError(unknown("recipe", name, (*RECIPES, QUICK.name)))
 
 
-def check_dropout(architecture: Architecture, recipe: Recipe) -> None:
-    """Raises ValueError where a recipe asks for dropout and the network's unit has no such field."""
+def check_fit(architecture: Architecture, recipe: Recipe) -> None:
+    """Raises ValueError where a recipe asks a network for what it does not have."""
+    if recipe.soft and architecture.head.loss is not cross_entropy:
+        raise ValueError(f"{architecture.name} has a loss of its own, which knows no smoothed or mixed labels")
     unit = getattr(architecture.row, "unit", None)
     if recipe.dropout and not hasattr(unit, "dropout"):
         raise ValueError(f"{architecture.name} has no dropout inside its units; dropout={recipe.dropout} came")

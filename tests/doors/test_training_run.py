@@ -89,6 +89,17 @@ def test_evaluate_gives_the_figures_of_the_result(run):
     assert found["loss"] == pytest.approx(stored["loss"], rel=1e-4)
 
 
+def test_evaluate_takes_an_architecture_with_weights_and_an_ensemble(run):
+    folder, _ = run
+    weights = ["--arch", "resnet20", "--weights", folder / "model.keras", "--data", "digits", "--json"]
+    done = call(folder, "evaluate.py", *weights)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n"] == 360
+    twice = call(folder, "evaluate.py", "--run", folder, "--run", folder, "--split", "val", "--json")
+    stored = json.loads((folder / "result.json").read_text())["val"]
+    assert json.loads(twice.stdout)["top1"] == stored["top1"]
+
+
 def test_predict_names_digits_and_reports_bad_files(run, tmp_path):
     folder, _ = run
     data = sources.load("digits")

@@ -8,15 +8,15 @@ import pytest
 import tensorflow as tf
 
 from keras_cnns.blocks.head import cross_entropy
-from training.engine.step import StepModel, steps_done
+from training.engine.step import SoftCrossEntropy, StepModel, steps_done
 from training.schedules import Constant, Rate, Steps
 
 
-def linear(decay=0.0, decay_on="all", optimizer=None):
+def linear(decay=0.0, undecayed=(), optimizer=None):
     """Softmax regression as a StepModel."""
     keras.utils.set_random_seed(1)
     image = keras.Input((6,))
-    model = StepModel(image, keras.layers.Dense(3, name="logits")(image), decay, decay_on)
+    model = StepModel(image, keras.layers.Dense(3, name="logits")(image), decay, undecayed)
     model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), cross_entropy(), jit_compile=False)
     return model
 
@@ -43,10 +43,10 @@ def reference(kernel, bias, images, labels, rates, decay, decay_bias):
     return kernel, bias
 
 
-@pytest.mark.parametrize(("decay_on", "on_bias"), [("all", 0.05), ("kernels", 0.0)])
-def test_decay_is_added_to_the_gradient_across_a_change_of_rate(decay_on, on_bias):
+@pytest.mark.parametrize(("undecayed", "on_bias"), [((), 0.05), (("*/bias",), 0.0)])
+def test_decay_is_added_to_the_gradient_across_a_change_of_rate(undecayed, on_bias):
     rate = Rate(0.1, Steps((2,), 0.1), None, 4, 2)
-    model = linear(0.05, decay_on, keras.optimizers.SGD(rate, momentum=0.9))
+    model = linear(0.05, undecayed, keras.optimizers.SGD(rate, momentum=0.9))
     model.trainable_variables[1].assign([0.5, -0.5, 1.0])
     images, labels = batches(8)
     before = [v.numpy() for v in model.trainable_variables]
@@ -108,7 +108,39 @@ def test_float16_loss_scaling_leaves_update_and_decay_unscaled():
         keras.optimizers.SGD(0.1),
         keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=1024.0),
     ):
-        model = linear(0.05, "all", optimizer)
+        model = linear(0.05, (), optimizer)
         model.fit(tf.data.Dataset.from_tensor_slices((images, labels)), verbose=0, shuffle=False)
         ends.append(model.trainable_variables[0].numpy())
     np.testing.assert_allclose(ends[0], ends[1], rtol=1e-5, atol=1e-6)
+
+
+def test_soft_labels_are_the_cross_entropy_with_probabilities():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(5, 3)).astype("float32")
+    labels = np.array([0, 2, 1, 1, 0])
+    soft = 0.9 * np.eye(3, dtype="float32")[labels] + 0.1 / 3
+    loss = SoftCrossEntropy(reduction=None)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    np.testing.assert_allclose(loss(labels, logits), -log_p[np.arange(5), labels], rtol=1e-5)
+    np.testing.assert_allclose(loss(soft, logits), -(soft * log_p).sum(1), rtol=1e-5)
+
+
+def test_training_heads_have_their_share_of_the_gradient():
+    image = keras.Input((6,))
+    body = keras.layers.Dense(4, name="body")
+    heads = [keras.layers.Dense(3, name=name) for name in ("logits", "aux1_logits")]
+    features = body(image)
+    model = StepModel(image, [h(features) for h in heads], shares=(1.0, 0.3))
+    model.compile(keras.optimizers.SGD(1.0), cross_entropy(), jit_compile=False)
+    images, labels = (a[0] for a in batches(1))
+    alone = []
+    for head in heads:
+        with tf.GradientTape() as tape:
+            loss = cross_entropy()(labels, head(body(images)))
+        alone.append(tape.gradient(loss, body.kernel.value))
+    before = body.kernel.numpy()
+    logs = model.train_on_batch(images, labels, return_dict=True)
+    np.testing.assert_allclose(before - body.kernel.numpy(), alone[0] + 0.3 * alone[1], rtol=1e-4, atol=1e-6)
+    assert set(logs) == {"loss", "top1"}
+    with pytest.raises(ValueError, match="2 outputs need as many shares"):
+        StepModel(image, [h(features) for h in heads])

@@ -11,6 +11,7 @@ from training import recipe as recipe_module
 from training import recipes
 from training.data import sources
 from training.data.augment import Affine, Flip, PadCrop
+from training.data.mix import CutMix, Mixup
 from training.recipe import SGD, Adam
 from training.schedules import Cosine, FlatWarmUp, Steps
 
@@ -24,7 +25,7 @@ def digits():
 
 def test_the_papers_numbers():
     he = recipes.RECIPES["resnet_cifar"]
-    assert (he.optimizer, he.batch_size, he.decay, he.decay_on) == (SGD(0.1, 0.9), 128, 1e-4, "all")
+    assert (he.optimizer, he.batch_size, he.decay, he.undecayed) == (SGD(0.1, 0.9), 128, 1e-4, ())
     # 64,000 steps of 128 on 50,000 images, a tenth at 32,000 and 48,000
     epoch = 50_000 // 128
     assert [round(64_000 / epoch), *(round(s / epoch) for s in (32_000, 48_000))] == [he.epochs, *he.schedule.at]
@@ -77,6 +78,10 @@ def test_set_reaches_every_field_and_checks_it():
     assert base.with_setting("optimizer=Adam").optimizer == Adam()
     assert base.with_setting("optimizer.nesterov=false").optimizer.nesterov is False
     assert base.with_setting("keep=best").keep == "best"
+    assert base.with_setting("undecayed=*/bias").undecayed == ("*/bias",)
+    assert base.with_setting("undecayed=none").undecayed == ()
+    assert base.with_setting("mix=Mixup").mix == Mixup()
+    assert base.with_setting("mix=cut_mix").with_setting("mix.alpha=0.5").mix == CutMix(0.5)
     assert base.with_setting("schedule.at=10,20").schedule.at == (10, 20)
 
 
@@ -121,5 +126,7 @@ def test_lengths(digits):
     with pytest.raises(ValueError, match="no recipe 'wrn'; did you mean 'wrn_cifar'"):
         recipes.check_name("wrn")
     with pytest.raises(ValueError, match="resnet20 has no dropout"):
-        recipes.check_dropout(keras_cnns.ResNet20, replace(recipes.QUICK, dropout=0.3))
-    recipes.check_dropout(keras_cnns.WRN16_4, replace(recipes.QUICK, dropout=0.3))
+        recipes.check_fit(keras_cnns.ResNet20, replace(recipes.QUICK, dropout=0.3))
+    recipes.check_fit(keras_cnns.WRN16_4, replace(recipes.QUICK, dropout=0.3))
+    with pytest.raises(ValueError, match="lenet5 has a loss of its own"):
+        recipes.check_fit(keras_cnns.LeNet5, replace(recipes.QUICK, smoothing=0.1))

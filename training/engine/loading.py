@@ -25,7 +25,8 @@ class Trained:
         model: gives probabilities, (n, classes).
         classes: names, in the order of the outputs.
         preprocessing: from 0-255 pixels to what the model takes.
-        crop: share of the shorter side that the central crop keeps.
+        crop: share of the shorter side that a crop keeps.
+        views: "centre" or "ten" crops.
         data: the data set it was trained on, as given to `--data`; None if unknown.
         loss: of its head.
     """
@@ -35,6 +36,7 @@ class Trained:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     crop: float
+    views: str
     data: str | None
     loss: keras.losses.Loss
 
@@ -64,8 +66,8 @@ def from_run(folder: Path) -> Trained:
     load_weights(model, path)
     name = f"{config.architecture.name} ({folder})"
     loss = config.architecture.head.loss()
-    crop = config.recipe.test_crop
-    return Trained(name, model, config.classes, config.preprocessing, crop, config.data, loss)
+    crop, views = config.recipe.test_crop, config.recipe.test_views
+    return Trained(name, model, config.classes, config.preprocessing, crop, views, config.data, loss)
 
 
 def from_weights(arch: str, weights: str, classes: tuple[str, ...] | None = None) -> Trained:
@@ -79,11 +81,12 @@ def from_weights(arch: str, weights: str, classes: tuple[str, ...] | None = None
     count = len(classes) if classes else architecture.classes
     model = architecture(weights=weights, classes=count)
     names = classes or tuple(str(i) for i in range(count))
-    return Trained(arch, model, names, architecture.preprocessing, 0.875, data=None, loss=architecture.head.loss())
+    loss = architecture.head.loss()
+    return Trained(arch, model, names, architecture.preprocessing, 0.875, "centre", None, loss)
 
 
-def choose(runs: list[Path], arch: str | None, weights: str | None) -> list[Trained]:
-    """What a door was asked to load: runs, or an architecture with weights.
+def choose(runs: list[Path], arch: str | None, weights: str | None, classes=None) -> list[Trained]:
+    """What a door was asked to load: runs, or an architecture with weights and `classes`.
 
     Raises:
         ValueError: neither, both, or networks that do not know the same classes.
@@ -94,7 +97,7 @@ def choose(runs: list[Path], arch: str | None, weights: str | None) -> list[Trai
         raise ValueError(f"--arch {arch} needs --weights PATH (an untrained network predicts nothing)")
     if runs and weights:
         raise ValueError("--weights goes with --arch; a run has its own weights")
-    networks = [from_run(run) for run in runs] if runs else [from_weights(arch, weights)]
+    networks = [from_run(run) for run in runs] if runs else [from_weights(arch, weights, classes)]
     for other in networks[1:]:
         if other.classes != networks[0].classes:
             raise ValueError(f"networks of an ensemble know the same classes; {other.name} knows others")

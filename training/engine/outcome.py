@@ -29,7 +29,15 @@ def conclude(run: Run, plain, model, clock: Clock, history: History, board: Boar
     figures = {}
     for name in SPLITS:
         run.log(f"measuring the {name} split")
-        logits, labels = scoring.outputs_of(forward, run.evaluation(getattr(run.data, name)))
+        logits, labels = scoring.split_logits(
+            forward,
+            getattr(run.data, name),
+            size=config.image_size,
+            channels=config.channels,
+            preprocess=config.preprocessing,
+            crop=config.recipe.test_crop,
+            views=config.recipe.test_views,
+        )
         figures[name] = scoring.measure(logits, labels, loss)
     sizes = measure(plain)
     result = {

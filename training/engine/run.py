@@ -20,7 +20,7 @@ from training.engine.compute import Compute
 from training.engine.config import Config
 from training.engine.outcome import conclude
 from training.engine.setup import SPLITS, Run
-from training.engine.step import StepModel, steps_done, synchronise
+from training.engine.step import SoftCrossEntropy, StepModel, steps_done, synchronise
 from training.report import pictures
 from training.report.folder import History
 from training.report.progress import Bar, duration
@@ -77,6 +77,8 @@ def train(run: Run) -> dict:
                     shuffle=False,  # the stream has its own order
                     callbacks=[Watch(), clock, narrator, *watchers.values(), saver],
                 )
+        # Keras does this at the end of `fit`; a run that was interrupted after its last epoch comes here without.
+        model.optimizer.finalize_variable_values(model.trainable_variables)
         if config.recipe.keep == "best":
             checkpoints.read(run.folder / "checkpoints" / "best").restore(model)
         synchronise(model)
@@ -103,9 +105,9 @@ def compiled(plain: keras.Model, config: Config, steps: int, compute: Compute) -
     """The step model that trains the layers of `plain`, and the learning rate that a callback may brake."""
     recipe = config.recipe
     rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, steps)
-    model = StepModel(plain.inputs, plain.get_layer("logits").output, recipe.decay, recipe.decay_on)
-    loss = config.architecture.head.loss()
-    model.compile(recipe.optimizer.build(rate), loss, jit_compile=compute.xla)
+    model = StepModel(plain.inputs, plain.get_layer("logits").output, recipe.decay, recipe.undecayed)
+    loss = SoftCrossEntropy() if recipe.soft else config.architecture.head.loss()
+    model.compile(recipe.optimizer.build(rate, recipe.average), loss, jit_compile=compute.xla)
     return model, rate
 
 

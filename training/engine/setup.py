@@ -6,6 +6,7 @@ from pathlib import Path
 from training.data import pipeline
 from training.data.augment import suit
 from training.data.dataset import DataSet, Split
+from training.data.mix import softened
 from training.engine.compute import Compute
 from training.engine.config import Config
 from training.report.folder import Log
@@ -40,7 +41,7 @@ class Run:
     def training(self, first_epoch: int = 0):
         """The stream of training batches from an epoch on."""
         c = self.config
-        return pipeline.train_batches(
+        batches = pipeline.train_batches(
             self.data.train,
             size=c.image_size,
             channels=c.channels,
@@ -51,6 +52,8 @@ class Run:
             augment=suit(c.recipe.augment, self.data)[0],
             preprocess=c.preprocessing,
         )
+        first_step = first_epoch * pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size)
+        return softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, first_step)
 
 
 def dry(config: Config, data: DataSet) -> tuple[Config, DataSet]:

@@ -1,7 +1,7 @@
 """The training step, as a model that `fit` drives."""
 
 import time
-from typing import Literal
+from fnmatch import fnmatch
 
 import keras
 
@@ -11,6 +11,7 @@ class StepModel(keras.Model):
 
     Built on the tensors of a plain model, `StepModel(plain.inputs, logits)`, it shares that model's layers: what
     it learns is in the plain model. `compile(optimizer, loss)` as usual; metrics are the mean loss and top-1.
+    Labels are integers (n,) or, where images are mixed or labels smoothed, probabilities (n, classes).
 
     The step has two halves. `gradients` is one replica's forward and backward pass; `train_step` sums the
     gradients over replicas and updates. Only the first half may ever be compiled under a strategy, because an
@@ -18,14 +19,25 @@ class StepModel(keras.Model):
 
     Attributes:
         decay: L2 coefficient; decay times the weight is added to the gradient.
-        decay_on: "all" trainable weights or "kernels" (those with more than one axis).
+        undecayed: patterns of the paths of weights that are left out of it, as ("*/bias", "*/gamma").
+        shares: weight of each output's loss; the first output is the network's answer, others are training heads.
         waited: seconds that training has waited for input so far.
     """
 
-    def __init__(self, inputs, outputs, decay: float = 0.0, decay_on: Literal["all", "kernels"] = "all"):
+    def __init__(
+        self,
+        inputs,
+        outputs,
+        decay: float = 0.0,
+        undecayed: tuple[str, ...] = (),
+        shares: tuple[float, ...] = (1.0,),
+    ):
         super().__init__(inputs, outputs)
+        if len(shares) != len(self.outputs):
+            raise ValueError(f"{len(self.outputs)} outputs need as many shares; {shares} came")
         self.decay = decay
-        self.decay_on = decay_on
+        self.undecayed = undecayed
+        self.shares = shares
         self.waited = 0.0
         self.mean_loss = keras.metrics.Mean("loss")
         self.top1 = keras.metrics.SparseCategoricalAccuracy("top1")
@@ -39,10 +51,11 @@ class StepModel(keras.Model):
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
-            logits = self(images, training=True)
-            loss = self.compute_loss(images, labels, logits)
+            outputs = keras.tree.flatten(self(images, training=True))
+            losses = [self.compute_loss(images, labels, logits) for logits in outputs]
+            loss = sum(share * each for share, each in zip(self.shares, losses, strict=True))
             scaled = self.optimizer.scale_loss(loss)
-        return loss, logits, tape.gradient(scaled, self.trainable_variables)
+        return loss, outputs[0], tape.gradient(scaled, self.trainable_variables)
 
     def train_step(self, data):
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -53,7 +66,7 @@ class StepModel(keras.Model):
 
     def test_step(self, data):
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-        logits = self(images, training=False)
+        logits = keras.tree.flatten(self(images, training=False))[0]
         return self._measure(self.compute_loss(images, labels, logits, training=False), labels, logits)
 
     def make_train_function(self, force=False):
@@ -85,7 +98,7 @@ class StepModel(keras.Model):
         # Before the sum over replicas and under loss scaling: both factors must be in it, too.
         decay = self.optimizer.scale_loss(keras.ops.cast(self.decay / self._replicas, "float32"))
         return [
-            g + keras.ops.cast(decay, g.dtype) * v if self.decay_on == "all" or len(v.shape) > 1 else g
+            g if any(fnmatch(v.path, p) for p in self.undecayed) else g + keras.ops.cast(decay, g.dtype) * v
             for g, v in zip(gradients, self.trainable_variables, strict=True)
         ]
 
@@ -96,8 +109,18 @@ class StepModel(keras.Model):
     def _measure(self, loss, labels, logits):
         # Keras' losses divide by the number of replicas; each replica's metric wants its own mean.
         self.mean_loss.update_state(loss * self._replicas, sample_weight=keras.ops.shape(labels)[0])
-        self.top1.update_state(labels, logits)
+        right = labels if len(labels.shape) == 1 else keras.ops.argmax(labels, axis=-1)
+        self.top1.update_state(right, logits)
         return self.get_metrics_result()
+
+
+class SoftCrossEntropy(keras.losses.Loss):
+    """Cross-entropy of logits with integer labels (n,) or with probabilities (n, classes)."""
+
+    def call(self, y_true, y_pred):
+        if len(y_true.shape) == 1:
+            return keras.ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+        return keras.ops.categorical_crossentropy(y_true, y_pred, from_logits=True)
 
 
 def synchronise(model: keras.Model) -> None:

@@ -1,0 +1,75 @@
+"""Soft labels: smoothing, and images mixed with the batch turned round.
+
+What is mixed depends on (seed, step) alone, so a continued run mixes as the unbroken one would have.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keras_cnns.values import Positive, Value
+
+
+@dataclass(frozen=True)
+class Mixup(Value):
+    """x <- a x + (1 - a) x', labels alike, a ~ Beta(alpha, alpha), one a batch (Zhang et al. 2017)."""
+
+    alpha: Positive = 0.2
+
+    def __call__(self, images, labels, seed):
+        share = _beta(self.alpha, seed)
+        return tuple(share * x + (1 - share) * x[::-1] for x in (images, labels))
+
+
+@dataclass(frozen=True)
+class CutMix(Value):
+    """A box of the other image, with its share of the area in the labels (Yun et al. 2019), one box a batch."""
+
+    alpha: Positive = 1.0
+
+    def __call__(self, images, labels, seed):
+        import tensorflow as tf
+
+        height, width = images.shape[1:3]
+        side = tf.sqrt(1 - _beta(self.alpha, seed))
+        centre = tf.random.stateless_uniform((2,), seed + 1)
+        inside = [
+            tf.abs((tf.range(n, dtype=tf.float32) + 0.5) / n - c) < side / 2
+            for n, c in zip((height, width), tf.unstack(centre), strict=True)
+        ]
+        box = tf.logical_and(inside[0][:, None], inside[1][None, :])
+        share = tf.reduce_mean(tf.cast(box, tf.float32))  # of the box as cut at the border
+        mixed = tf.where(box[None, :, :, None], images[::-1], images)
+        return mixed, (1 - share) * labels + share * labels[::-1]
+
+
+def softened(batches, classes: int, smoothing: float, mix: Callable | None, seed: int, first_step: int):
+    """Batches (images, int labels) -> (images, probabilities (n, classes)); unchanged where nothing asks for it.
+
+    Args:
+        smoothing: share of the probability that is spread over all classes (Szegedy et al. 2015).
+        mix: (images, labels, seed) -> the same, mixed; or None.
+        first_step: number of the first batch in the whole run.
+    """
+    import tensorflow as tf
+
+    if not smoothing and mix is None:
+        return batches
+
+    def soften(step, batch):
+        images, labels = batch
+        labels = (1 - smoothing) * tf.one_hot(labels, classes) + smoothing / classes
+        return (images, labels) if mix is None else mix(images, labels, tf.stack([tf.cast(seed, tf.int64), step]))
+
+    return batches.enumerate(first_step).map(soften, num_parallel_calls=-1).prefetch(-1)
+
+
+def _beta(alpha: float, seed):
+    """One number of Beta(alpha, alpha)."""
+    import tensorflow as tf
+
+    parts = tf.random.stateless_gamma((2,), seed, alpha)
+    total = tf.reduce_sum(parts)
+    return tf.where(total > 0, parts[0] / tf.maximum(total, 1e-30), 1.0)  # both underflow where alpha is tiny
+
+
+PARTS = (Mixup, CutMix)
