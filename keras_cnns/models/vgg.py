@@ -1,7 +1,7 @@
 """Simonyan & Zisserman (2014): Very Deep Convolutional Networks for Large-Scale Image Recognition.
 
-arXiv 1409.1556. 3x3 convolutions and 2x2 max-pooling, nothing else, in six columns of table 1. Three 3x3 see what one 7x7 sees,
-with 27 C^2 weights against 49 C^2 and three ReLUs instead of one.
+arXiv 1409.1556. 3x3 convolutions and 2x2 max-pooling, nothing else, in six columns of table 1. Three 3x3 see what
+one 7x7 sees, with 27 C^2 weights against 49 C^2 and three ReLUs instead of one.
 """
 
 from collections.abc import Callable
@@ -89,9 +89,7 @@ M = MaxPool()
 A = Column((64, M, 128, M, 256, 256, M, 512, 512, M, 512, 512, M))
 A_LRN = Column((64, LRN(), *A.layers[1:]))
 B = Column((64, 64, M, 128, 128, M, 256, 256, M, 512, 512, M, 512, 512, M))
-C = Column(
-    (*B.layers[:8], Conv1x1(256), M, 512, 512, Conv1x1(512), M, 512, 512, Conv1x1(512), M),
-)
+C = Column((*B.layers[:8], Conv1x1(256), M, 512, 512, Conv1x1(512), M, 512, 512, Conv1x1(512), M))
 D = Column((64, 64, M, 128, 128, M, 256, 256, 256, M, 512, 512, 512, M, 512, 512, 512, M))
 E = Column((64, 64, M, 128, 128, M, 256, 256, 256, 256, M, 512, 512, 512, 512, M, 512, 512, 512, 512, M))
 
