@@ -83,7 +83,9 @@ MINIATURES = _distinct()
 
 
 def randomise(model, seed: int = 0):
-    """Random statistics and affine terms: the defaults 0 and 1 hide faults. Kernels keep their random start."""
+    """Random statistics and affine terms: the defaults 0 and 1 hide faults. Kernels keep their random start, but
+    those that draw N(0, 0.01) become N(0, He): in thin layers they would leave nothing of the image.
+    """
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         kind = weight.path.rpartition("/")[2]
@@ -91,6 +93,8 @@ def randomise(model, seed: int = 0):
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
         elif kind in ("beta", "moving_mean", "bias"):
             weight.assign(rng.normal(0, 0.2, weight.shape))
+        elif kind == "kernel" and 0.008 < np.std(weight) < 0.0115:
+            weight.assign(rng.normal(0, np.sqrt(2 / np.prod(weight.shape[:-1])), weight.shape))
     return model
 
 

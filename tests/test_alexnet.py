@@ -99,7 +99,7 @@ def test_towers_are_the_groups():
     x = images(2, *small.input_shape)
     carry_weights(whole, apart)
     np.testing.assert_allclose(apart(x), whole(x), rtol=1e-5, atol=1e-7)
-    assert np.std(whole(x), axis=0).max() > 1e-6  # the images make a difference
+    assert np.std(whole(x), axis=0).max() > 1e-4  # the images make a difference
     again = small()
     carry_weights(apart, again)
     for a, b in zip(again.get_weights(), whole.get_weights(), strict=True):

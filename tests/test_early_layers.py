@@ -1,5 +1,7 @@
 """Local response normalisation, ceil-mode pooling, channels of a tower."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -121,8 +123,6 @@ def test_ceil_pooling_of_open_size_in_tflite():
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], model)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     content = converter.convert()
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         interpreter = tf.lite.Interpreter(model_content=content)

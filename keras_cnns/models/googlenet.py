@@ -127,7 +127,7 @@ class GoogLeNetArchitecture(Architecture):
         Args:
             aux_heads: with both auxiliary heads: the model has three outputs `[main, aux1, aux2]`, and the
                 training loss is `main + 0.3 aux1 + 0.3 aux2` (`AUX_WEIGHT`). The network without heads that
-                shares the weights of such a `model` is `keras.Model(model.inputs, model.outputs[0])`.
+                shares the weights of such a `model` is `keras.Model(model.input, model.outputs[0])`.
 
         Raises:
             ValueError: also for heads without a classifier, on an open size or on less than 80 pixels.
@@ -152,7 +152,7 @@ class GoogLeNetArchitecture(Architecture):
             )
             for i, place in enumerate(AUX_PLACES, 1)
         ]
-        model = keras.Model(main.inputs, [main.output, *heads], name=main.name)
+        model = keras.Model(main.input, [main.output, *heads], name=main.name)
         if weights is not None:
             load_weights(model, weights)
         return model
