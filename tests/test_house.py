@@ -142,7 +142,7 @@ def test_examples_run(module):
     assert not failed
 
 
-ONE_A_FAMILY = ["lenet5", "resnet20", "wrn16_4"]
+ONE_A_FAMILY = ["lenet5", "alexnet", "nin_cifar", "vgg11_cifar", "googlenet", "resnet20", "wrn16_4"]
 EVERY = [pytest.param(n, marks=[] if n in ONE_A_FAMILY else pytest.mark.slow) for n in ARCHITECTURES]
 
 

@@ -310,14 +310,14 @@ def test_every_form_survives_every_file(name, tmp_path):
     model = randomise(a(classes=10))
     x = images(3, *a.input_shape)
     expected = np.array(model(x))
-    assert np.std(expected, axis=0).max() > 1e-3  # the images make a difference
+    difference = 0.05 * np.std(expected, axis=0).max()  # a twentieth of what the images make
 
     model.save(tmp_path / "net.keras")
     np.testing.assert_allclose(keras.models.load_model(tmp_path / "net.keras")(x), expected, atol=1e-6)
 
     model.export(tmp_path / "saved", verbose=False)
     served = tf.saved_model.load(tmp_path / "saved")
-    np.testing.assert_allclose(served.serve(x), expected, atol=1e-5)
+    np.testing.assert_allclose(served.serve(x), expected, atol=min(1e-5, difference))
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -331,7 +331,7 @@ def test_every_form_survives_every_file(name, tmp_path):
     interpreter.set_tensor(place, x)
     interpreter.invoke()
     got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    np.testing.assert_allclose(got, expected, atol=1e-4)
+    np.testing.assert_allclose(got, expected, atol=min(1e-4, difference))
 
 
 def operations(graph) -> list[str]:

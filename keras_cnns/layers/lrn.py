@@ -34,7 +34,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     >>> import numpy as np
     >>> layer = LocalResponseNormalization(radius=1, bias=1.0, alpha=1.0, beta=1.0)
-    >>> np.array(layer(np.ones((1, 1, 1, 4), "float32"))).round(4).ravel().tolist()
+    >>> [round(float(v), 4) for v in layer(np.ones((1, 1, 1, 4), "float32"))[0, 0, 0]]
     [0.3333, 0.25, 0.25, 0.3333]
     """
 
