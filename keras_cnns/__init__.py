@@ -9,8 +9,17 @@
 from keras_cnns.architecture import Architecture, load_model
 from keras_cnns.measure import Measure, measure
 
+# Krizhevsky et al. 2012, Krizhevsky 2014
+from keras_cnns.models.alexnet import AlexNet, AlexNetOWT
+
+# Szegedy et al. 2014, and torchvision's
+from keras_cnns.models.googlenet import GoogLeNet, GoogLeNetTV
+
 # LeCun et al. 1998
 from keras_cnns.models.lenet import LeNet5, LeNet5Modern
+
+# Lin et al. 2013
+from keras_cnns.models.nin import NIN, NINCIFAR
 
 # He et al. 2015: ImageNet, v1.5 and v1, CIFAR, plain
 from keras_cnns.models.resnet import (
@@ -37,6 +46,24 @@ from keras_cnns.models.resnet import (
     ResNet1202,
 )
 
+# Simonyan & Zisserman 2014: table 1, with batch norm, CIFAR
+from keras_cnns.models.vgg import (
+    VGG11,
+    VGG11BN,
+    VGG11CIFAR,
+    VGG11LRN,
+    VGG13,
+    VGG13BN,
+    VGG13CIFAR,
+    VGG16,
+    VGG16BN,
+    VGG16C,
+    VGG16CIFAR,
+    VGG19,
+    VGG19BN,
+    VGG19CIFAR,
+)
+
 # Zagoruyko & Komodakis 2016
 from keras_cnns.models.wide_resnet import (
     WRN16_4,
@@ -55,6 +82,22 @@ from keras_cnns.version import __version__
 from keras_cnns.zoo import create_model, from_json, list_models, to_json
 
 __all__ = [
+    "NIN",
+    "NINCIFAR",
+    "VGG11",
+    "VGG11BN",
+    "VGG11CIFAR",
+    "VGG11LRN",
+    "VGG13",
+    "VGG13BN",
+    "VGG13CIFAR",
+    "VGG16",
+    "VGG16BN",
+    "VGG16C",
+    "VGG16CIFAR",
+    "VGG19",
+    "VGG19BN",
+    "VGG19CIFAR",
     "WRN16_4",
     "WRN16_8",
     "WRN22_8",
@@ -64,7 +107,11 @@ __all__ = [
     "WRN40_4",
     "WRN40_8",
     "WRN40_10",
+    "AlexNet",
+    "AlexNetOWT",
     "Architecture",
+    "GoogLeNet",
+    "GoogLeNetTV",
     "LeNet5",
     "LeNet5Modern",
     "Measure",

@@ -55,6 +55,7 @@ def _of_unit(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
 
 TORCH = _of_unit((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision and timm: ImageNet statistics
 CAFFE = Preprocessing((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "bgr")  # VGG, MSRA: mean BGR only
+MEAN = Preprocessing((123.68, 116.779, 103.939), (1.0, 1.0, 1.0))  # mean RGB only, as the nets of 2012 to 2014
 TF = Preprocessing((127.5,), (127.5,))  # [-1, 1]
 UNIT = Preprocessing((0.0,), (255.0,))  # [0, 1]
 CIFAR = _of_unit((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))  # CIFAR-10 training set

@@ -4,12 +4,17 @@ import csv
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from keras_cnns.blocks import Staged
+from keras_cnns.models.alexnet import AlexNetBody, AlexNetOWTBody
+from keras_cnns.models.googlenet import GoogLeNetBody
+from keras_cnns.models.nin import NINBody
+from keras_cnns.models.vgg import Column
+from keras_cnns.values import Count
 from keras_cnns.zoo import ARCHITECTURES
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +28,7 @@ def miniature(architecture):
     """The same kinds of units, few and thin: two units in the first stage, one in every other."""
     row = architecture.row
     if not isinstance(row, Staged):
-        return architecture
+        return _thin(architecture)
     stages = len(row.depths)
     width = 8 if row.widths[0] == row.stem.filters else 16  # a first stage that widens still does
     small = replace(
@@ -34,6 +39,35 @@ def miniature(architecture):
     )
     side = 64 if architecture.input_shape[0] == 224 else 16
     return replace(architecture, row=small, input_shape=(side, side, 3))
+
+
+def _thin(architecture):
+    """The same for the networks before the residual ones; dense layers of 24 units."""
+    a, row = architecture, architecture.row
+    if hasattr(a.head, "units"):
+        a = replace(a, head=replace(a.head, units=(24, 24)))
+    if isinstance(row, AlexNetBody | AlexNetOWTBody):
+        row, side = replace(row, widths=tuple(w // 16 for w in row.widths)), a.min_size + 5
+    elif isinstance(row, Column):  # VGG-11 and VGG-19 shrink alike: equal neighbours become one
+        layers = [layer for i, layer in enumerate(row.layers) if layer != row.layers[i - 1]]
+        row, side = replace(row, layers=tuple(narrow(layer) for layer in layers)), 32
+    elif isinstance(row, NINBody):
+        layers = tuple(replace(m, widths=tuple(w // 16 for w in m.widths)) for m in row.layers)
+        row, side = replace(row, layers=layers), 64 if a.min_size == 32 else 16
+    elif isinstance(row, GoogLeNetBody):
+        stages = tuple((narrow(stage[0]),) for stage in row.stages)
+        row, side = replace(row, stages=stages, widths=(8, 8, 12)), 64
+    else:
+        return a
+    return replace(a, row=row, input_shape=(side, side, 3))
+
+
+def narrow(part):
+    """A layer of VGG's column or an inception module with a sixteenth of the filters."""
+    if isinstance(part, int):
+        return part // 16
+    counts = {f.name: getattr(part, f.name) for f in fields(part) if f.type is Count and f.name != "kernel5"}
+    return replace(part, **{name: max(count // 16, 4) for name, count in counts.items()})
 
 
 def _distinct():
@@ -49,7 +83,9 @@ MINIATURES = _distinct()
 
 
 def randomise(model, seed: int = 0):
-    """Random statistics and affine terms: the defaults 0 and 1 hide faults. Kernels keep their random start."""
+    """Random statistics and affine terms: the defaults 0 and 1 hide faults. Kernels keep their random start, but
+    those that draw N(0, 0.01) become N(0, He): in thin layers they would leave nothing of the image.
+    """
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         kind = weight.path.rpartition("/")[2]
@@ -57,6 +93,8 @@ def randomise(model, seed: int = 0):
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
         elif kind in ("beta", "moving_mean", "bias"):
             weight.assign(rng.normal(0, 0.2, weight.shape))
+        elif kind == "kernel" and 0.008 < np.std(weight) < 0.0115:
+            weight.assign(rng.normal(0, np.sqrt(2 / np.prod(weight.shape[:-1])), weight.shape))
     return model
 
 

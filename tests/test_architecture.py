@@ -14,7 +14,7 @@ from keras_cnns import ResNet20, ResNet1202, load_model
 from keras_cnns.blocks import Stem3x3
 from keras_cnns.deep import deep_recursion
 
-FORMS = ["lenet5", "lenet5_modern", "resnet20", "resnet50", "wrn16_4"]
+FORMS = ["lenet5", "lenet5_modern", "alexnet", "nin", "vgg11", "googlenet", "resnet20", "resnet50", "wrn16_4"]
 
 
 @pytest.mark.parametrize("ending", [".weights.h5", ".keras"])

@@ -25,7 +25,7 @@ FLOORS = [
     {"__init__"},
 ]
 # Papers in the order of their years: each may import those before it.
-PAPERS = ["lenet", "resnet", "wide_resnet"]
+PAPERS = ["lenet", "alexnet", "nin", "vgg", "googlenet", "resnet", "wide_resnet"]
 DOORS = {"fit", "evaluate", "predict", "tune", "export", "benchmark", "explain", "experiment", "prune", "detect"}
 
 FILES = sorted((ROOT / "keras_cnns").rglob("*.py"))
@@ -142,7 +142,7 @@ def test_examples_run(module):
     assert not failed
 
 
-ONE_A_FAMILY = ["lenet5", "resnet20", "wrn16_4"]
+ONE_A_FAMILY = ["lenet5", "alexnet", "nin_cifar", "vgg11_cifar", "googlenet", "resnet20", "wrn16_4"]
 EVERY = [pytest.param(n, marks=[] if n in ONE_A_FAMILY else pytest.mark.slow) for n in ARCHITECTURES]
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import warnings
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -11,7 +12,15 @@ import tensorflow as tf
 from support import MINIATURES, fresh_process, images, randomise
 
 from keras_cnns.blocks import Conv3x3
-from keras_cnns.layers import BatchNormalization, Conv2D, PadChannels
+from keras_cnns.layers import (
+    BatchNormalization,
+    CeilMaxPooling2D,
+    Conv2D,
+    LocalResponseNormalization,
+    PadChannels,
+    TakeChannels,
+)
+from keras_cnns.models.alexnet import AlexNetTowers
 
 Stock = keras.layers.BatchNormalization
 StockConv = keras.layers.Conv2D
@@ -119,6 +128,9 @@ def _traced(layer, x):
         Conv2D(8, (3, 5), strides=(2, 1), groups=2, dilation_rate=2, padding="same", use_bias=False, name="c"),
         Conv2D(8, 3, 2, "same", name="positional"),
         PadChannels(8, name="p"),
+        TakeChannels(1, 3, name="t"),
+        LocalResponseNormalization(3, 1.5, 1e-3, 0.5, name="l"),
+        CeilMaxPooling2D(3, 2, name="m"),
     ],
     ids=lambda layer: layer.name,
 )
@@ -277,29 +289,35 @@ def grouped():
     return a.with_unit(spatial=Conv3x3(groups=4))
 
 
+SLOW_FORMS = ("alexnet_owt", "nin_cifar", "vgg11_lrn", "vgg16_c", "vgg11_bn", "vgg11_cifar", "googlenet_tv")
 FORMS = {
     **{
         name: MINIATURES[name]
         for name in ("lenet5", "lenet5_modern", "resnet20", "resnet50", "plain20", "wrn16_4")
     },
     "grouped": grouped(),
+    **{name: MINIATURES[name] for name in ("alexnet", "nin", "googlenet")},
+    **{name: MINIATURES[name] for name in SLOW_FORMS},
+    "towers": replace(MINIATURES["alexnet"], row=AlexNetTowers(MINIATURES["alexnet"].row.widths)),
 }
+FORMS_BY_SPEED = [pytest.param(n, marks=pytest.mark.slow if n in SLOW_FORMS else []) for n in FORMS]
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", FORMS_BY_SPEED)
 def test_every_form_survives_every_file(name, tmp_path):
     """`.keras`, SavedModel and TFLite with built-in operations only give the same numbers as the model."""
     a = FORMS[name]
-    model = randomise(a())
+    model = randomise(a(classes=10))
     x = images(3, *a.input_shape)
     expected = np.array(model(x))
+    difference = 0.05 * np.std(expected, axis=0).max()  # a twentieth of what the images make
 
     model.save(tmp_path / "net.keras")
     np.testing.assert_allclose(keras.models.load_model(tmp_path / "net.keras")(x), expected, atol=1e-6)
 
     model.export(tmp_path / "saved", verbose=False)
     served = tf.saved_model.load(tmp_path / "saved")
-    np.testing.assert_allclose(served.serve(x), expected, atol=1e-5)
+    np.testing.assert_allclose(served.serve(x), expected, atol=min(1e-5, difference))
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -313,7 +331,7 @@ def test_every_form_survives_every_file(name, tmp_path):
     interpreter.set_tensor(place, x)
     interpreter.invoke()
     got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    np.testing.assert_allclose(got, expected, atol=1e-4)
+    np.testing.assert_allclose(got, expected, atol=min(1e-4, difference))
 
 
 def operations(graph) -> list[str]:

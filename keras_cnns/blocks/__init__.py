@@ -1,7 +1,16 @@
 """The vocabulary: frozen parts, each called on a tensor. Networks in `keras_cnns.models` are sentences of them."""
 
-from keras_cnns.blocks.conv import he_fan_in, he_fan_out
-from keras_cnns.blocks.head import Classifier, cross_entropy
+from keras_cnns.blocks.conv import conv_relu, gaussian, he_fan_in, he_fan_out
+from keras_cnns.blocks.head import Classifier, DenseHead, cross_entropy, uniform_dense
+from keras_cnns.blocks.inception import (
+    Inception,
+    NaiveInception,
+    truncated,
+    truncated_conv_norm,
+    xavier,
+    xavier_conv,
+)
+from keras_cnns.blocks.lrn import LRN, no_lrn
 from keras_cnns.blocks.shortcut import (
     AlwaysProjection,
     BareProjection,
@@ -23,6 +32,11 @@ PARTS = by_name(
         Bottleneck,
         Classifier,
         Conv3x3,
+        DenseHead,
+        Inception,
+        LRN,
+        NaiveInception,
+        conv_relu,
         cross_entropy,
         PreActivationBasic,
         Projection,
@@ -31,12 +45,19 @@ PARTS = by_name(
         Stem7x7,
         StemConv3x3,
         ZeroPad,
+        gaussian,
         he_fan_in,
         he_fan_out,
         no_gate,
+        no_lrn,
         no_shortcut,
         norm_relu,
         nothing,
+        truncated,
+        truncated_conv_norm,
+        uniform_dense,
+        xavier,
+        xavier_conv,
     )
 )
 

@@ -25,6 +25,11 @@ def he_fan_in() -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
 
 
+def gaussian() -> keras.initializers.Initializer:
+    """N(0, 0.01), Krizhevsky et al. 2012 and Simonyan & Zisserman 2014."""
+    return keras.initializers.RandomNormal(stddev=0.01)
+
+
 def conv(
     x,
     filters: int,
@@ -36,36 +41,48 @@ def conv(
     dilation: int = 1,
     bias: bool = False,
     init: Callable = he_fan_out,
+    pad: int | None = None,
+    start: float = 0.0,
 ):
     """A convolution with symmetric padding: (n, h, w, c) -> (n, ceil(h / stride), ceil(w / stride), filters).
+
+    `pad` is another padding than half the kernel; `start` is where the biases start.
 
     Strided ones pad in a layer of their own: "same" would pad an even size at the far side only, which moves the
     sampling grid by a pixel (and explicit padding inside the op leaves the fast CPU kernels).
     """
-    side = dilation * (kernel - 1) // 2
-    if stride > 1 and side:
+    same = dilation * (kernel - 1) // 2
+    side = same if pad is None else pad
+    inside = stride == 1 and side == same
+    if side and not inside:
         x = ZeroPadding2D(side, name=f"{name}_pad")(x)
     return Conv2D(
         filters,
         kernel,
         strides=stride,
-        padding="valid" if stride > 1 else "same",
+        padding="same" if inside else "valid",
         groups=groups,
         dilation_rate=dilation,
         use_bias=bias,
         kernel_initializer=init(),
+        bias_initializer=keras.initializers.Constant(start) if start else "zeros",
         name=name,
     )(x)
 
 
-def norm(x, *, name: str):
+def norm(x, *, name: str, epsilon: float = EPSILON):
     """Batch normalisation with the field's constants."""
-    return BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, name=name)(x)
+    return BatchNormalization(momentum=MOMENTUM, epsilon=epsilon, name=name)(x)
 
 
-def relu(x, *, name: str):
-    """max(x, 0)."""
-    return Activation("relu", name=name)(x)
+def relu(x, *, name: str, dtype: str | None = None):
+    """max(x, 0), in the precision of the policy or in `dtype`."""
+    return Activation("relu", dtype=dtype, name=name)(x)
+
+
+def conv_relu(x, filters: int, kernel: int, *, name: str, **options):
+    """Convolution with bias, and ReLU: the early networks, before batch norm. `options` are those of `conv`."""
+    return relu(conv(x, filters, kernel, bias=True, name=name, **options), name=f"{name}_relu")
 
 
 def conv_norm(x, filters: int, kernel: int, *, name: str, **options):

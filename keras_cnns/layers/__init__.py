@@ -1,18 +1,23 @@
 """The few true Keras layers of this package. Everything else is made of parts in `keras_cnns.blocks`."""
 
 from keras_cnns.layers.batch_normalization import BatchNormalization
-from keras_cnns.layers.channels import PadChannels
+from keras_cnns.layers.channels import PadChannels, TakeChannels
 from keras_cnns.layers.convolution import Conv2D
 from keras_cnns.layers.lenet import RBF, MAPLoss, RBFLoss, SparseConv2D, SubSampling2D, scaled_tanh
+from keras_cnns.layers.lrn import LocalResponseNormalization
+from keras_cnns.layers.pooling import CeilMaxPooling2D
 
 __all__ = [
     "RBF",
     "BatchNormalization",
+    "CeilMaxPooling2D",
     "Conv2D",
+    "LocalResponseNormalization",
     "MAPLoss",
     "PadChannels",
     "RBFLoss",
     "SparseConv2D",
     "SubSampling2D",
+    "TakeChannels",
     "scaled_tanh",
 ]
