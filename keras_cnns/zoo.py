@@ -7,10 +7,10 @@ import keras
 from keras_cnns import blocks, values
 from keras_cnns.architecture import Architecture
 from keras_cnns.errors import unknown
-from keras_cnns.models import lenet, resnet, wide_resnet
+from keras_cnns.models import lenet, repvgg, resnest, resnet, resnet_v2, resnext, senet, sknet, wide_resnet
 from keras_cnns.preprocessing import Preprocessing
 
-PAPERS = (lenet, resnet, wide_resnet)
+PAPERS = (lenet, resnet, resnet_v2, wide_resnet, resnext, senet, sknet, resnest, repvgg)
 
 ARCHITECTURES: dict[str, Architecture] = {
     value.name: value for paper in PAPERS for value in vars(paper).values() if isinstance(value, Architecture)

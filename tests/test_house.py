@@ -25,7 +25,7 @@ FLOORS = [
     {"__init__"},
 ]
 # Papers in the order of their years: each may import those before it.
-PAPERS = ["lenet", "resnet", "wide_resnet"]
+PAPERS = ["lenet", "resnet", "resnet_v2", "wide_resnet", "resnext", "senet", "sknet", "resnest", "repvgg"]
 DOORS = {"fit", "evaluate", "predict", "tune", "export", "benchmark", "explain", "experiment", "prune", "detect"}
 
 FILES = sorted((ROOT / "keras_cnns").rglob("*.py"))

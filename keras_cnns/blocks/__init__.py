@@ -1,35 +1,66 @@
 """The vocabulary: frozen parts, each called on a tensor. Networks in `keras_cnns.models` are sentences of them."""
 
+from keras_cnns.blocks.attention import SelectiveKernel, SplitAttention
+from keras_cnns.blocks.branches import EarlyConcatenation, RepVGGStem, RepVGGUnit, SeparateBranches
 from keras_cnns.blocks.conv import he_fan_in, he_fan_out
+from keras_cnns.blocks.gate import SqueezeExcite
 from keras_cnns.blocks.head import Classifier, cross_entropy
 from keras_cnns.blocks.shortcut import (
     AlwaysProjection,
     BareProjection,
+    BareProjectionOrPick,
+    PooledProjection,
     Projection,
     ZeroPad,
     no_shortcut,
 )
 from keras_cnns.blocks.spatial import Conv3x3
 from keras_cnns.blocks.staged import Staged
-from keras_cnns.blocks.stem import Stem3x3, Stem7x7, StemConv3x3
-from keras_cnns.blocks.unit import Basic, Bottleneck, PreActivationBasic, no_gate, norm_relu, nothing
+from keras_cnns.blocks.stem import DeepStem, Stem3x3, Stem7x7, StemConv3x3, StemConv7x7
+from keras_cnns.blocks.unit import (
+    Basic,
+    Bottleneck,
+    NormAfterAddition,
+    PreActivationBasic,
+    PreActivationBottleneck,
+    ReluBeforeAddition,
+    ReluPreActivation,
+    no_gate,
+    norm_relu,
+    nothing,
+)
 from keras_cnns.values import by_name
 
 PARTS = by_name(
     (
         AlwaysProjection,
         BareProjection,
+        BareProjectionOrPick,
         Basic,
         Bottleneck,
         Classifier,
         Conv3x3,
         cross_entropy,
+        DeepStem,
+        EarlyConcatenation,
+        NormAfterAddition,
+        PooledProjection,
         PreActivationBasic,
+        PreActivationBottleneck,
         Projection,
+        ReluBeforeAddition,
+        ReluPreActivation,
+        RepVGGStem,
+        RepVGGUnit,
+        SelectiveKernel,
+        SeparateBranches,
+        SplitAttention,
+        SqueezeExcite,
         Staged,
         Stem3x3,
         Stem7x7,
         StemConv3x3,
+        StemConv7x7,
         ZeroPad,
         he_fan_in,
         he_fan_out,
