@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_cnns.blocks import Staged
+from keras_cnns.blocks import SqueezeExcite, Staged
 from keras_cnns.zoo import ARCHITECTURES
 
 ROOT = Path(__file__).parent.parent
@@ -26,14 +27,27 @@ def miniature(architecture):
         return architecture
     stages = len(row.depths)
     width = 8 if row.widths[0] == row.stem.filters else 16  # a first stage that widens still does
+    spatial = getattr(row.unit, "spatial", None)
+    groups = getattr(spatial, "groups", getattr(spatial, "radix", 1) * getattr(spatial, "cardinality", 1))
+    while int(width * getattr(row.unit, "inner", 1)) % groups:
+        width *= 2
     small = replace(
         row,
         depths=(2, *[1] * (stages - 1)),
         widths=tuple(width << i for i in range(stages)),
-        stem=replace(row.stem, filters=8),
+        stem=_squeezed_less(replace(row.stem, filters=8)),
+        unit=_squeezed_less(row.unit),
     )
     side = 64 if architecture.input_shape[0] == 224 else 16
     return replace(architecture, row=small, input_shape=(side, side, 3))
+
+
+def _squeezed_less(part):
+    """A gate of one unit may be dead in all images of a test; so thin nets are squeezed to a half only."""
+    if isinstance(part, SqueezeExcite):
+        return replace(part, reduction=2)
+    inner = {k: getattr(part, k) for k in ("gate", "unit") if hasattr(part, k)}
+    return replace(part, **{k: _squeezed_less(v) for k, v in inner.items()}) if inner else part
 
 
 def _distinct():
@@ -45,7 +59,25 @@ def _distinct():
     return dict(seen.values())
 
 
+def _words(small) -> set[str]:
+    """What a network is made of: types of parts, places of strides, grouped or not; no sizes."""
+    text = re.sub(r"\b(groups|radix|cardinality)=(\d+)", lambda m: f"{m[1]}={m[2] != '1'}", repr(small.row))
+    return set(re.findall(r"[A-Z]\w+\(|<function \w+_|\w+_at=\d|\w+=True|radix=False", text))
+
+
+def _with_something_new():
+    """The first of each kind: networks that bring a part which no earlier one has."""
+    known, kinds = set(), []
+    for name, small in MINIATURES.items():
+        words = _words(small)
+        if not isinstance(small.row, Staged) or not words <= known:
+            kinds.append(name)
+        known |= words
+    return kinds
+
+
 MINIATURES = _distinct()
+KINDS = _with_something_new()
 
 
 def randomise(model, seed: int = 0):

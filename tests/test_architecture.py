@@ -15,6 +15,7 @@ from keras_cnns.blocks import Stem3x3
 from keras_cnns.deep import deep_recursion
 
 FORMS = ["lenet5", "lenet5_modern", "resnet20", "resnet50", "wrn16_4"]
+FORMS += ["resnet50_v2", "resnext50_32x4d", "seresnet20", "sknet26", "resnest50_4s2x40d", "repvgg_b1g2"]
 
 
 @pytest.mark.parametrize("ending", [".weights.h5", ".keras"])

@@ -1,8 +1,8 @@
 """Li, Wang, Hu & Yang (2019): Selective Kernel Networks. arXiv 1903.06586.
 
 ResNeXt 32x4d whose 3x3 becomes a choice between a 3x3 and a 5x5, made for every channel by attention. The 5x5 is
-a 3x3 of dilation 2. A true one is `SKNet50.with_unit(spatial=SelectiveKernel(((3, 1), (5, 1))))`; on a plain ResNet
-it is `ResNet50.with_unit(spatial=SelectiveKernel(groups=1))`.
+a 3x3 of dilation 2. A true one is `SKNet50.with_unit(spatial=SelectiveKernel(((3, 1), (5, 1))))`; on a plain
+ResNet it is `ResNet50.with_unit(spatial=SelectiveKernel(groups=1))`.
 """
 
 from dataclasses import replace
