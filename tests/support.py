@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_cnns.blocks import SqueezeExcite, Staged
@@ -62,7 +63,7 @@ def _distinct():
 def _words(small) -> set[str]:
     """What a network is made of: types of parts, places of strides, grouped or not; no sizes."""
     text = re.sub(r"\b(groups|radix|cardinality)=(\d+)", lambda m: f"{m[1]}={m[2] != '1'}", repr(small.row))
-    return set(re.findall(r"[A-Z]\w+\(|<function \w+_|\w+_at=\d|\w+=True|radix=False", text))
+    return set(re.findall(r"[A-Z]\w+\(|<function \w+|\w+_at=\d|\w+=True|radix=False", text))
 
 
 def _with_something_new():
@@ -115,3 +116,47 @@ def fresh_process(script: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+class Reference:
+    """A unit in numpy, on the weights of a model; centre sampling, padding on both sides."""
+
+    def __init__(self, model):
+        self.w = weights_of(model)
+
+    def conv(self, x, name, stride=1, dilation=1):
+        kernel = self.w[f"{name}/kernel"]
+        k, _, narrow, wide = kernel.shape
+        groups = x.shape[-1] // narrow
+        side = dilation * (k // 2)
+        x = np.pad(x, [(0, 0), (side, side), (side, side), (0, 0)])
+        h, w = ((n - 2 * side - 1) // stride + 1 for n in x.shape[1:3])
+        y = np.zeros((len(x), h, w, wide))
+        for g in range(groups):
+            inner, outer = (slice(g * n, (g + 1) * n) for n in (narrow, wide // groups))
+            for i, j in np.ndindex(k, k):
+                rows, columns = (
+                    slice(d * dilation, d * dilation + stride * n, stride) for d, n in ((i, h), (j, w))
+                )
+                y[..., outer] += x[:, rows, columns, inner][:, :h, :w] @ kernel[i, j, :, outer]
+        return y + self.w.get(f"{name}/bias", 0)
+
+    def norm(self, x, name):
+        gamma, beta, mean, var = (
+            self.w[f"{name}/{k}"] for k in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        return (x - mean) / np.sqrt(var + 1e-5) * gamma + beta
+
+    def conv_norm(self, x, name, stride=1, dilation=1):
+        return self.norm(self.conv(x, name, stride, dilation), f"{name}_norm")
+
+
+def relu(x):
+    """max(x, 0) in numpy."""
+    return np.maximum(x, 0)
+
+
+def build(unit, channels, width, stride, side=7):
+    """A model of one unit with the name `u`, random statistics included."""
+    x = keras.Input((side, side, channels))
+    return randomise(keras.Model(x, unit(x, width, stride, "u")))

@@ -3,6 +3,7 @@
 import itertools
 import json
 import warnings
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,7 +11,16 @@ import pytest
 import tensorflow as tf
 from support import MINIATURES, fresh_process, images, randomise
 
-from keras_cnns.blocks import Conv3x3
+from keras_cnns.blocks import (
+    Conv3x3,
+    EarlyConcatenation,
+    NormAfterAddition,
+    ReluBeforeAddition,
+    ReluPreActivation,
+    SeparateBranches,
+    Staged,
+    Stem3x3,
+)
 from keras_cnns.layers import BatchNormalization, Conv2D, PadChannels
 
 Stock = keras.layers.BatchNormalization
@@ -277,12 +287,33 @@ def grouped():
     return a.with_unit(spatial=Conv3x3(groups=4))
 
 
+def orders_and_branches():
+    """The units that no network of the zoo has, one a stage."""
+    row = Staged((1,) * 5, unit_of_stage, (8,) * 5, Stem3x3(8), strides=(1, 2, 1, 2, 1))
+    return replace(MINIATURES["resnet20"], row=row)
+
+
+def unit_of_stage(stage: int, index: int):
+    units = (
+        NormAfterAddition(),
+        ReluBeforeAddition(),
+        ReluPreActivation(),
+        SeparateBranches(2),
+        EarlyConcatenation(2),
+    )
+    return units[stage - 1]
+
+
 FORMS = {
     **{
         name: MINIATURES[name]
-        for name in ("lenet5", "lenet5_modern", "resnet20", "resnet50", "plain20", "wrn16_4")
+        for name in (
+            *("lenet5", "lenet5_modern", "resnet20", "resnet50", "plain20", "wrn16_4"),
+            *("resnet50_v2", "seresnet20", "sknet26", "resnest50_4s2x40d", "repvgg_b1g2"),
+        )
     },
     "grouped": grouped(),
+    "orders_and_branches": orders_and_branches(),
 }
 
 

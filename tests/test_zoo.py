@@ -106,16 +106,6 @@ def golden(name) -> np.ndarray:
     return np.array([int(row["params"]), int(row["macs"]), int(row["moving"]) + fixed])
 
 
-@pytest.fixture
-def zeros(monkeypatch):
-    """Weights of zeros: random ones are most of the work of building, and counting needs none."""
-
-    def fill(self, shape, dtype=None, **options):
-        return keras.ops.zeros(shape, dtype=dtype)
-
-    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", fill)
-
-
 def units(name) -> int:
     row = ARCHITECTURES[name].row
     return sum(row.depths) if isinstance(row, Staged) else 0
@@ -395,7 +385,8 @@ def altered(change) -> str:
         (lambda d: d["row"].update(widths=[64, 128, 256, [512, 512]]), "one width or 3"),
         (lambda d: d["row"].update(widths=[64, 128, 256, -1]), "Staged.widths must be"),
         (lambda d: d["row"].update(depths=[1] * 65, widths=[64] * 65), "at most 64 stages; 65 came"),
-        (lambda d: d["row"].update(first_stride=3), "from 1 to 2"),
+        (lambda d: d["row"].update(strides=[1, 2, 2, 3]), "from 1 to 2"),
+        (lambda d: d["row"].update(strides=[1, 2]), "4 stages need as many strides"),
         (lambda d: d["row"].update(stride_unit=1), "from -1 to 0"),
         (lambda d: d["row"]["unit"].update(stride_at=3), "from 1 to 2"),
         (lambda d: d["row"]["unit"].update(inner=0), "Bottleneck.inner must be"),
@@ -481,6 +472,7 @@ def test_slices_share_names(name):
 def test_slices_that_do_not_exist():
     row = ResNet50.row
     assert row[:4] == row
+    assert (row[2:].strides, row.stage(1).strides) == ((2, 2), (1,))
     assert (row.stage(4).first, row.stage(4).depths) == (4, (3,))
     assert row[1:3].stage(3) == row.stage(3)
     for wrong in (slice(0, 4, 2), slice(2, 2), slice(None, None, -1)):

@@ -33,7 +33,7 @@ def repvgg_g4(stage: int, index: int) -> RepVGGUnit:
 def repvgg_row(depths: tuple[int, ...], a: float, b: float, unit: Callable = RepVGGUnit()) -> Staged:  # noqa: B008
     """Widths 64a, 128a, 256a and 512b (table 2, section 3.4)."""
     widths = tuple(int(w) for w in (64 * a, 128 * a, 256 * a, 512 * b))
-    return Staged(depths, unit, widths, RepVGGStem(min(64, widths[0])), first_stride=2)
+    return Staged(depths, unit, widths, RepVGGStem(min(64, widths[0])), strides=(2, 2, 2, 2))
 
 
 def _repvgg(name: str, row: Staged) -> Architecture:
