@@ -21,7 +21,7 @@ from keras_cnns.blocks import (
     Staged,
     Stem3x3,
 )
-from keras_cnns.layers import BatchNormalization, Conv2D, PadChannels
+from keras_cnns.layers import BatchNormalization, Conv2D, Cropping2D, PadChannels
 
 Stock = keras.layers.BatchNormalization
 StockConv = keras.layers.Conv2D
@@ -390,3 +390,18 @@ def test_pad_channels():
     assert not np.any(y[..., 4:])
     with pytest.raises(ValueError, match="only adds channels"):
         PadChannels(3)(x)
+
+
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("cropping", [((0, 0), (0, 4)), ((0, 0), (2, 3)), ((1, 2), (3, 1)), ((2, 0), (0, 0))])
+def test_cropping_is_the_stock_one(cropping, data_format):
+    """Numbers, shapes and gradients, sizes left open too."""
+    x = images(2, 6, 7, 8)
+    ours, theirs = (kind(cropping, data_format) for kind in (Cropping2D, keras.layers.Cropping2D))
+    np.testing.assert_array_equal(ours(x), theirs(x))
+    for one, other in zip(gradients(ours, x), gradients(theirs, x), strict=True):
+        np.testing.assert_array_equal(one, other)
+    open_size = keras.Input((None, None, 8))
+    model = keras.Model(open_size, ours(open_size))
+    assert model.output_shape == keras.Model(open_size, theirs(open_size)).output_shape
+    np.testing.assert_array_equal(model(x), theirs(x))

@@ -7,9 +7,9 @@ convolution that is normalised has no bias.
 from collections.abc import Callable
 
 import keras
-from keras.layers import Activation, Cropping2D, ZeroPadding2D
+from keras.layers import Activation, ZeroPadding2D
 
-from keras_cnns.layers import BatchNormalization, Conv2D
+from keras_cnns.layers import BatchNormalization, Conv2D, Cropping2D
 
 EPSILON = 1e-5
 MOMENTUM = 0.9
@@ -81,8 +81,8 @@ def conv_norm_relu(x, filters: int, kernel: int, *, name: str, **options):
 def split(x, parts: int, *, name: str) -> list:
     """The channels in `parts` equal pieces, in order; `x` itself is the only piece of one.
 
-    Keras has no layer that does it. Cropping the last axis, which is a column to a channels-first layer, is the
-    stock way: what is exported needs no layer of ours.
+    Keras has no layer that does it. Cropping the last axis, which is a column to a channels-first layer, is a way
+    that stock layers can go too: what is deployed needs no layer of ours.
     """
     if parts == 1:
         return [x]

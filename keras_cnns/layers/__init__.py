@@ -1,7 +1,7 @@
 """The few true Keras layers of this package. Everything else is made of parts in `keras_cnns.blocks`."""
 
 from keras_cnns.layers.batch_normalization import BatchNormalization
-from keras_cnns.layers.channels import PadChannels
+from keras_cnns.layers.channels import Cropping2D, PadChannels
 from keras_cnns.layers.convolution import Conv2D
 from keras_cnns.layers.lenet import RBF, MAPLoss, RBFLoss, SparseConv2D, SubSampling2D, scaled_tanh
 
@@ -9,6 +9,7 @@ __all__ = [
     "RBF",
     "BatchNormalization",
     "Conv2D",
+    "Cropping2D",
     "MAPLoss",
     "PadChannels",
     "RBFLoss",
