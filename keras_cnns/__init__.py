@@ -21,6 +21,36 @@ from keras_cnns.models.lenet import LeNet5, LeNet5Modern
 # Lin et al. 2013
 from keras_cnns.models.nin import NIN, NINCIFAR
 
+# Ding et al. 2021: the training forms
+from keras_cnns.models.repvgg import (
+    RepVGGA0,
+    RepVGGA1,
+    RepVGGA2,
+    RepVGGB0,
+    RepVGGB1,
+    RepVGGB1G2,
+    RepVGGB1G4,
+    RepVGGB2,
+    RepVGGB2G2,
+    RepVGGB2G4,
+    RepVGGB3,
+    RepVGGB3G2,
+    RepVGGB3G4,
+    RepVGGD2SE,
+)
+
+# Zhang et al. 2020
+from keras_cnns.models.resnest import (
+    ResNeSt14,
+    ResNeSt26,
+    ResNeSt50,
+    ResNeSt50_1s4x24d,
+    ResNeSt50_4s2x40d,
+    ResNeSt101,
+    ResNeSt200,
+    ResNeSt269,
+)
+
 # He et al. 2015: ImageNet, v1.5 and v1, CIFAR, plain
 from keras_cnns.models.resnet import (
     Plain18,
@@ -44,6 +74,51 @@ from keras_cnns.models.resnet import (
     ResNet152,
     ResNet152V1,
     ResNet1202,
+)
+
+# He et al. 2016
+from keras_cnns.models.resnet_v2 import (
+    ResNet18V2,
+    ResNet34V2,
+    ResNet50V2,
+    ResNet101V2,
+    ResNet110V2,
+    ResNet152V2,
+    ResNet164V2,
+    ResNet200V2,
+    ResNet1001V2,
+)
+
+# Xie et al. 2016
+from keras_cnns.models.resnext import (
+    ResNeXt29_8x64d,
+    ResNeXt29_16x64d,
+    ResNeXt29_32x4d,
+    ResNeXt50_32x4d,
+    ResNeXt101_32x4d,
+    ResNeXt101_32x8d,
+    ResNeXt101_64x4d,
+)
+
+# Hu et al. 2017
+from keras_cnns.models.senet import (
+    SEResNet18,
+    SEResNet20,
+    SEResNet34,
+    SEResNet50,
+    SEResNet56,
+    SEResNet101,
+    SEResNet110,
+    SEResNet152,
+    SEResNeXt50_32x4d,
+    SEResNeXt101_32x4d,
+)
+
+# Li et al. 2019
+from keras_cnns.models.sknet import (
+    SKNet26,
+    SKNet50,
+    SKNet101,
 )
 
 # Simonyan & Zisserman 2014: table 1, with batch norm, CIFAR
@@ -122,20 +197,71 @@ __all__ = [
     "Plain44",
     "Plain56",
     "Plain110",
+    "RepVGGA0",
+    "RepVGGA1",
+    "RepVGGA2",
+    "RepVGGB0",
+    "RepVGGB1",
+    "RepVGGB1G2",
+    "RepVGGB1G4",
+    "RepVGGB2",
+    "RepVGGB2G2",
+    "RepVGGB2G4",
+    "RepVGGB3",
+    "RepVGGB3G2",
+    "RepVGGB3G4",
+    "RepVGGD2SE",
+    "ResNeSt14",
+    "ResNeSt26",
+    "ResNeSt50",
+    "ResNeSt50_1s4x24d",
+    "ResNeSt50_4s2x40d",
+    "ResNeSt101",
+    "ResNeSt200",
+    "ResNeSt269",
+    "ResNeXt29_8x64d",
+    "ResNeXt29_16x64d",
+    "ResNeXt29_32x4d",
+    "ResNeXt50_32x4d",
+    "ResNeXt101_32x4d",
+    "ResNeXt101_32x8d",
+    "ResNeXt101_64x4d",
     "ResNet18",
+    "ResNet18V2",
     "ResNet20",
     "ResNet32",
     "ResNet34",
+    "ResNet34V2",
     "ResNet44",
     "ResNet50",
     "ResNet50V1",
+    "ResNet50V2",
     "ResNet56",
     "ResNet101",
     "ResNet101V1",
+    "ResNet101V2",
     "ResNet110",
+    "ResNet110V2",
     "ResNet152",
     "ResNet152V1",
+    "ResNet152V2",
+    "ResNet164V2",
+    "ResNet200V2",
+    "ResNet1001V2",
     "ResNet1202",
+    "SEResNeXt50_32x4d",
+    "SEResNeXt101_32x4d",
+    "SEResNet18",
+    "SEResNet20",
+    "SEResNet34",
+    "SEResNet50",
+    "SEResNet56",
+    "SEResNet101",
+    "SEResNet110",
+    "SEResNet152",
+    "SKNet26",
+    "SKNet50",
+    "SKNet101",
     "WideResNet50_2",
     "WideResNet101_2",
     "__version__",

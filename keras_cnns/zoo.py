@@ -7,10 +7,25 @@ import keras
 from keras_cnns import blocks, values
 from keras_cnns.architecture import Architecture
 from keras_cnns.errors import unknown
-from keras_cnns.models import alexnet, googlenet, lenet, nin, resnet, vgg, wide_resnet
+from keras_cnns.models import (
+    alexnet,
+    googlenet,
+    lenet,
+    nin,
+    repvgg,
+    resnest,
+    resnet,
+    resnet_v2,
+    resnext,
+    senet,
+    sknet,
+    vgg,
+    wide_resnet,
+)
 from keras_cnns.preprocessing import Preprocessing
 
-PAPERS = (lenet, alexnet, nin, vgg, googlenet, resnet, wide_resnet)
+EARLY = (lenet, alexnet, nin, vgg, googlenet)
+PAPERS = (*EARLY, resnet, resnet_v2, wide_resnet, resnext, senet, sknet, resnest, repvgg)
 
 ARCHITECTURES: dict[str, Architecture] = {
     value.name: value for paper in PAPERS for value in vars(paper).values() if isinstance(value, Architecture)

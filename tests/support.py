@@ -2,14 +2,16 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
+import keras
 import numpy as np
 
-from keras_cnns.blocks import Staged
+from keras_cnns.blocks import SqueezeExcite, Staged
 from keras_cnns.models.alexnet import AlexNetBody, AlexNetOWTBody
 from keras_cnns.models.googlenet import GoogLeNetBody
 from keras_cnns.models.nin import NINBody
@@ -31,11 +33,16 @@ def miniature(architecture):
         return _thin(architecture)
     stages = len(row.depths)
     width = 8 if row.widths[0] == row.stem.filters else 16  # a first stage that widens still does
+    spatial = getattr(row.unit, "spatial", None)
+    groups = getattr(spatial, "groups", getattr(spatial, "radix", 1) * getattr(spatial, "cardinality", 1))
+    while int(width * getattr(row.unit, "inner", 1)) % groups:
+        width *= 2
     small = replace(
         row,
         depths=(2, *[1] * (stages - 1)),
         widths=tuple(width << i for i in range(stages)),
-        stem=replace(row.stem, filters=8),
+        stem=_squeezed_less(replace(row.stem, filters=8)),
+        unit=_squeezed_less(row.unit),
     )
     side = 64 if architecture.input_shape[0] == 224 else 16
     return replace(architecture, row=small, input_shape=(side, side, 3))
@@ -70,6 +77,14 @@ def narrow(part):
     return replace(part, **{name: max(count // 16, 4) for name, count in counts.items()})
 
 
+def _squeezed_less(part):
+    """A gate of one unit may be dead in all images of a test; so thin nets are squeezed to a half only."""
+    if isinstance(part, SqueezeExcite):
+        return replace(part, reduction=2)
+    inner = {k: getattr(part, k) for k in ("gate", "unit") if hasattr(part, k)}
+    return replace(part, **{k: _squeezed_less(v) for k, v in inner.items()}) if inner else part
+
+
 def _distinct():
     """Each different miniature by the first name that has it: ResNet-20 and ResNet-110 shrink alike."""
     seen = {}
@@ -79,7 +94,25 @@ def _distinct():
     return dict(seen.values())
 
 
+def _words(small) -> set[str]:
+    """What a network is made of: types of parts, places of strides, grouped or not; no sizes."""
+    text = re.sub(r"\b(groups|radix|cardinality)=(\d+)", lambda m: f"{m[1]}={m[2] != '1'}", repr(small.row))
+    return set(re.findall(r"[A-Z]\w+\(|<function \w+|\w+_at=\d|\w+=True|radix=False", text))
+
+
+def _with_something_new():
+    """The first of each kind: networks that bring a part which no earlier one has."""
+    known, kinds = set(), []
+    for name, small in MINIATURES.items():
+        words = _words(small)
+        if not isinstance(small.row, Staged) or not words <= known:
+            kinds.append(name)
+        known |= words
+    return kinds
+
+
 MINIATURES = _distinct()
+KINDS = _with_something_new()
 
 
 def randomise(model, seed: int = 0):
@@ -121,3 +154,47 @@ def fresh_process(script: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+class Reference:
+    """A unit in numpy, on the weights of a model; centre sampling, padding on both sides."""
+
+    def __init__(self, model):
+        self.w = weights_of(model)
+
+    def conv(self, x, name, stride=1, dilation=1):
+        kernel = self.w[f"{name}/kernel"]
+        k, _, narrow, wide = kernel.shape
+        groups = x.shape[-1] // narrow
+        side = dilation * (k // 2)
+        x = np.pad(x, [(0, 0), (side, side), (side, side), (0, 0)])
+        h, w = ((n - 2 * side - 1) // stride + 1 for n in x.shape[1:3])
+        y = np.zeros((len(x), h, w, wide))
+        for g in range(groups):
+            inner, outer = (slice(g * n, (g + 1) * n) for n in (narrow, wide // groups))
+            for i, j in np.ndindex(k, k):
+                rows, columns = (
+                    slice(d * dilation, d * dilation + stride * n, stride) for d, n in ((i, h), (j, w))
+                )
+                y[..., outer] += x[:, rows, columns, inner][:, :h, :w] @ kernel[i, j, :, outer]
+        return y + self.w.get(f"{name}/bias", 0)
+
+    def norm(self, x, name):
+        gamma, beta, mean, var = (
+            self.w[f"{name}/{k}"] for k in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        return (x - mean) / np.sqrt(var + 1e-5) * gamma + beta
+
+    def conv_norm(self, x, name, stride=1, dilation=1):
+        return self.norm(self.conv(x, name, stride, dilation), f"{name}_norm")
+
+
+def relu(x):
+    """max(x, 0) in numpy."""
+    return np.maximum(x, 0)
+
+
+def build(unit, channels, width, stride, side=7):
+    """A model of one unit with the name `u`, random statistics included."""
+    x = keras.Input((side, side, channels))
+    return randomise(keras.Model(x, unit(x, width, stride, "u")))

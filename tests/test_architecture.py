@@ -15,6 +15,11 @@ from keras_cnns.blocks import Stem3x3
 from keras_cnns.deep import deep_recursion
 
 FORMS = ["lenet5", "lenet5_modern", "alexnet", "nin", "vgg11", "googlenet", "resnet20", "resnet50", "wrn16_4"]
+FORMS += ["seresnet20", "repvgg_b1g2"]
+FORMS += [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("resnet50_v2", "resnext50_32x4d", "sknet26", "resnest50_4s2x40d")
+]
 
 
 @pytest.mark.parametrize("ending", [".weights.h5", ".keras"])

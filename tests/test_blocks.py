@@ -5,7 +5,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from support import MINIATURES, images, randomise, weights_of
+from support import MINIATURES, Reference, build, images, randomise, relu, weights_of
 
 from keras_cnns import WRN40_1, ResNet20, measure
 from keras_cnns.blocks import (
@@ -24,43 +24,6 @@ from keras_cnns.blocks import (
 )
 from keras_cnns.blocks.conv import conv
 from keras_cnns.blocks.unit import nothing
-
-
-class Reference:
-    """A unit in numpy, on the weights of a model; centre sampling, padding on both sides."""
-
-    def __init__(self, model):
-        self.w = weights_of(model)
-
-    def conv(self, x, name, stride=1):
-        kernel = self.w[f"{name}/kernel"]
-        k = kernel.shape[0]
-        x = np.pad(x, [(0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)])
-        h, w = ((n - k) // stride + 1 for n in x.shape[1:3])
-        y = np.zeros((len(x), h, w, kernel.shape[-1]))
-        for i in range(k):
-            for j in range(k):
-                y += x[:, i : i + stride * h : stride, j : j + stride * w : stride][:, :h, :w] @ kernel[i, j]
-        return y
-
-    def norm(self, x, name):
-        gamma, beta, mean, var = (
-            self.w[f"{name}/{k}"] for k in ("gamma", "beta", "moving_mean", "moving_variance")
-        )
-        return (x - mean) / np.sqrt(var + 1e-5) * gamma + beta
-
-    def conv_norm(self, x, name, stride=1):
-        return self.norm(self.conv(x, name, stride), f"{name}_norm")
-
-
-def relu(x):
-    return np.maximum(x, 0)
-
-
-def build(unit, channels, width, stride, side=7):
-    x = keras.Input((side, side, channels))
-    return randomise(keras.Model(x, unit(x, width, stride, "u")))
-
 
 CASES = [(8, 8, 1, 7), (4, 8, 2, 8), (4, 8, 2, 7), (4, 8, 1, 6)]  # channels, width, stride, side
 

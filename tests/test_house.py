@@ -25,7 +25,8 @@ FLOORS = [
     {"__init__"},
 ]
 # Papers in the order of their years: each may import those before it.
-PAPERS = ["lenet", "alexnet", "nin", "vgg", "googlenet", "resnet", "wide_resnet"]
+PAPERS = ["lenet", "alexnet", "nin", "vgg", "googlenet", "resnet", "resnet_v2", "wide_resnet"]
+PAPERS += ["resnext", "senet", "sknet", "resnest", "repvgg"]
 DOORS = {"fit", "evaluate", "predict", "tune", "export", "benchmark", "explain", "experiment", "prune", "detect"}
 
 FILES = sorted((ROOT / "keras_cnns").rglob("*.py"))

@@ -11,11 +11,21 @@ import pytest
 import tensorflow as tf
 from support import MINIATURES, fresh_process, images, randomise
 
-from keras_cnns.blocks import Conv3x3
+from keras_cnns.blocks import (
+    Conv3x3,
+    EarlyConcatenation,
+    NormAfterAddition,
+    ReluBeforeAddition,
+    ReluPreActivation,
+    SeparateBranches,
+    Staged,
+    Stem3x3,
+)
 from keras_cnns.layers import (
     BatchNormalization,
     CeilMaxPooling2D,
     Conv2D,
+    Cropping2D,
     LocalResponseNormalization,
     PadChannels,
     TakeChannels,
@@ -289,16 +299,37 @@ def grouped():
     return a.with_unit(spatial=Conv3x3(groups=4))
 
 
+def orders_and_branches():
+    """The units that no network of the zoo has, one a stage."""
+    row = Staged((1,) * 5, unit_of_stage, (8,) * 5, Stem3x3(8), strides=(1, 2, 1, 2, 1))
+    return replace(MINIATURES["resnet20"], row=row)
+
+
+def unit_of_stage(stage: int, index: int):
+    units = (
+        NormAfterAddition(),
+        ReluBeforeAddition(),
+        ReluPreActivation(),
+        SeparateBranches(2),
+        EarlyConcatenation(2),
+    )
+    return units[stage - 1]
+
+
 SLOW_FORMS = ("alexnet_owt", "nin_cifar", "vgg11_lrn", "vgg16_c", "vgg11_bn", "vgg11_cifar", "googlenet_tv")
 FORMS = {
     **{
         name: MINIATURES[name]
-        for name in ("lenet5", "lenet5_modern", "resnet20", "resnet50", "plain20", "wrn16_4")
+        for name in (
+            *("lenet5", "lenet5_modern", "resnet20", "resnet50", "plain20", "wrn16_4"),
+            *("resnet50_v2", "seresnet20", "sknet26", "resnest50_4s2x40d", "repvgg_b1g2"),
+        )
     },
     "grouped": grouped(),
     **{name: MINIATURES[name] for name in ("alexnet", "nin", "googlenet")},
     **{name: MINIATURES[name] for name in SLOW_FORMS},
     "towers": replace(MINIATURES["alexnet"], row=AlexNetTowers(MINIATURES["alexnet"].row.widths)),
+    "orders_and_branches": orders_and_branches(),
 }
 FORMS_BY_SPEED = [pytest.param(n, marks=pytest.mark.slow if n in SLOW_FORMS else []) for n in FORMS]
 
@@ -377,3 +408,18 @@ def test_pad_channels():
     assert not np.any(y[..., 4:])
     with pytest.raises(ValueError, match="only adds channels"):
         PadChannels(3)(x)
+
+
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("cropping", [((0, 0), (0, 4)), ((0, 0), (2, 3)), ((1, 2), (3, 1)), ((2, 0), (0, 0))])
+def test_cropping_is_the_stock_one(cropping, data_format):
+    """Numbers, shapes and gradients, sizes left open too."""
+    x = images(2, 6, 7, 8)
+    ours, theirs = (kind(cropping, data_format) for kind in (Cropping2D, keras.layers.Cropping2D))
+    np.testing.assert_array_equal(ours(x), theirs(x))
+    for one, other in zip(gradients(ours, x), gradients(theirs, x), strict=True):
+        np.testing.assert_array_equal(one, other)
+    open_size = keras.Input((None, None, 8))
+    model = keras.Model(open_size, ours(open_size))
+    assert model.output_shape == keras.Model(open_size, theirs(open_size)).output_shape
+    np.testing.assert_array_equal(model(x), theirs(x))

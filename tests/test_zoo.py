@@ -1,7 +1,7 @@
 """The contract over every name, and the counts of the papers.
 
-Default: each different miniature, and every count through the law that counts are linear in depth. Marked slow:
-every network at full size.
+Default: a miniature of each kind, and every count, of the deepest networks through the law that counts are linear
+in depth. Marked slow: miniatures that differ in numbers only, and the deepest networks.
 """
 
 import inspect
@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import GOLDENS, MINIATURES, images, miniature, randomise, weights_of
+from support import GOLDENS, KINDS, MINIATURES, images, miniature, randomise, weights_of
 
 import keras_cnns
 from keras_cnns import create_model, from_json, list_models, measure, to_json
@@ -27,8 +27,9 @@ from keras_cnns.zoo import ARCHITECTURES, architecture
 ALL = list(ARCHITECTURES)
 # These differ from others by a part that has its own tests.
 SLOW = ("alexnet_owt", "vgg11_lrn", "vgg11_cifar", "googlenet_tv")
+QUICK = set(KINDS) - set(SLOW)
 CONTRACT = pytest.mark.parametrize(
-    "small", [pytest.param(s, id=n, marks=pytest.mark.slow if n in SLOW else []) for n, s in MINIATURES.items()]
+    "small", [pytest.param(s, id=n, marks=[] if n in QUICK else pytest.mark.slow) for n, s in MINIATURES.items()]
 )
 
 
@@ -108,26 +109,13 @@ def golden(name) -> np.ndarray:
     return np.array([int(row["params"]), int(row["macs"]), int(row["moving"]) + fixed])
 
 
-ONE_A_FAMILY = [
-    "lenet5",
-    "lenet5_modern",
-    "alexnet",
-    "nin",
-    "nin_cifar",
-    "vgg16",
-    "vgg11_cifar",
-    "googlenet",
-    "resnet20",
-    "resnet50",
-    "resnet50_v1",
-    "wrn40_1",
-]
+def units(name) -> int:
+    row = ARCHITECTURES[name].row
+    return sum(row.depths) if isinstance(row, Staged) else 0
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in ONE_A_FAMILY else pytest.mark.slow) for n in ALL]
-)
-def test_counts_at_full_size(name):
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if units(n) > 40 else []) for n in ALL])
+def test_counts_at_full_size(name, zeros):
     model = create_model(name)
     assert model.name == name
     assert counts(model).tolist() == golden(name).tolist()
@@ -140,14 +128,15 @@ def depth_free(name):
     return replace(a, row=replace(a.row, depths=(1,) * len(a.row.depths)), name="base", citation="")
 
 
-STAGED = [n for n in ALL if isinstance(ARCHITECTURES[n].row, Staged)]
-KINDS = [
+# Where the unit depends on the place, a further one may cost something else; those networks are shallow.
+STAGED = [n for n in ALL if units(n) and not inspect.isfunction(ARCHITECTURES[n].row.unit)]
+ALIKE = [
     list(names) for _, names in itertools.groupby(sorted(STAGED, key=lambda n: repr(depth_free(n))), depth_free)
 ]
 
 
-@pytest.mark.parametrize("names", KINDS, ids=lambda names: "+".join(names))
-def test_counts_at_every_depth(names):
+@pytest.mark.parametrize("names", [a for a in ALIKE if max(map(units, a)) > 40], ids=lambda names: "+".join(names))
+def test_counts_at_every_depth(names, zeros):
     """A further unit of a stage costs the same as the one before it: so the shallowest nets tell every count."""
     base = depth_free(names[0])
     two = tuple(2 for _ in base.row.depths)
@@ -400,6 +389,9 @@ def altered(change) -> str:
         (lambda d: d["row"].update(depths=[3, 4, 6, 3, 3]), "as many widths"),
         (lambda d: d["row"].update(widths=[64, 128, 256, [512, 512]]), "one width or 3"),
         (lambda d: d["row"].update(widths=[64, 128, 256, -1]), "Staged.widths must be"),
+        (lambda d: d["row"].update(depths=[1] * 65, widths=[64] * 65), "at most 64 stages; 65 came"),
+        (lambda d: d["row"].update(strides=[1, 2, 2, 3]), "from 1 to 2"),
+        (lambda d: d["row"].update(strides=[1, 2]), "4 stages need as many strides"),
         (lambda d: d["row"].update(stride_unit=1), "from -1 to 0"),
         (lambda d: d["row"]["unit"].update(stride_at=3), "from 1 to 2"),
         (lambda d: d["row"]["unit"].update(inner=0), "Bottleneck.inner must be"),
@@ -456,7 +448,7 @@ def test_with_unit():
         ResNet50.with_unit(stride_at=3)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "wrn16_4"])
+@pytest.mark.parametrize("name", ["resnet18", "wrn16_4", "repvgg_a0"])
 def test_slices_share_names(name):
     """row[:2] then row.stage(3) and so on are the same layers, by name and shape, as the whole row."""
     a = MINIATURES[name]
@@ -485,6 +477,7 @@ def test_slices_share_names(name):
 def test_slices_that_do_not_exist():
     row = ResNet50.row
     assert row[:4] == row
+    assert (row[2:].strides, row.stage(1).strides) == ((2, 2), (1,))
     assert (row.stage(4).first, row.stage(4).depths) == (4, (3,))
     assert row[1:3].stage(3) == row.stage(3)
     for wrong in (slice(0, 4, 2), slice(2, 2), slice(None, None, -1)):

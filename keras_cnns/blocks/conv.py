@@ -9,7 +9,7 @@ from collections.abc import Callable
 import keras
 from keras.layers import Activation, ZeroPadding2D
 
-from keras_cnns.layers import BatchNormalization, Conv2D
+from keras_cnns.layers import BatchNormalization, Conv2D, Cropping2D
 
 EPSILON = 1e-5
 MOMENTUM = 0.9
@@ -93,3 +93,16 @@ def conv_norm(x, filters: int, kernel: int, *, name: str, **options):
 def conv_norm_relu(x, filters: int, kernel: int, *, name: str, **options):
     """Convolution, batch norm and ReLU; `options` are those of `conv`."""
     return relu(conv_norm(x, filters, kernel, name=name, **options), name=f"{name}_relu")
+
+
+def split(x, parts: int, *, name: str) -> list:
+    """The channels in `parts` equal pieces, in order; `x` itself is the only piece of one.
+
+    Keras has no layer that does it. Cropping the last axis, which is a column to a channels-first layer, is a way
+    that stock layers can go too: what is deployed needs no layer of ours.
+    """
+    if parts == 1:
+        return [x]
+    size = x.shape[-1] // parts
+    edges = [((0, 0), (i * size, (parts - 1 - i) * size)) for i in range(parts)]
+    return [Cropping2D(e, data_format="channels_first", name=f"{name}{i}")(x) for i, e in enumerate(edges, 1)]

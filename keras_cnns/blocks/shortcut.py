@@ -1,13 +1,14 @@
 """Plugs of the `shortcut` socket: (x, filters, stride, name) -> what is added to the branch.
 
 He et al. 2015 call them options A, B and C. Where the shape does not change, A and B are the identity: the data
-decide, not a flag.
+decide, not a flag. A plug of pre-activation units may say `reads_activation(x, filters, stride)`: whether it takes
+the unit's shared BN-ReLU output there instead of the raw input.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras.layers import MaxPooling2D
+from keras.layers import AveragePooling2D, MaxPooling2D
 
 from keras_cnns.blocks.conv import conv, conv_norm, he_fan_out
 from keras_cnns.layers import PadChannels
@@ -17,6 +18,11 @@ from keras_cnns.values import Value
 def changes_shape(x, filters: int, stride: int) -> bool:
     """Whether a unit's output differs from its input in size or channels."""
     return stride != 1 or x.shape[-1] != filters
+
+
+def _subsample(x, stride: int, name: str):
+    """x[:, ::stride, ::stride]: a 1x1 window picks, no more."""
+    return x if stride == 1 else MaxPooling2D(1, strides=stride, name=f"{name}_subsample")(x)
 
 
 def no_shortcut(x, filters: int, stride: int, name: str):
@@ -29,8 +35,7 @@ class ZeroPad(Value):
     """Option A: every second pixel, x[:, ::2, ::2], and channels of zeros. No parameters."""
 
     def __call__(self, x, filters: int, stride: int, name: str):
-        if stride != 1:
-            x = MaxPooling2D(1, strides=stride, name=f"{name}_subsample")(x)  # a 1x1 window picks, no more
+        x = _subsample(x, stride, name)
         return PadChannels(filters, name=name)(x) if x.shape[-1] != filters else x
 
 
@@ -57,17 +62,53 @@ class AlwaysProjection(Value):
 
 
 @dataclass(frozen=True)
-class BareProjection(Value):
-    """1x1 convolution without norm where the shape changes, else the identity (pre-activation nets).
+class PooledProjection(Value):
+    """Option D: where the unit strides, 2x2 average pooling first; then 1x1 convolution and batch norm.
 
-    `reads_activation`: where it projects, it takes the unit's shared BN-ReLU output instead of the raw input.
+    No pixel is skipped (He et al. 2018, Bag of Tricks, arXiv 1812.01187, figure 2c; ResNeSt). "same" is torch's
+    ceil mode without counting the padding.
     """
 
     init: Callable = he_fan_out
 
-    reads_activation = True
+    def __call__(self, x, filters: int, stride: int, name: str):
+        if not changes_shape(x, filters, stride):
+            return x
+        if stride != 1:
+            x = AveragePooling2D(stride, padding="same", name=f"{name}_pool")(x)
+        return conv_norm(x, filters, 1, init=self.init, name=name)
+
+
+@dataclass(frozen=True)
+class BareProjection(Value):
+    """1x1 convolution without norm where the shape changes, else the identity (pre-activation nets)."""
+
+    init: Callable = he_fan_out
 
     def __call__(self, x, filters: int, stride: int, name: str):
         if not changes_shape(x, filters, stride):
             return x
         return conv(x, filters, 1, stride=stride, init=self.init, name=name)
+
+    def reads_activation(self, x, filters: int, stride: int) -> bool:
+        """Where it projects."""
+        return changes_shape(x, filters, stride)
+
+
+@dataclass(frozen=True)
+class BareProjectionOrPick(Value):
+    """1x1 convolution without norm where the channels change, else every second pixel of the raw input.
+
+    Together with `stride_unit=-1` it is the shortcut of the V2 networks in `keras.applications`.
+    """
+
+    init: Callable = he_fan_out
+
+    def __call__(self, x, filters: int, stride: int, name: str):
+        if x.shape[-1] == filters:
+            return _subsample(x, stride, name)
+        return conv(x, filters, 1, stride=stride, init=self.init, name=name)
+
+    def reads_activation(self, x, filters: int, stride: int) -> bool:
+        """Where it projects."""
+        return x.shape[-1] != filters

@@ -9,6 +9,7 @@ from keras_cnns.blocks.unit import nothing
 from keras_cnns.values import Count, Range, Value
 
 Depth = Annotated[int, Range(1, 1_000)]
+STAGES = 64
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class Staged(Value):
             both count from 1.
         widths: width of each stage, or a tuple of one width a unit (pruned networks).
         stem, finish: x -> x, before the first and after the last stage.
-        stride_unit: which unit of a stage strides: 0 the first, -1 the last. The first stage never does.
+        stride_unit: which unit of a stage strides: 0 the first, -1 the last (the V2 networks of
+            `keras.applications`, with strides (2, 2, 2, 1)).
+        strides: stride of each stage.
         first: number of the first stage here; a slice of a row keeps the numbers, and so the layers' names.
 
     `row[:3]` is the stem and three stages, `row.stage(4)` the fourth alone:
@@ -41,12 +44,17 @@ class Staged(Value):
     stem: Callable = nothing
     finish: Callable = nothing
     stride_unit: Annotated[int, Range(-1, 0)] = 0
-    first: Annotated[int, Range(1, 64)] = 1
+    first: Annotated[int, Range(1, STAGES)] = 1
+    strides: tuple[Annotated[int, Range(1, 2)], ...] = (1, 2, 2, 2)
 
     def __post_init__(self):
         super().__post_init__()
+        if len(self.depths) > STAGES:
+            raise ValueError(f"a row has at most {STAGES} stages; {len(self.depths)} came")
         if len(self.widths) < len(self.depths):
             raise ValueError(f"{len(self.depths)} stages need as many widths; {self.widths} came")
+        if len(self.strides) < len(self.depths):
+            raise ValueError(f"{len(self.depths)} stages need as many strides; {self.strides} came")
         for depth, width in zip(self.depths, self.widths, strict=False):
             if isinstance(width, tuple) and len(width) != depth:
                 raise ValueError(f"a stage of {depth} units needs one width or {depth}; {width} came")
@@ -60,10 +68,12 @@ class Staged(Value):
 
     def places(self) -> Iterator[tuple[int, int, int, int]]:
         """Every unit in order: (stage, index, width, stride), stage and index counted from 1."""
-        for number, (depth, width) in enumerate(zip(self.depths, self.widths, strict=False), self.first):
-            strides_at = range(depth)[self.stride_unit] if number > 1 else None
+        columns = zip(self.depths, self.widths, self.strides, strict=False)
+        for number, (depth, width, stride) in enumerate(columns, self.first):
+            strides_at = range(depth)[self.stride_unit]
             for i in range(depth):
-                yield number, i + 1, width[i] if isinstance(width, tuple) else width, 2 if i == strides_at else 1
+                own = width[i] if isinstance(width, tuple) else width
+                yield number, i + 1, own, stride if i == strides_at else 1
 
     def __getitem__(self, stages: slice) -> "Staged":
         """The row with some of its stages. The stem stays if the first stage does, the finish if the last."""
@@ -74,6 +84,7 @@ class Staged(Value):
             self,
             depths=self.depths[stages],
             widths=self.widths[: len(self.depths)][stages],
+            strides=self.strides[: len(self.depths)][stages],
             stem=self.stem if chosen[0] == 0 else nothing,
             finish=self.finish if chosen[-1] == len(self.depths) - 1 else nothing,
             first=self.first + chosen[0],
@@ -88,5 +99,12 @@ class Staged(Value):
         return replace(self[index : index + 1], stem=nothing, finish=nothing)
 
     def with_unit(self, **changes) -> "Staged":
-        """The row with some fields of its unit changed."""
+        """The row with some fields of its unit changed.
+
+        Raises:
+            ValueError: the unit is a function of the place.
+        """
+        if inspect.isfunction(self.unit):
+            rule = "is a function of (stage, index): give another function, replace(row, unit=...)"
+            raise ValueError(f"the unit {self.unit.__name__} {rule}")
         return replace(self, unit=replace(self.unit, **changes))

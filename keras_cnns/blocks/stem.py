@@ -9,6 +9,11 @@ from keras_cnns.blocks.conv import conv, conv_norm_relu, he_fan_out
 from keras_cnns.values import Count, Value
 
 
+def _pool(x):
+    """3x3 max-pool stride 2 behind a ReLU, where zeros are as good as -inf around the image."""
+    return MaxPooling2D(3, strides=2, name="stem_pool")(ZeroPadding2D(1, name="stem_pool_pad")(x))
+
+
 @dataclass(frozen=True)
 class Stem7x7(Value):
     """7x7 stride 2, batch norm, ReLU, 3x3 max-pool stride 2: 224 -> 56 (He et al. 2015, conv1)."""
@@ -16,9 +21,39 @@ class Stem7x7(Value):
     filters: Count = 64
 
     def __call__(self, x):
-        x = conv_norm_relu(x, self.filters, 7, stride=2, name="stem_conv")
-        x = ZeroPadding2D(1, name="stem_pool_pad")(x)  # zeros are as good as -inf after a ReLU
-        return MaxPooling2D(3, strides=2, name="stem_pool")(x)
+        return _pool(conv_norm_relu(x, self.filters, 7, stride=2, name="stem_conv"))
+
+
+@dataclass(frozen=True)
+class StemConv7x7(Value):
+    """A bare 7x7 stride 2, then 3x3 max-pool stride 2: the first pre-activation unit normalises (He et al. 2016).
+
+    The pool sees signed values, so nothing may be padded with zeros. Keras pads a pool with -inf, but on an even
+    size only at the far side if it strides; so the pool goes pixel by pixel and every second value is kept.
+    """
+
+    filters: Count = 64
+
+    def __call__(self, x):
+        x = conv(x, self.filters, 7, stride=2, name="stem_conv")
+        x = MaxPooling2D(3, strides=1, padding="same", name="stem_pool_window")(x)
+        return MaxPooling2D(1, strides=2, name="stem_pool")(x)
+
+
+@dataclass(frozen=True)
+class DeepStem(Value):
+    """Three 3x3, the first of stride 2, at `filters` / 2, `filters` / 2, `filters`, then the max-pool.
+
+    Bag of Tricks (He et al. 2018, arXiv 1812.01187), ResNet-C; ResNeSt.
+    """
+
+    filters: Count = 64
+
+    def __call__(self, x):
+        half = self.filters // 2
+        for i, (filters, stride) in enumerate(((half, 2), (half, 1), (self.filters, 1)), 1):
+            x = conv_norm_relu(x, filters, 3, stride=stride, name=f"stem_conv{i}")
+        return _pool(x)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,9 @@
-"""Residual units: (x, width, stride, name) -> x. A unit has sockets; what goes in them is handed in."""
+"""Residual units: (x, width, stride, name) -> x. A unit has sockets; what goes in them is handed in.
+
+He et al. 2016 (Identity Mappings, figure 4) compare five orders of the same layers, (a) to (e). Each is a unit:
+`Basic` is (a), the original; `NormAfterAddition`, `ReluBeforeAddition`, `ReluPreActivation` are (b) to (d);
+`PreActivationBasic` is (e), full pre-activation.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,11 +12,22 @@ from typing import Annotated
 from keras.layers import Add, Dropout
 
 from keras_cnns.blocks.conv import conv, conv_norm, conv_norm_relu, norm, relu
-from keras_cnns.blocks.shortcut import BareProjection, Projection, changes_shape
+from keras_cnns.blocks.shortcut import BareProjection, Projection
 from keras_cnns.blocks.spatial import Conv3x3
 from keras_cnns.values import Count, Fraction, Positive, Range, Value
 
-__all__ = ["Basic", "Bottleneck", "PreActivationBasic", "no_gate", "norm_relu", "nothing"]
+__all__ = [
+    "Basic",
+    "Bottleneck",
+    "NormAfterAddition",
+    "PreActivationBasic",
+    "PreActivationBottleneck",
+    "ReluBeforeAddition",
+    "ReluPreActivation",
+    "no_gate",
+    "norm_relu",
+    "nothing",
+]
 
 
 def nothing(x):
@@ -29,8 +45,17 @@ def no_gate(x, name: str):
     return x
 
 
-def _add(branch, side, name: str):
+def add(branch, side, name: str):
+    """The sum of branch and shortcut, or the branch alone where there is no shortcut."""
     return branch if side is None else Add(name=f"{name}_add")([side, branch])
+
+
+def _preact(x, shortcut: Callable, filters: int, stride: int, name: str):
+    """The BN-ReLU that opens a pre-activation unit, and the shortcut: (activated, side)."""
+    activated = relu(norm(x, name=f"{name}_preact_norm"), name=f"{name}_preact_relu")
+    reads = getattr(shortcut, "reads_activation", None)
+    raw = reads is None or not reads(x, filters, stride)
+    return activated, shortcut(x if raw else activated, filters, stride, f"{name}_shortcut")
 
 
 @dataclass(frozen=True)
@@ -46,7 +71,7 @@ class Basic(Value):
         x = self.spatial(x, width, stride, f"{name}_conv1")
         x = conv_norm(x, width, 3, name=f"{name}_conv2")
         x = self.gate(x, f"{name}_gate")
-        return relu(_add(x, side, name), name=f"{name}_relu")
+        return relu(add(x, side, name), name=f"{name}_relu")
 
 
 @dataclass(frozen=True)
@@ -74,7 +99,7 @@ class Bottleneck(Value):
         x = self.spatial(x, inner, second, f"{name}_conv2")
         x = conv_norm(x, outer, 1, name=f"{name}_conv3")
         x = self.gate(x, f"{name}_gate")
-        return relu(_add(x, side, name), name=f"{name}_relu")
+        return relu(add(x, side, name), name=f"{name}_relu")
 
 
 @dataclass(frozen=True)
@@ -90,12 +115,75 @@ class PreActivationBasic(Value):
     dropout: Fraction = 0.0
 
     def __call__(self, x, width: int, stride: int, name: str):
-        raw = x
-        x = relu(norm(x, name=f"{name}_preact_norm"), name=f"{name}_preact_relu")
-        shared = changes_shape(raw, width, stride) and getattr(self.shortcut, "reads_activation", False)
-        side = self.shortcut(x if shared else raw, width, stride, f"{name}_shortcut")
+        x, side = _preact(x, self.shortcut, width, stride, name)
         x = self.spatial(x, width, stride, f"{name}_conv1")
         if self.dropout:
             x = Dropout(self.dropout, name=f"{name}_dropout")(x)
         x = self.gate(conv(x, width, 3, name=f"{name}_conv2"), f"{name}_gate")
-        return _add(x, side, name)
+        return add(x, side, name)
+
+
+@dataclass(frozen=True)
+class PreActivationBottleneck(Value):
+    """BN-ReLU before each of 1x1, 3x3, 1x1, nothing after the sum (He et al. 2016). Fields as of `Bottleneck`."""
+
+    spatial: Callable = Conv3x3()
+    inner: Positive = 1
+    gate: Callable = no_gate
+    shortcut: Callable = BareProjection()
+    stride_at: Annotated[int, Range(1, 2)] = 2
+    expansion: Count = 4
+
+    def __call__(self, x, width: int, stride: int, name: str):
+        inner, outer = int(width * self.inner), width * self.expansion
+        first, second = (stride, 1) if self.stride_at == 1 else (1, stride)
+        x, side = _preact(x, self.shortcut, outer, stride, name)
+        x = conv_norm_relu(x, inner, 1, stride=first, name=f"{name}_conv1")
+        x = self.spatial(x, inner, second, f"{name}_conv2")
+        x = self.gate(conv(x, outer, 1, name=f"{name}_conv3"), f"{name}_gate")
+        return add(x, side, name)
+
+
+@dataclass(frozen=True)
+class NormAfterAddition(Value):
+    """ReLU(BN(x + W2 ReLU(BN(W1 x)))) (He et al. 2016, figure 4 b): the norm stands in the way of the signal."""
+
+    spatial: Callable = Conv3x3()
+    gate: Callable = no_gate
+    shortcut: Callable = Projection()
+
+    def __call__(self, x, width: int, stride: int, name: str):
+        side = self.shortcut(x, width, stride, f"{name}_shortcut")
+        x = self.spatial(x, width, stride, f"{name}_conv1")
+        x = self.gate(conv(x, width, 3, name=f"{name}_conv2"), f"{name}_gate")
+        return relu(norm(add(x, side, name), name=f"{name}_add_norm"), name=f"{name}_relu")
+
+
+@dataclass(frozen=True)
+class ReluBeforeAddition(Value):
+    """x + ReLU(BN(W2 ReLU(BN(W1 x)))) (He et al. 2016, figure 4 c): the branch is >= 0, the signal only grows."""
+
+    spatial: Callable = Conv3x3()
+    gate: Callable = no_gate
+    shortcut: Callable = Projection()
+
+    def __call__(self, x, width: int, stride: int, name: str):
+        side = self.shortcut(x, width, stride, f"{name}_shortcut")
+        x = self.spatial(x, width, stride, f"{name}_conv1")
+        x = conv_norm_relu(x, width, 3, name=f"{name}_conv2")
+        return add(self.gate(x, f"{name}_gate"), side, name)
+
+
+@dataclass(frozen=True)
+class ReluPreActivation(Value):
+    """x + BN(W2 ReLU(BN(W1 ReLU(x)))) (He et al. 2016, figure 4 d): pre-activation by the ReLU alone."""
+
+    spatial: Callable = Conv3x3()
+    gate: Callable = no_gate
+    shortcut: Callable = Projection()
+
+    def __call__(self, x, width: int, stride: int, name: str):
+        side = self.shortcut(x, width, stride, f"{name}_shortcut")
+        x = self.spatial(relu(x, name=f"{name}_preact_relu"), width, stride, f"{name}_conv1")
+        x = self.gate(conv_norm(x, width, 3, name=f"{name}_conv2"), f"{name}_gate")
+        return add(x, side, name)

@@ -1,4 +1,4 @@
-"""Channels of zeros (shortcut option A of the CIFAR residual networks) and some channels of many (towers)."""
+"""Channels added and taken: option A of the CIFAR residual networks, towers, the splits of split attention."""
 
 import keras
 
@@ -49,3 +49,26 @@ class TakeChannels(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "start": self.start, "stop": self.stop}
+
+
+@keras.saving.register_keras_serializable("keras_cnns")
+class Cropping2D(keras.layers.Cropping2D):
+    """`keras.layers.Cropping2D`: same class name, arguments and numbers, with a gradient that is not slow.
+
+    Stock Keras indexes, and on a CPU the gradient of an index into the last axis takes eight times as long as that
+    of `tf.slice` (TF 2.21, 8x56x56x128 in two halves: 43 against 6 ms).
+    """
+
+    def call(self, inputs):
+        if keras.backend.backend() != "tensorflow":
+            return super().call(inputs)
+        import tensorflow as tf
+
+        first = 1 if self.data_format == "channels_last" else 2
+        start, size = [0] * 4, [-1] * 4
+        for axis, (before, after) in enumerate(self.cropping, first):
+            start[axis] = before
+            if after:
+                side = tf.shape(inputs)[axis] if inputs.shape[axis] is None else inputs.shape[axis]
+                size[axis] = side - before - after
+        return tf.slice(inputs, start, size)
