@@ -85,6 +85,7 @@ def prepare(args):
     """Arguments -> (config, data set, compute, lines for the log). Raises ValueError for a bad argument."""
     from keras_cnns import __version__, zoo
     from keras_cnns.architecture import check_weights
+    from keras_cnns.models.googlenet import GoogLeNetArchitecture
     from training import recipes
     from training.data import pipeline, sources
     from training.data.augment import suit
@@ -128,12 +129,18 @@ def prepare(args):
         weights=args.weights,
         version=__version__,
     )
+    heads = []
+    if isinstance(architecture, GoogLeNetArchitecture):
+        heads.append(
+            "auxiliary heads: " + ("trained along" if config.has_training_heads else "left out below 80 pixels")
+        )
     notes = [
         f"data: {data.origin}",
         *(f"left out: {path}: {reason}" for path, reason in data.skipped),
         f"data: {len(data.train)} train, {len(data.val)} val, {len(data.test)} test, {len(data.classes)} classes",
         *(f"data: {line}" for line in pipeline.conversions(data, size, channels)),
         *suit(recipe.augment, data)[1],
+        *heads,
         f"recipe: {recipe.name}, {recipe.epochs} epochs, batch size {recipe.batch_size} ({recipe.citation})",
         chosen.why,
     ]

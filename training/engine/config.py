@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import keras
+
 from keras_cnns import values, zoo
 from keras_cnns.architecture import Architecture
+from keras_cnns.models.googlenet import AUX_MIN_SIZE, AUX_WEIGHT, GoogLeNetArchitecture
 from keras_cnns.preprocessing import Preprocessing
 from keras_cnns.values import Count, Range, Value
 from training import recipe
@@ -52,12 +55,30 @@ class Config(Value):
         """What the network is fed, without the batch axis."""
         return (self.image_size, self.image_size, self.channels)
 
-    def build(self):
-        """The network, with softmax and freshly initialised (or with `weights`)."""
-        arch = self.architecture
+    @property
+    def has_training_heads(self) -> bool:
+        """Whether the network trains with auxiliary heads: GoogLeNet, where its maps are large enough for them."""
+        return isinstance(self.architecture, GoogLeNetArchitecture) and self.image_size >= AUX_MIN_SIZE
+
+    def build(self) -> keras.Model:
+        """The network, with softmax and freshly initialised."""
+        return self.build_for_training()[0]
+
+    def build_for_training(self) -> tuple[keras.Model, list[tuple]]:
+        """The network, and the logits to train on, each with its share in the loss, the network's own first.
+
+        The heads of GoogLeNet share its layers and are no part of the network itself.
+        """
+        arch, options = self.architecture, {"input_shape": self.input_shape, "classes": len(self.classes)}
         if self.recipe.dropout:
             arch = arch.with_unit(dropout=self.recipe.dropout)
-        return arch(input_shape=self.input_shape, classes=len(self.classes))
+        if not self.has_training_heads:
+            plain = arch(**options)
+            return plain, [(plain.get_layer("logits").output, 1.0)]
+        whole = arch(aux_heads=True, **options)
+        plain = keras.Model(whole.input, whole.outputs[0], name=whole.name)
+        names = (("logits", 1.0), ("aux1_logits", AUX_WEIGHT), ("aux2_logits", AUX_WEIGHT))
+        return plain, [(whole.get_layer(name).output, share) for name, share in names]
 
     def differences(self, other: "Config") -> list[str]:
         """Fields, by path, in which another run differs from this one, as "epochs: 30 here, 60 asked"."""

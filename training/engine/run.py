@@ -41,10 +41,10 @@ def train(run: Run) -> dict:
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(run.compute.policy)
     with run.compute.scope(), deep_recursion():
-        plain = config.build()
+        plain, logits = config.build_for_training()
         if config.weights:
             load_weights(plain, config.weights)
-        model, rate = compiled(plain, config, steps, run.compute)
+        model, rate = compiled(plain, logits, config, steps, run.compute)
     sizes = measure(plain)
     log(f"network: {sizes.trainable_params:,} parameters, {sizes.macs:,} MACs at {config.image_size} pixels")
     found = checkpoints.latest(run.folder / "checkpoints", log)
@@ -101,11 +101,12 @@ def unreadable_images(data: DataSet) -> Iterator[None]:
         raise Failure(f"{path} can no longer be read ({reason}){more}: mend or remove it, then repeat") from error
 
 
-def compiled(plain: keras.Model, config: Config, steps: int, compute: Compute) -> tuple[StepModel, Rate]:
-    """The step model that trains the layers of `plain`, and the learning rate that a callback may brake."""
+def compiled(plain, logits: list[tuple], config: Config, steps: int, compute: Compute) -> tuple[StepModel, Rate]:
+    """The step model that trains `plain` on pairs (logits, share), and the rate that a callback may brake."""
     recipe = config.recipe
     rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, steps)
-    model = StepModel(plain.inputs, plain.get_layer("logits").output, recipe.decay, recipe.undecayed)
+    outputs, shares = zip(*logits, strict=True)
+    model = StepModel(plain.inputs, list(outputs), recipe.decay, recipe.undecayed, shares)
     loss = SoftCrossEntropy() if recipe.soft else config.architecture.head.loss()
     model.compile(recipe.optimizer.build(rate, recipe.average), loss, jit_compile=compute.xla)
     return model, rate
