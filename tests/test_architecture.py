@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import MINIATURES, fresh_process, images, randomise
 
-from keras_cnns import ResNet20, ResNet1202, load_model
+from keras_cnns import ResNeSt269, ResNet20, ResNet1001V2, ResNet1202, load_model
 from keras_cnns.blocks import Stem3x3
 from keras_cnns.deep import deep_recursion
 
@@ -129,8 +129,9 @@ def test_deep_chain(tmp_path):
 
 
 @pytest.mark.slow
-def test_resnet_1202(tmp_path):
-    deep_round_trip(ResNet1202, tmp_path, 4_000)
+@pytest.mark.parametrize(("a", "layers"), [(ResNet1202, 4_000), (ResNet1001V2, 3_000), (ResNeSt269, 3_000)])
+def test_the_deepest(a, layers, tmp_path):
+    deep_round_trip(a, tmp_path, layers)
 
 
 @pytest.mark.parametrize("name", FORMS)

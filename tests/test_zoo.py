@@ -114,7 +114,15 @@ def units(name) -> int:
     return sum(row.depths) if isinstance(row, Staged) else 0
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if units(n) > 40 else []) for n in ALL])
+def by_place(name) -> bool:
+    """Whether the unit depends on the place: then a further one may cost something else."""
+    return inspect.isfunction(getattr(ARCHITECTURES[name].row, "unit", None))
+
+
+DEEP = [n for n in ALL if units(n) > 20 and not by_place(n)]  # the others are built at full size
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in DEEP else []) for n in ALL])
 def test_counts_at_full_size(name, zeros):
     model = create_model(name)
     assert model.name == name
@@ -128,14 +136,13 @@ def depth_free(name):
     return replace(a, row=replace(a.row, depths=(1,) * len(a.row.depths)), name="base", citation="")
 
 
-# Where the unit depends on the place, a further one may cost something else; those networks are shallow.
-STAGED = [n for n in ALL if units(n) and not inspect.isfunction(ARCHITECTURES[n].row.unit)]
+STAGED = [n for n in ALL if units(n) and not by_place(n)]
 ALIKE = [
     list(names) for _, names in itertools.groupby(sorted(STAGED, key=lambda n: repr(depth_free(n))), depth_free)
 ]
 
 
-@pytest.mark.parametrize("names", [a for a in ALIKE if max(map(units, a)) > 40], ids=lambda names: "+".join(names))
+@pytest.mark.parametrize("names", [a for a in ALIKE if {*a} & {*DEEP}], ids=lambda names: "+".join(names))
 def test_counts_at_every_depth(names, zeros):
     """A further unit of a stage costs the same as the one before it: so the shallowest nets tell every count."""
     base = depth_free(names[0])
@@ -354,10 +361,10 @@ def test_json_round_trip(name):
     assert from_json(to_json(a.row)) == a.row
 
 
-def test_what_json_rebuilds_builds_the_same_network():
-    for small in MINIATURES.values():
-        again = from_json(to_json(small))
-        assert again().to_json() == small().to_json()
+@CONTRACT
+def test_what_json_rebuilds_builds_the_same_network(small):
+    again = from_json(to_json(small))
+    assert again().to_json() == small().to_json()
 
 
 def altered(change) -> str:
