@@ -77,14 +77,14 @@ class Draft:
         self.makers: dict[int, Step] = {}
         self.readers: dict[int, list[Step]] = {}
         self._calls: Counter[int] = Counter()
-        sources, _ = graph.ends(model)
-        self._taken = {graph.maker(t).name for t in sources}
+        sources, sinks = graph.ends(model)
+        self.output_names: list[str | None] = [graph.maker(t).name for t in sinks]
+        self._taken = {graph.maker(t).name for t in (*sources, *sinks) if _is_no_layer_here(graph.maker(t))}
         self._names: dict[int, str] = {}  # by id of the layer
         self.inputs = [self.tensor(t.shape) for t in sources]
         self.outputs = self._enter(model, self.inputs, {}, "")
-        self.output_names = [self.makers[t].name if t in self.makers else None for t in self.outputs]
 
-    # --- taking in ---------------------------------------------------------------------------------------------
+    # --- taking in ------------------------------------------------------------------------------------------
 
     def _enter(self, model, inputs: list[int], passed: dict, prefix: str) -> list[int]:
         nodes, tensors = graph.trace(model)
@@ -93,7 +93,7 @@ class Draft:
             args, kwargs = keras.tree.map_structure(
                 lambda a: At(place[a.position]) if isinstance(a, At) else a, (node.args, node.kwargs)
             )
-            if passed and "training" not in kwargs and _takes_training(node.layer):
+            if passed and kwargs.get("training") is None and _takes_training(node.layer):
                 kwargs = {**kwargs, **passed}
             if isinstance(node.layer, keras.Model) and _has_graph(node.layer):
                 inner = {"training": kwargs["training"]} if kwargs.get("training") is not None else {}
@@ -118,7 +118,7 @@ class Draft:
         if self._names[own] != step.name:
             step.changes["name"] = self._names[own]
 
-    # --- editing -----------------------------------------------------------------------------------------------
+    # --- editing --------------------------------------------------------------------------------------------
 
     def tensor(self, shape) -> int:
         """A new tensor."""
@@ -187,7 +187,7 @@ class Draft:
         self.put(Step(layer, (At(tensor),), {}, (out,), **fields))
         return out
 
-    # --- building ----------------------------------------------------------------------------------------------
+    # --- building -------------------------------------------------------------------------------------------
 
     def steps(self) -> Iterator[Step]:
         """The steps that lead to the outputs, each after those it reads."""
@@ -224,16 +224,20 @@ class Draft:
                 if fresh:
                     _fill(layer, step)
                 values.update(zip(step.outputs, out, strict=True))
-            ends = [self._named(values[t], name) for t, name in zip(self.outputs, self.output_names, strict=True)]
+            ends = self._named([values[t] for t in self.outputs])
             return keras.Model(
                 _like(self.model, "input", entries), _like(self.model, "output", ends), name=self.model.name
             )
 
-    def _named(self, tensor, name: str | None):
-        """An output keeps its name: where the layer that had it is gone, a layer that does nothing takes it."""
-        if name is None or graph.maker(tensor).name == name:
-            return tensor
-        return keras.layers.Identity(name=name, dtype=tensor.dtype)(tensor)
+    def _named(self, tensors: list) -> list:
+        """Outputs keep their names: where the layer that had it is gone, a layer that does nothing takes it."""
+        made: dict[tuple, Any] = {}
+        for tensor, name in zip(tensors, self.output_names, strict=True):
+            key = (id(tensor), name)
+            if key not in made:
+                keep = name is None or graph.maker(tensor).name == name
+                made[key] = tensor if keep else keras.layers.Identity(name=name, dtype=tensor.dtype)(tensor)
+        return [made[id(t), name] for t, name in zip(tensors, self.output_names, strict=True)]
 
 
 def _entry(tensor, shape):
@@ -278,6 +282,11 @@ def _has_graph(model) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_no_layer_here(layer) -> bool:
+    """Inputs are made anew and nested models laid open; their names stay those of the model's ends."""
+    return isinstance(layer, keras.layers.InputLayer | keras.Model)
 
 
 def _takes_training(layer) -> bool:

@@ -1,5 +1,6 @@
 """Other layers in a finished network: another activation, norm or pooling, without a socket for each."""
 
+import inspect
 from collections.abc import Callable
 
 import keras
@@ -48,6 +49,8 @@ def swap(model: keras.Model, change: Callable) -> keras.Model:
             draft.skip(step)
         elif isinstance(new, keras.layers.Layer):
             step.changes = {"name": step.name}
+            known = inspect.signature(new.call).parameters  # Keras notes mask=None where the old one takes masks
+            step.kwargs = {key: value for key, value in step.kwargs.items() if key in known}
             step.layer, step.kind, step.source = new, type(new), new if new.weights else old
         else:
             raise ValueError(f"change must give a layer or None; {new!r} came for {old.name!r}")
