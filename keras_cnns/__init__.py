@@ -7,6 +7,8 @@
 """
 
 from keras_cnns.architecture import Architecture, load_model
+from keras_cnns.explain.draw import draw
+from keras_cnns.explain.endpoints import endpoints, feature_extractor
 from keras_cnns.measure import Measure, measure
 
 # Krizhevsky et al. 2012, Krizhevsky 2014
@@ -153,6 +155,9 @@ from keras_cnns.models.wide_resnet import (
     WideResNet50_2,
     WideResNet101_2,
 )
+from keras_cnns.surgery.fully_convolutional import dense_evaluate, fully_convolutional
+from keras_cnns.surgery.fuse import fuse, unfoldable
+from keras_cnns.surgery.swap import swap
 from keras_cnns.version import __version__
 from keras_cnns.zoo import create_model, from_json, list_models, to_json
 
@@ -266,9 +271,17 @@ __all__ = [
     "WideResNet101_2",
     "__version__",
     "create_model",
+    "dense_evaluate",
+    "draw",
+    "endpoints",
+    "feature_extractor",
     "from_json",
+    "fully_convolutional",
+    "fuse",
     "list_models",
     "load_model",
     "measure",
+    "swap",
     "to_json",
+    "unfoldable",
 ]

@@ -1,22 +1,35 @@
 """The graph of a functional model as a list of nodes. The one place that reads Keras' private history.
 
-Private: `KerasTensor._keras_history` and `Operation._inbound_nodes` (keras 3.15.1; tests/test_graph.py fails
-loudly when they move). The public alternative, `layer.input` and `layer.output`, knows only a layer's first call.
+Private: `KerasTensor._keras_history`, `Operation._inbound_nodes` and a node's `arguments` (keras 3.15.1;
+tests/test_graph.py fails loudly when they move). The public alternative, `layer.input` and `layer.output`, knows
+only a layer's first call.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
 
 @dataclass(frozen=True)
+class At:
+    """Stands for a symbolic tensor in the arguments of a call: its position in the list of all tensors."""
+
+    position: int
+
+
+@dataclass(frozen=True)
 class Node:
-    """One call of a layer: which tensors came in and which went out, as positions in the list of all tensors."""
+    """One call of a layer: which tensors came in and which went out, as positions in the list of all tensors.
+
+    `args` and `kwargs` are those of the call, with an `At` for every tensor.
+    """
 
     layer: Any
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    args: tuple = ()
+    kwargs: dict = field(default_factory=dict)
 
 
 def ends(model: keras.Model) -> tuple[list, list]:
@@ -32,6 +45,11 @@ def ends(model: keras.Model) -> tuple[list, list]:
     if not sources or not sinks:
         raise ValueError(f"{model.name!r} has no graph of layers: build it with the functional API first")
     return sources, sinks
+
+
+def maker(tensor):
+    """The layer that made a symbolic tensor; for a model's input an `InputLayer`."""
+    return tensor._keras_history[0]
 
 
 def trace(model: keras.Model) -> tuple[list[Node], list]:
@@ -66,6 +84,7 @@ def trace(model: keras.Model) -> tuple[list[Node], list]:
             stack.extend(waiting[::-1])
             continue
         inputs = tuple(place(t) for t in node.input_tensors)
-        nodes.append(Node(operation, inputs, tuple(place(t) for t in node.output_tensors)))
+        args, kwargs = node.arguments.convert(lambda a: At(position[id(a)]) if id(a) in position else a)
+        nodes.append(Node(operation, inputs, tuple(place(t) for t in node.output_tensors), args, kwargs))
         stack.pop()
     return nodes, tensors

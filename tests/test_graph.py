@@ -30,6 +30,16 @@ def test_trace_is_in_order_of_computation():
     assert nodes[2].inputs == (nodes[0].outputs[0], nodes[1].outputs[0])
 
 
+def test_arguments_have_places_for_tensors():
+    x = keras.Input((4,))
+    a = keras.layers.Dropout(0.5, name="a")(x, training=True)
+    y = keras.layers.Concatenate(name="b")([x, a])
+    nodes, _ = graph.trace(keras.Model(x, y))
+    assert [n.args for n in nodes] == [(graph.At(0),), ([graph.At(0), graph.At(1)],)]
+    assert nodes[0].kwargs["training"] is True
+    assert graph.maker(a).name == "a"
+
+
 def test_a_shared_layer_appears_once_a_call():
     layer = keras.layers.Dense(4, name="twice")
     x = keras.Input((4,))

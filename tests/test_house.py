@@ -18,7 +18,7 @@ FLOORS = [
     {"version", "errors", "deep", "graph"},
     {"values"},
     {"preprocessing", "measure", "layers"},
-    {"blocks"},
+    {"blocks", "surgery", "explain"},
     {"architecture"},
     {"models"},
     {"zoo"},

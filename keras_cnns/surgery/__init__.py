@@ -1,0 +1,1 @@
+"""Model -> model. Every operation works on a `Draft` of the graph and never touches the original."""

@@ -1,0 +1,177 @@
+"""The inference form of a model: batch norms folded, parallel branches merged, training-only layers gone.
+
+At inference a batch norm is x * scale + shift per channel, so it goes into the kernel and bias of the layer before
+it; and the sum of convolutions of one input is the convolution with the sum of their kernels (Ding et al. 2021,
+RepVGG, arXiv 2101.03697, section 3.3), the smaller kernels padded with zeros and the identity written as a kernel
+of ones and zeros.
+"""
+
+import logging
+
+import keras
+from keras import layers as stock
+
+from keras_cnns import layers as ours
+from keras_cnns.graph import At
+from keras_cnns.surgery.branches import merge
+from keras_cnns.surgery.draft import Draft, Step
+from keras_cnns.surgery.linear import NORMS, scale_and_shift, scaled
+
+LOG = logging.getLogger("keras_cnns")
+
+# Layers that do nothing at inference. A layer of our own says so by `training_only = True`.
+TRAINING_ONLY = (
+    stock.ActivityRegularization,
+    stock.AlphaDropout,
+    stock.Dropout,
+    stock.GaussianDropout,
+    stock.GaussianNoise,
+    stock.SpatialDropout1D,
+    stock.SpatialDropout2D,
+    stock.SpatialDropout3D,
+)
+
+
+def fuse(model: keras.Model) -> keras.Model:
+    """The inference form: a plain functional model with the same outputs in inference, and fewer layers.
+
+    - A batch norm goes into the convolution or dense layer before it, if nobody else reads that layer's output.
+    - Linear branches of one input that meet in an `Add` (convolutions of one stride and grouping, batch norms, the
+      input itself) become one convolution.
+    - Dropout and noise are left out.
+    - What can be said with stock Keras layers is, so that the saved result loads without this package.
+
+    Works on any functional or Sequential model, trained or not; the original stays as it is. Layers that survive
+    keep their names, inputs and outputs keep theirs. Nested models are laid open. A layer that is called more
+    than once, or called with `training=True`, keeps its batch norm or dropout. Fusing twice changes nothing.
+
+    What stays unfolded, and why, goes to the log; `unfoldable` gives it as a dictionary.
+
+    Example:
+
+    >>> import keras_cnns
+    >>> model = keras_cnns.ResNet20()
+    >>> fused = keras_cnns.fuse(model)
+    >>> sum("norm" in layer.name for layer in fused.layers)
+    0
+    """
+    draft = Draft(model)
+    norms = len(_norms(draft))
+    _fuse(draft)
+    _tell(model.name, norms, _reasons(draft))
+    _say_with_stock_layers(draft)
+    return draft.build()
+
+
+def unfoldable(model: keras.Model) -> dict[str, str]:
+    """The batch norms that `fuse` has to keep, by layer name, and why. Builds nothing.
+
+    >>> import keras_cnns
+    >>> unfoldable(keras_cnns.WRN16_4())["stage1_unit2_preact_norm"]
+    'pre-activation: it reads stage1_unit1_add (Add)'
+    """
+    draft = Draft(model)
+    _fuse(draft)
+    return _reasons(draft)
+
+
+def _fuse(draft: Draft) -> None:
+    for step in list(draft.steps()):
+        idle = isinstance(step.layer, TRAINING_ONLY) or getattr(step.layer, "training_only", False)
+        if idle and not _trains(step):
+            draft.skip(step)
+    changed = True
+    while changed:  # a merged convolution may have a batch norm behind it
+        for step in _norms(draft):
+            if _why_not(draft, step) is None:
+                _fold(draft, step)
+        changed = merge(draft)
+
+
+def _norms(draft: Draft) -> list[Step]:
+    return [s for s in draft.steps() if s.kind in NORMS]
+
+
+def _trains(step: Step) -> bool:
+    """Whether the call asks for training mode whatever the model does (Monte Carlo dropout, for one)."""
+    return bool(step.kwargs.get("training")) or any(a is True for a in step.args[1:])
+
+
+def _why_not(draft: Draft, norm: Step) -> str | None:
+    """Why a batch norm cannot go into the layer before it; None if it can."""
+    if _trains(norm):
+        return "it is called with training=True"
+    if not draft.called_once(norm):
+        return "it is called more than once"
+    before = draft.makers.get(norm.inputs[0])
+    if before is None:
+        return "pre-activation: it reads the input of the model"
+    who = f"{before.name} ({before.kind.__name__})"
+    if scaled(before) is None:
+        return f"pre-activation: it reads {who}"
+    if before.layer.activation is not keras.activations.linear:
+        return f"{who} before it has an activation of its own"
+    if not draft.called_once(before):
+        return f"{who} before it is called more than once"
+    if draft.uses(norm.inputs[0]) > 1:
+        return f"{who} before it is read elsewhere too"
+    if before.layer.compute_dtype != norm.layer.compute_dtype:
+        return f"{who} before it works in {before.layer.compute_dtype}"
+    axis, rank = norm.layer.axis, len(draft.shapes[norm.inputs[0]])
+    channels = 1 if getattr(before.layer, "data_format", None) == "channels_first" else rank - 1
+    if axis % rank != channels:
+        return f"it normalises axis {axis}, which is not the channels of {who}"
+    return None
+
+
+def _fold(draft: Draft, norm: Step) -> None:
+    before = draft.makers[norm.inputs[0]]
+    before.weights = scaled(before)(*scale_and_shift(norm))
+    before.changes["use_bias"] = True
+    # The convolution now makes what the batch norm made.
+    inner, outer = before.outputs[0], norm.outputs
+    draft.readers[inner] = []
+    del draft.makers[inner]
+    before.outputs = outer
+    draft.makers[outer[0]] = before
+
+
+def _reasons(draft: Draft) -> dict[str, str]:
+    return {step.name: _why_not(draft, step) for step in _norms(draft)}
+
+
+def _tell(name: str, norms: int, reasons: dict[str, str]) -> None:
+    if norms:
+        LOG.info("fuse %s: %d of %d batch norms folded", name, norms - len(reasons), norms)
+    for norm, why in reasons.items():
+        LOG.info("fuse %s: %s stays: %s", name, norm, why)
+
+
+def _say_with_stock_layers(draft: Draft) -> None:
+    for step in list(draft.steps()):
+        if step.kind is ours.BatchNormalization:
+            step.kind = stock.BatchNormalization
+        elif step.kind is ours.Conv2D:
+            config = step.config
+            # Ours stays where stock Keras cannot (stride with dilation) or should not: with groups it compiles
+            # every call with XLA on TensorFlow, which is slow and does not convert to every format.
+            if config["groups"] == 1 and (max(config["strides"]) == 1 or max(config["dilation_rate"]) == 1):
+                step.kind = stock.Conv2D
+        elif step.kind is ours.PadChannels:
+            _pad_with_stock_layers(draft, step)
+
+
+def _pad_with_stock_layers(draft: Draft, step: Step) -> None:
+    """Channels are padded where stock Keras can pad: turned into the place of the rows, and back."""
+    (x,), (out,) = step.inputs, step.outputs
+    n, h, w, c = draft.shapes[x]
+    filters, name = step.layer.filters, step.name
+    own = {"dtype": step.layer.dtype_policy}
+    turned = stock.Permute((3, 1, 2), name=draft.free_name(f"{name}_turn"), **own)
+    wider = stock.ZeroPadding2D(
+        ((0, filters - c), (0, 0)), data_format="channels_last", name=draft.free_name(f"{name}_zeros"), **own
+    )
+    y = draft.chain(x, turned, (n, c, h, w))
+    y = draft.chain(y, wider, (n, filters, h, w))
+    draft.remove(step)
+    draft.put(Step(stock.Permute((2, 3, 1), name=name, **own), (At(y),), {}, (out,)))

@@ -1,0 +1,89 @@
+"""What is linear in a layer: kernels, biases, and the scale and shift of a batch norm, in float64."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import layers as stock
+
+from keras_cnns import layers as ours
+from keras_cnns.surgery.draft import Step
+
+NORMS = (stock.BatchNormalization, ours.BatchNormalization)
+Weights = dict[str, np.ndarray]
+
+
+def array(weight) -> np.ndarray:
+    """A weight in float64."""
+    return np.asarray(keras.ops.convert_to_numpy(weight), "float64")
+
+
+def weights_of(step: Step, *names: str) -> list[np.ndarray]:
+    """Weights of the step's copy by attribute, `bias` as zeros where there is none."""
+    found = []
+    for name in names:
+        value = getattr(step.layer, name, None) if step.weights is None else step.weights.get(name)
+        found.append(np.zeros(()) if value is None else array(value))
+    return found
+
+
+def scale_and_shift(norm: Step) -> tuple[np.ndarray, np.ndarray]:
+    """A batch norm at inference: x * scale + shift."""
+    layer = norm.layer
+    scale = 1 / np.sqrt(array(layer.moving_variance) + layer.epsilon)
+    if layer.scale:
+        scale = scale * array(layer.gamma)
+    shift = -array(layer.moving_mean) * scale
+    return scale, shift + array(layer.beta) if layer.center else shift
+
+
+def scaled(step: Step) -> Callable | None:
+    """A function (scale, shift) -> weights of the step's layer with its output scaled and shifted per channel.
+
+    None for a layer that is not known to be linear. Classes are matched exactly: a subclass may do anything.
+    """
+    rule = _RULES.get(step.kind)
+    if rule is None or _has_other_weights(step.layer):
+        return None
+    return lambda scale, shift: rule(step, scale, shift)
+
+
+def _has_other_weights(layer) -> bool:
+    """Quantised and low-rank-adapted layers."""
+    return len(layer.weights) != layer.use_bias + (3 if type(layer) is stock.SeparableConv2D else 2) - 1
+
+
+def _last_axis(step: Step, scale, shift) -> Weights:
+    kernel, bias = weights_of(step, "kernel", "bias")
+    return {"kernel": kernel * scale, "bias": bias * scale + shift}
+
+
+def _depthwise(step: Step, scale, shift) -> Weights:
+    kernel, bias = weights_of(step, "kernel", "bias")  # (kh, kw, channels, multiplier), channels outermost
+    return {"kernel": kernel * scale.reshape(kernel.shape[2:]), "bias": bias * scale + shift}
+
+
+def _separable(step: Step, scale, shift) -> Weights:
+    depthwise, pointwise, bias = weights_of(step, "depthwise_kernel", "pointwise_kernel", "bias")
+    return {
+        "depthwise_kernel": depthwise,
+        "pointwise_kernel": pointwise * scale,
+        "bias": bias * scale + shift,
+    }
+
+
+def _transposed(step: Step, scale, shift) -> Weights:
+    kernel, bias = weights_of(step, "kernel", "bias")  # (kh, kw, filters, channels)
+    return {"kernel": kernel * scale[:, None], "bias": bias * scale + shift}
+
+
+_RULES = {
+    ours.Conv2D: _last_axis,
+    stock.Conv1D: _last_axis,
+    stock.Conv2D: _last_axis,
+    stock.Conv3D: _last_axis,
+    stock.Dense: _last_axis,
+    stock.DepthwiseConv2D: _depthwise,
+    stock.SeparableConv2D: _separable,
+    stock.Conv2DTranspose: _transposed,
+}
