@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.augment import Affine, Flip, InceptionCrop, PadCrop
+from training.data.augment import Affine, Flip, InceptionCrop, PadCrop, ScaleCrop
 from training.data.dataset import DataSet, Split
 from training.data.folder import load
 from training.data.pipeline import conversions, eval_batches, steps_per_epoch, train_batches
+from training.data.policies import AutoAugment
 from training.data.storage import Encoded, Files, Pixels
 
 PARTS = (PadCrop(2), Flip(), Affine())
@@ -121,6 +122,8 @@ def test_epochs_and_seeds_augment_differently(pictures):
 def test_refusals():
     with pytest.raises(ValueError, match="must be the first part"):
         stream(numbered(4), augment=(Flip(), InceptionCrop()))
+    with pytest.raises(ValueError, match="ScaleCrop chooses what is decoded"):
+        stream(numbered(4), augment=(InceptionCrop(), ScaleCrop()))
     with pytest.raises(ValueError, match="1 or 3 channels here; 4 came"):
         stream(numbered(4), channels=4)
     with pytest.raises(ValueError, match="crop is the share"):
@@ -145,7 +148,13 @@ def stored(folder):
 
 @pytest.mark.parametrize(
     ("size", "parts"),
-    [(12, ()), (7, ()), (20, PARTS), (7, (InceptionCrop(), Flip())), (20, (InceptionCrop(),))],
+    [
+        (12, ()),
+        (7, ()),
+        (20, PARTS),
+        (7, (InceptionCrop(), Flip())),
+        (20, (ScaleCrop(1.0, 2.0), AutoAugment("cifar"))),
+    ],
 )
 def test_files_and_memory_give_identical_batches(photo_folder, size, parts):
     splits = stored(photo_folder(5))
