@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from training.data.augment import Affine, Flip, InceptionCrop, PadCrop, ScaleCrop
+from training.data.colour import ColourJitter, PCANoise
 from training.data.dataset import DataSet, Split
+from training.data.erasing import RandomErasing
 from training.data.folder import load
 from training.data.pipeline import conversions, eval_batches, steps_per_epoch, train_batches
 from training.data.policies import AutoAugment
 from training.data.storage import Encoded, Files, Pixels
 
 PARTS = (PadCrop(2), Flip(), Affine())
+MORE = (ScaleCrop(1.0, 2.0), Flip(), AutoAugment("cifar"), ColourJitter(), PCANoise(), RandomErasing())
 
 
 def same(images):
@@ -99,7 +102,7 @@ def by_label(batches):
     return {int(label): image for images, labels in batches for image, label in zip(images, labels, strict=True)}
 
 
-@pytest.mark.parametrize("parts", [PARTS, (InceptionCrop(), Flip())])
+@pytest.mark.parametrize("parts", [PARTS, (InceptionCrop(), Flip()), MORE])
 def test_augmentation_belongs_to_the_image_not_to_the_batch(pictures, parts):
     split = Split(Pixels(pictures(24)), np.arange(24))
     asked = {"size": 12, "channels": 3, "augment": parts, "epochs": 1}
@@ -153,7 +156,7 @@ def stored(folder):
         (7, ()),
         (20, PARTS),
         (7, (InceptionCrop(), Flip())),
-        (20, (ScaleCrop(1.0, 2.0), AutoAugment("cifar"))),
+        (20, MORE),
     ],
 )
 def test_files_and_memory_give_identical_batches(photo_folder, size, parts):

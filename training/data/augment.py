@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from keras_cnns.values import Count, Fraction, Range, Value, by_name
-from training.data.chance import between, rising, whole
+from training.data.chance import between, exactly, rising, whole
 from training.data.colour import ColourJitter, PCANoise
 from training.data.erasing import Cutout, RandomErasing
 from training.data.policies import AutoAugment, RandAugment
@@ -106,7 +106,7 @@ class InceptionCrop(Window):
 
         height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
         area = height * width * between(self.area, draw(0))
-        aspect = tf.exp(between(tuple(map(math.log, self.aspect)), draw(1)))
+        aspect = exactly(tf.exp, between(tuple(map(math.log, self.aspect)), draw(1)))
         rows = tf.clip_by_value(tf.round(tf.sqrt(area / aspect)), 1, height)
         columns = tf.clip_by_value(tf.round(tf.sqrt(area * aspect)), 1, width)
         top, left = whole(draw(2), height - rows + 1), whole(draw(3), width - columns + 1)
@@ -157,7 +157,7 @@ class Affine(Value):
         turn = between((-self.rotate, self.rotate), draw(0)) * (math.pi / 180)
         scale = between((1 - self.zoom, 1 + self.zoom), draw(3))
         # The op maps places in the result to places in the source, both counted from the first pixel's centre.
-        cos, sin = tf.cos(turn) / scale, tf.sin(turn) / scale
+        cos, sin = exactly(tf.cos, turn) / scale, exactly(tf.sin, turn) / scale
         middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
         y = middle_y + between((-self.shift * height, self.shift * height), draw(1))
         x = middle_x + between((-self.shift * width, self.shift * width), draw(2))

@@ -56,7 +56,18 @@ def normal(one, other):
     """Two uniform numbers in [0, 1) as one of the normal distribution N(0, 1) (Box and Muller 1958)."""
     import tensorflow as tf
 
-    return tf.sqrt(-2 * tf.math.log(1 - one)) * tf.cos(2 * math.pi * other)
+    return exactly(lambda u, v: tf.sqrt(-2 * tf.math.log(1 - u)) * tf.cos(2 * math.pi * v), one, other)
+
+
+def exactly(function: Callable, *values):
+    """`function` of float32 values, computed in float64 and rounded once.
+
+    In float32 the last digit of exp, log, sin and cos depends on whether a value is computed among others or
+    alone: what an image gets would depend on its batch.
+    """
+    import tensorflow as tf
+
+    return tf.cast(function(*(tf.cast(value, tf.float64) for value in values)), tf.float32)
 
 
 def random_bytes(drawn, places):

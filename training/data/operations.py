@@ -7,6 +7,8 @@ papers used: nearest pixels, ImageEnhance's mixing cut down to whole levels, Ima
 
 import math
 
+from training.data.chance import exactly
+
 OPERATIONS = (
     *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate"),
     *("solarize", "posterize", "brightness", "contrast", "auto_contrast", "equalize"),
@@ -31,7 +33,8 @@ def operate(images, operation, magnitude, sign, shift: float):
     import tensorflow as tf
 
     images = as_bytes(images)
-    strength = magnitude / MAGNITUDES
+    # In float64, as Pillow gets it: a factor 1e-7 too small takes a whole level from what it should just reach.
+    strength = tf.cast(magnitude, tf.float64) / MAGNITUDES
     rows = tf.dynamic_partition(tf.range(tf.shape(images)[0]), tf.gather(kinds(), operation), len(KINDS))
     changed = []
     for change, row in zip(KINDS, rows, strict=True):
@@ -62,11 +65,12 @@ def moved(images, operation, strength, sign, shift):
     height, width = images.shape[1:3]
 
     def amount(name, most):
-        return tf.where(operation == OPERATIONS.index(name), sign * strength * most, 0)
+        return tf.where(operation == OPERATIONS.index(name), sign * tf.cast(strength * most, tf.float32), 0)
 
     turn = amount("rotate", math.radians(ROTATE))
     along_x, along_y = amount("shear_x", SHEAR), amount("shear_y", SHEAR)
-    cos, sin, middle_x, middle_y = tf.cos(turn), tf.sin(turn), (width - 1) / 2, (height - 1) / 2
+    cos, sin = exactly(tf.cos, turn), exactly(tf.sin, turn)
+    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
     # Pillow counts from the corner of a pixel, TensorFlow from its middle. A translation is of whole pixels.
     x = middle_x * (1 - cos) + middle_y * sin + along_x / 2 + tf.round(amount("translate_x", shift * width))
     y = middle_y * (1 - cos) - middle_x * sin + along_y / 2 + tf.round(amount("translate_y", shift * height))
@@ -141,7 +145,9 @@ def kinds() -> list[int]:
 
 def enhanced(strength):
     """The factor of ImageEnhance: 0.1 to 1.9."""
-    return 0.1 + 1.8 * strength
+    import tensorflow as tf
+
+    return tf.cast(0.1 + 1.8 * strength, tf.float32)
 
 
 def mixed(base, levels, factor):
@@ -162,8 +168,8 @@ def tables(counts, operation, strength):
         return operation == OPERATIONS.index(name)
 
     # Invert is solarize from level 0 on; solarize goes from 256, nothing, down to 0, posterize from 8 bits to 4.
-    threshold = tf.where(chosen("invert"), 0.0, 256 - tf.floor(256 * strength))
-    cell = 2 ** tf.round(4 * strength)
+    threshold = tf.where(chosen("invert"), 0.0, tf.cast(256 - tf.floor(256 * strength), tf.float32))
+    cell = tf.gather([1.0, 2.0, 4.0, 8.0, 16.0], tf.cast(tf.round(4 * strength), tf.int32))
     middle = tf.where(chosen("contrast"), mean_luma(counts)[:, None, None], 0)
     out = tf.cast(mixed(middle, levels, enhanced(strength)), tf.float32)
     out = tf.where(chosen("posterize"), tf.floor(levels / cell) * cell, out)

@@ -1,8 +1,8 @@
 """AutoAugment and RandAugment: which of the operations each image gets, and how strongly.
 
-Both give uint8. A magnitude goes from 0 to 10, as in the authors' programs. The ranges are the paper's (Cubuk et al.
-2018, table 6), and more is stronger, where those programs contradict each other: posterize keeps 8 bits down to 4,
-solarize turns levels from 256 down to 0. Shears, translations and turns go either way by chance.
+Both give uint8. A magnitude goes from 0 to 10, as in the authors' programs. The ranges are the paper's (Cubuk et
+al. 2018, table 6), and more is stronger, where those programs contradict each other: posterize keeps 8 bits down
+to 4, solarize turns levels from 256 down to 0. Shears, translations and turns go either way by chance.
 """
 
 from dataclasses import dataclass
