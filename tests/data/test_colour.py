@@ -50,3 +50,16 @@ def test_jitter_without_ranges_is_nothing_and_orders_are_all(pictures):
     still = ColourJitter(0.0, 0.0, 0.0)(images, draws(0, 0, np.arange(8), 0))
     np.testing.assert_allclose(still, images, atol=1e-3)
     assert sorted(ORDERS) == list(itertools.permutations(range(3)))
+
+
+@pytest.mark.parametrize("known", [5, None])
+@pytest.mark.parametrize("part", [ColourJitter(), PCANoise()])
+def test_graphs_give_the_same_to_the_last_digit(part, known, pictures):
+    import tensorflow as tf
+
+    def change(images, index):
+        return part(images, draws(3, 0, index, 0))
+
+    images, index = pictures(5, 20, 24), np.arange(5)
+    like = [tf.TensorSpec((known, 20, 24, 3), tf.uint8), tf.TensorSpec((known,), tf.int64)]
+    np.testing.assert_array_equal(tf.function(change, input_signature=like)(images, index), change(images, index))

@@ -156,7 +156,7 @@ def stored(folder):
         (7, ()),
         (20, PARTS),
         (7, (InceptionCrop(), Flip())),
-        (20, MORE),
+        (20, (ScaleCrop(1.0, 2.0), PCANoise())),
     ],
 )
 def test_files_and_memory_give_identical_batches(photo_folder, size, parts):

@@ -55,25 +55,29 @@ class ColourJitter(Value):
         grey = luma(images)
         # Summed as integers: the sum of floats would depend, in its last digit, on who adds them.
         total = tf.reduce_sum(tf.cast(tf.round(grey * 256), tf.int64), axis=(1, 2, 3))
-        mean = tf.cast(total, tf.float32) / (256 * grey.shape[1] * grey.shape[2])
+        mean = tf.cast(total, tf.float64) / (256 * grey.shape[1] * grey.shape[2])
         ranges = (self.brightness, self.contrast, self.saturation)
         factors = [between((1 - r, 1 + r), draw(k)) for k, r in enumerate(ranges)]
         pixel, own, level = mixture(factors, tf.gather(ORDERS, whole(draw(3), len(ORDERS))))
-        return spread(pixel) * images + spread(own) * grey + spread(level * mean)
+        pixel, own, level = (tf.cast(n, tf.float32)[:, None, None, None] for n in (pixel, own, level * mean))
+        # Small shapes first, as graph simplification would put them: another order has another last digit.
+        return pixel * images + (own * grey + level)
 
 
 def mixture(factors: list, order):
     """Shares (b,) of pixel, luma and mean luma in the outcome; each step keeps it a mixture of these three.
 
-    `order` (b, 3) says which of brightness, contrast and saturation comes first, second and third.
+    `order` (b, 3) says which of brightness, contrast and saturation comes first, second and third. In float64,
+    since graphs of known and of unknown batch size are simplified differently, which moves the last digit.
     """
     import tensorflow as tf
 
-    pixel, own, level = (tf.fill(tf.shape(factors[0]), share) for share in (1.0, 0.0, 0.0))
+    factors = [tf.cast(factor, tf.float64) for factor in factors]
+    pixel, own, level = (share + tf.zeros_like(factors[0]) for share in (1.0, 0.0, 0.0))
     for step in range(3):
         kind = order[:, step]
         keep = tf.where(kind == 0, factors[0], tf.where(kind == 1, factors[1], factors[2]))
-        # The luma of the mixture: that of a pixel is `own`'s luma, that of a constant the constant.
+        # The mixture's own luma is (pixel + own) lumas and `level`, its mean luma all three times the mean.
         to_level = tf.where(kind == 1, (1 - keep) * (pixel + own + level), 0)
         to_own = tf.where(kind == 2, (1 - keep) * (pixel + own), 0)
         pixel, own = keep * pixel, keep * own + to_own
@@ -86,8 +90,3 @@ def luma(images):
     if images.shape[-1] == 1:
         return images
     return sum(weight * images[..., i : i + 1] for i, weight in enumerate(LUMA))
-
-
-def spread(number):
-    """(b,) to (b, 1, 1, 1)."""
-    return number[:, None, None, None]
