@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 
 from keras_cnns.values import from_json, to_json
-from training.data.augment import AUGMENTATIONS, Affine, Flip, InceptionCrop, PadCrop, draws, suit
+from training.data.augment import AUGMENTATIONS, Affine, Flip, InceptionCrop, PadCrop, ScaleCrop, suit
+from training.data.chance import draws, normal, random_bytes
+from training.data.colour import ColourJitter, PCANoise
+from training.data.erasing import Cutout, RandomErasing
+from training.data.policies import AutoAugment, RandAugment
 
-PARTS = (PadCrop(), PadCrop(2, "reflect"), Flip(), InceptionCrop(), Affine())
+PARTS = (
+    *(PadCrop(), PadCrop(2, "reflect"), Flip(), InceptionCrop(), ScaleCrop(1.0, 2.0), Affine()),
+    *(PCANoise(), ColourJitter(), AutoAugment(), AutoAugment("cifar"), RandAugment(3, 4.5)),
+    *(RandomErasing(), RandomErasing(1.0, fill=7.0), Cutout(4)),
+)
 
 
 def constant(*values):
@@ -35,15 +43,31 @@ def test_draws_are_uniform_and_independent():
     assert np.abs(neighbours).max() < 5 / n**0.5
 
 
+def test_normal_numbers_and_bytes_are_what_they_say():
+    draw = draws(0, 0, np.arange(100_000), 0)
+    numbers = normal(draw(0), draw(1)).numpy()
+    assert abs(numbers.mean()) < 0.02
+    assert abs(numbers.std() - 1) < 0.02
+    assert abs((np.abs(numbers) < 1).mean() - 0.6827) < 0.01
+    levels = random_bytes(draw(2)[:1000, None], np.arange(100)).numpy()
+    assert (levels.min(), levels.max()) == (0, 255)
+    cells = np.histogram(levels, 16, (0, 256))[0]
+    assert np.abs(cells - 100_000 / 16).max() < 5 * (100_000 / 16) ** 0.5
+    for one, other in ((levels[:-1], levels[1:]), (levels[:, :-1], levels[:, 1:])):
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 5 / 100_000**0.5
+
+
 def test_draws_belong_to_the_image_not_to_the_batch():
     whole = draws(7, 3, np.arange(100), 1)(2).numpy()
     assert draws(7, 3, np.array([42, 5]), 1)(2).numpy().tolist() == [whole[42], whole[5]]
     assert float(draws(7, np.int64(3), np.int64(42), 1)(2)) == whole[42]
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("part", PARTS)
-def test_parts_keep_shape_and_treat_images_alone(part, pictures):
-    images = pictures(16).astype(np.float32)
+def test_parts_keep_shape_and_treat_images_alone(part, channels, kind, pictures):
+    images = pictures(16, 12, 10, channels).astype(kind)
     together = part(images, draws(1, 0, np.arange(16), 0)).numpy()
     assert together.shape == images.shape
     for i in (0, 9):
@@ -97,6 +121,20 @@ def test_windows_lie_inside_and_have_the_areas_asked_for():
     assert set(wide[3]) == {100}
 
 
+def test_scale_crops_are_squares_of_the_shorter_side(pictures):
+    top, left, height, width = ScaleCrop(1.25, 2.0).window(100, 120, draws(0, 0, np.arange(5000), 0)).numpy()
+    np.testing.assert_array_equal(height, width)
+    assert (height.min(), height.max()) == (50, 80)
+    assert abs((100 / height).mean() - 1.625) < 0.01
+    assert min(top.min(), left.min()) == 0
+    assert (top + height).max() == 100
+    assert (left + width).max() == 120
+    image = pictures(1, 16, 16)
+    np.testing.assert_array_equal(ScaleCrop(1.0, 1.0)(image, constant(0.5, 0.5, 0.5)), image)
+    corner = ScaleCrop(2.0, 2.0).window(16, 16, constant(0.5, 0.999, 0.0)).numpy()
+    assert corner[:, 0].tolist() == [8, 0, 8, 8]
+
+
 def test_affine_without_motion_is_nothing_and_quarter_turn_is_one(pictures):
     image = pictures(1, 9, 9).astype(np.float32)
     still = Affine(0, 0, 0)(image, constant(0.3, 0.3, 0.3, 0.3)).numpy()
@@ -117,6 +155,18 @@ def test_affine_without_motion_is_nothing_and_quarter_turn_is_one(pictures):
         (lambda: PadCrop(4, "wrap"), "PadCrop.mode must be 'constant' or 'reflect': 'wrap' came"),
         (lambda: InceptionCrop((0.5, 0.1)), r"InceptionCrop.area must be \(low, high\); \(0.5, 0.1\) came"),
         (lambda: InceptionCrop((0.0, 1.0)), "InceptionCrop.area must be"),
+        (lambda: ScaleCrop(2.0, 1.5), "ScaleCrop needs low <= high; 2 and 1.5 came"),
+        (lambda: ScaleCrop(0.9), "ScaleCrop.low must be float from 1 to 100: 0.9 came"),
+        (lambda: AutoAugment("svhn"), "AutoAugment.policy must be 'imagenet' or 'cifar': 'svhn' came"),
+        (lambda: RandAugment(magnitude=11.0), "RandAugment.magnitude must be float from 0 to 10: 11.0 came"),
+        (lambda: RandomErasing(area=(0.4, 0.1)), r"RandomErasing.area must be \(low, high\); \(0.4, 0.1\) came"),
+        (
+            lambda: RandomErasing(fill="mean"),
+            "RandomErasing.fill must be 'random' or float from 0 to 255: 'mean' came",
+        ),
+        (lambda: Cutout(0), "Cutout.side must be"),
+        (lambda: ColourJitter(brightness=1.5), "ColourJitter.brightness must be"),
+        (lambda: PCANoise(-1.0), "PCANoise.std must be"),
         (lambda: Affine(rotate=200.0), "Affine.rotate must be float from 0 to 180: 200.0 came"),
         (lambda: Affine(zoom=1.0), "Affine.zoom must be"),
         (
@@ -131,8 +181,8 @@ def test_ranges(build, message):
 
 
 def test_suit_takes_the_mirror_from_what_bears_none():
-    parts = (PadCrop(), Flip())
+    parts = (PadCrop(), Flip(), AutoAugment())
     assert suit(parts, types.SimpleNamespace(name="photos", mirror=True)) == (parts, ())
     kept, notes = suit(parts, types.SimpleNamespace(name="digits", mirror=False))
-    assert kept == (PadCrop(),)
+    assert kept == (PadCrop(), AutoAugment())
     assert notes == ("images of digits are not mirrored: a mirror image may be of another class, or of none",)

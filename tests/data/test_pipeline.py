@@ -5,13 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.augment import Affine, Flip, InceptionCrop, PadCrop
+from training.data.augment import Affine, Flip, InceptionCrop, PadCrop, ScaleCrop
+from training.data.colour import ColourJitter, PCANoise
 from training.data.dataset import DataSet, Split
+from training.data.erasing import RandomErasing
 from training.data.folder import load
 from training.data.pipeline import conversions, eval_batches, steps_per_epoch, train_batches
+from training.data.policies import AutoAugment
 from training.data.storage import Encoded, Files, Pixels
 
 PARTS = (PadCrop(2), Flip(), Affine())
+MORE = (ScaleCrop(1.0, 2.0), Flip(), AutoAugment("cifar"), ColourJitter(), PCANoise(), RandomErasing())
 
 
 def same(images):
@@ -98,7 +102,7 @@ def by_label(batches):
     return {int(label): image for images, labels in batches for image, label in zip(images, labels, strict=True)}
 
 
-@pytest.mark.parametrize("parts", [PARTS, (InceptionCrop(), Flip())])
+@pytest.mark.parametrize("parts", [PARTS, (InceptionCrop(), Flip()), MORE])
 def test_augmentation_belongs_to_the_image_not_to_the_batch(pictures, parts):
     split = Split(Pixels(pictures(24)), np.arange(24))
     asked = {"size": 12, "channels": 3, "augment": parts, "epochs": 1}
@@ -121,6 +125,8 @@ def test_epochs_and_seeds_augment_differently(pictures):
 def test_refusals():
     with pytest.raises(ValueError, match="must be the first part"):
         stream(numbered(4), augment=(Flip(), InceptionCrop()))
+    with pytest.raises(ValueError, match="ScaleCrop chooses what is decoded"):
+        stream(numbered(4), augment=(InceptionCrop(), ScaleCrop()))
     with pytest.raises(ValueError, match="1 or 3 channels here; 4 came"):
         stream(numbered(4), channels=4)
     with pytest.raises(ValueError, match="crop is the share"):
@@ -145,7 +151,13 @@ def stored(folder):
 
 @pytest.mark.parametrize(
     ("size", "parts"),
-    [(12, ()), (7, ()), (20, PARTS), (7, (InceptionCrop(), Flip())), (20, (InceptionCrop(),))],
+    [
+        (12, ()),
+        (7, ()),
+        (20, PARTS),
+        (7, (InceptionCrop(), Flip())),
+        (20, (ScaleCrop(1.0, 2.0), PCANoise())),
+    ],
 )
 def test_files_and_memory_give_identical_batches(photo_folder, size, parts):
     splits = stored(photo_folder(5))

@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.data.augment import InceptionCrop, draws
+from training.data.augment import Window
+from training.data.chance import draws
 from training.data.dataset import DataSet, Split
+from training.data.operations import as_bytes
 from training.data.storage import Encoded, Pixels, decode
 
 RESIZED_MEMORY = 2**31
@@ -43,18 +45,18 @@ def train_batches(
         size: pixels of each side; other images are resized by their shorter side and cropped in the middle.
         channels: 1 or 3; grey images are repeated, colours become luma.
         batch_size: global, over all replicas; at most the number of images is used.
-        augment: parts of `augment.py`, in order; an InceptionCrop must be the first.
+        augment: parts of `augment.py`, in order; one that chooses a window must be the first.
         preprocess: called last, on float32 (b, size, size, channels) of the scale 0-255.
 
     Raises:
-        ValueError: an InceptionCrop that is not first, channels other than 1 or 3.
+        ValueError: a window that is not the first part, channels other than 1 or 3.
         tf.errors.OpError: while iterating, when a file has become unreadable; `folder.unreadable(split)` names it.
     """
     import tensorflow as tf
 
     check(channels, augment)
     batch, steps = min(batch_size, len(split)), steps_per_epoch(len(split), batch_size)
-    crop = augment[0] if augment and isinstance(augment[0], InceptionCrop) else None
+    crop = augment[0] if augment and isinstance(augment[0], Window) else None
 
     def order(epoch):
         places = tf.random.experimental.stateless_shuffle(tf.range(len(split)), seed=(seed, epoch), alg="philox")
@@ -64,7 +66,7 @@ def train_batches(
     def numbers(epoch, index):
         # Drawn for a whole batch: one by one, hashing would cost more than the crop.
         draw = draws(seed, epoch, index, 0)
-        return epoch, index, tf.stack([draw(k) for k in range(4)], axis=1)
+        return epoch, index, tf.stack([draw(k) for k in range(Window.draws)], axis=1)
 
     def one(epoch, index, drawn):
         if crop is None:
@@ -113,8 +115,9 @@ def check(channels: int, augment: tuple) -> None:
     """Raises ValueError for what no pipeline can do."""
     if channels not in (1, 3):
         raise ValueError(f"networks take 1 or 3 channels here; {channels} came")
-    if any(isinstance(part, InceptionCrop) for part in augment[1:]):
-        raise ValueError("InceptionCrop chooses what is decoded, so it must be the first part; it came later")
+    late = [type(part).__name__ for part in augment[1:] if isinstance(part, Window)]
+    if late:
+        raise ValueError(f"{late[0]} chooses what is decoded, so it must be the first part; it came later")
 
 
 # --- reading ----------------------------------------------------------------------------------------------------
@@ -166,7 +169,7 @@ def read_fitted(images: Encoded, index, size: int, crop: float = 1.0):
     return fit(decode(images.read(index), images.channels)[None], size, crop)[0]
 
 
-def read_cropped(images: Pixels | Encoded, index, size: int, part: InceptionCrop, draw: Callable):
+def read_cropped(images: Pixels | Encoded, index, size: int, part: Window, draw: Callable):
     """The window that `part` draws from one image, resized. Of a JPEG only the window is decoded."""
     import tensorflow as tf
 
@@ -187,13 +190,6 @@ def read_cropped(images: Pixels | Encoded, index, size: int, part: InceptionCrop
         )
     image = as_bytes(tf.image.resize(image, (size, size), antialias=True))
     return tf.ensure_shape(image, (size, size, images.channels))
-
-
-def as_bytes(images):
-    """float32 -> uint8, rounded."""
-    import tensorflow as tf
-
-    return tf.saturate_cast(tf.round(images), tf.uint8)
 
 
 # --- delivering -------------------------------------------------------------------------------------------------
