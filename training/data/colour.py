@@ -29,11 +29,13 @@ class PCANoise(Value):
     def __call__(self, images, draw):
         import tensorflow as tf
 
-        amounts = [self.std * normal(draw(2 * i), draw(2 * i + 1)) * 255 * EIGENVALUES[i] for i in range(3)]
+        # In float64 for the reason that `mixture` gives.
+        drawn = [tf.cast(normal(draw(2 * i), draw(2 * i + 1)), tf.float64) for i in range(3)]
+        amounts = [number * (255 * self.std * size) for number, size in zip(drawn, EIGENVALUES, strict=True)]
         shift = [sum(entry * amount for entry, amount in zip(row, amounts, strict=True)) for row in EIGENVECTORS]
         if images.shape[-1] == 1:
             shift = [sum(weight * one for weight, one in zip(LUMA, shift, strict=True))]
-        return tf.cast(images, tf.float32) + tf.stack(shift, axis=-1)[:, None, None, :]
+        return tf.cast(images, tf.float32) + tf.cast(tf.stack(shift, axis=-1), tf.float32)[:, None, None, :]
 
 
 @dataclass(frozen=True)
