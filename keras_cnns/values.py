@@ -8,6 +8,7 @@ Reading back goes through an allow-list of names, so a JSON file can build nothi
 import dataclasses
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -242,5 +243,5 @@ def _scalar(text: str, allowed: Mapping[str, Callable]) -> Any:
 
 
 def snake(name: str) -> str:
-    """`PadCrop` -> `pad_crop`."""
-    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+    """`PadCrop` -> `pad_crop`, `PCANoise` -> `pca_noise`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
