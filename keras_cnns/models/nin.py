@@ -88,8 +88,9 @@ def linear(x, name: str):
 class ClassMaps(Value):
     """The last 1x1 convolution, one map a class, and the global average of each map (section 3.2).
 
-    By default it has a ReLU like every other, as the released models have. On few images all maps tend to die of it
-    within an epoch (loss stays at log(classes)); `replace(NINCIFAR, head=ClassMaps(activation=linear))` trains on.
+    By default it has a ReLU like every other, as the released models have. On few images all maps tend to die of
+    it within an epoch (the loss stays at log(classes)); `replace(NINCIFAR, head=ClassMaps(activation=linear))`
+    trains on.
     """
 
     loss: Callable = cross_entropy
