@@ -34,11 +34,18 @@ def pool(x, name: str):
 class AlexNetBody(Value):
     """conv1 to conv5: 227 -> 55 -> 27 -> 13 -> 6. Both towers in one: two groups in conv2, conv4 and conv5.
 
-    Biases start at one in conv2, conv4 and conv5 "to provide the ReLUs with positive inputs" (section 5). The
-    paper writes 224 pixels, which do not give 55 cells; 227 do.
+    The paper writes 224 pixels, which do not give 55 cells; 227 do.
+
+    Attributes:
+        widths: filters of the five convolutions.
+        init: of the weights.
+        start: of the biases in conv2, conv4 and conv5, "to provide the ReLUs with positive inputs" (section 5).
+            Caffe's replica has 0.1, since training stalled at 1.
     """
 
     widths: Widths = (96, 256, 384, 384, 256)
+    init: Callable = gaussian
+    start: float = 1.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -47,13 +54,13 @@ class AlexNetBody(Value):
 
     def __call__(self, x):
         c1, c2, c3, c4, c5 = self.widths
-        x = conv_relu(x, c1, 11, stride=4, pad=0, init=gaussian, name="conv1")
+        x = conv_relu(x, c1, 11, stride=4, pad=0, init=self.init, name="conv1")
         x = pool(LRN()(x, "lrn1"), "pool1")
-        x = conv_relu(x, c2, 5, groups=2, init=gaussian, start=1.0, name="conv2")
+        x = conv_relu(x, c2, 5, groups=2, init=self.init, start=self.start, name="conv2")
         x = pool(LRN()(x, "lrn2"), "pool2")
-        x = conv_relu(x, c3, 3, init=gaussian, name="conv3")
-        x = conv_relu(x, c4, 3, groups=2, init=gaussian, start=1.0, name="conv4")
-        x = conv_relu(x, c5, 3, groups=2, init=gaussian, start=1.0, name="conv5")
+        x = conv_relu(x, c3, 3, init=self.init, name="conv3")
+        x = conv_relu(x, c4, 3, groups=2, init=self.init, start=self.start, name="conv4")
+        x = conv_relu(x, c5, 3, groups=2, init=self.init, start=self.start, name="conv5")
         return pool(x, "pool5")
 
 
@@ -68,21 +75,20 @@ class AlexNetTowers(AlexNetBody):
 
     def __call__(self, x):
         c1, c2, c3, c4, c5 = self.widths
-        x = _join(_towers((x, x), c1, 11, "conv1", stride=4, pad=0), "conv1")
+        x = _join(self._towers((x, x), c1, 11, "conv1", stride=4, pad=0), "conv1")
         x = pool(LRN()(x, "lrn1"), "pool1")
-        x = _join(_towers(_halves(x, "pool1"), c2, 5, "conv2", start=1.0), "conv2")
+        x = _join(self._towers(_halves(x, "pool1"), c2, 5, "conv2", start=self.start), "conv2")
         x = pool(LRN()(x, "lrn2"), "pool2")
-        two = _towers((x, x), c3, 3, "conv3")
-        two = _towers(two, c4, 3, "conv4", start=1.0)
-        two = _towers(two, c5, 3, "conv5", start=1.0)
+        two = self._towers((x, x), c3, 3, "conv3")
+        two = self._towers(two, c4, 3, "conv4", start=self.start)
+        two = self._towers(two, c5, 3, "conv5", start=self.start)
         return pool(_join(two, "conv5"), "pool5")
 
-
-def _towers(two, filters: int, kernel: int, name: str, **options):
-    return [
-        conv_relu(x, filters // 2, kernel, init=gaussian, name=f"{name}_tower{i}", **options)
-        for i, x in enumerate(two, 1)
-    ]
+    def _towers(self, two, filters: int, kernel: int, name: str, **options):
+        return [
+            conv_relu(x, filters // 2, kernel, init=self.init, name=f"{name}_tower{i}", **options)
+            for i, x in enumerate(two, 1)
+        ]
 
 
 def _join(two, name: str):
