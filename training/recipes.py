@@ -9,10 +9,13 @@ from keras_cnns import measure
 from keras_cnns.architecture import Architecture
 from keras_cnns.blocks.head import cross_entropy
 from keras_cnns.errors import unknown
-from training.data.augment import Affine, Flip, InceptionCrop, PadCrop
+from training.data.augment import Affine, Flip, InceptionCrop, PadCrop, ScaleCrop
+from training.data.colour import ColourJitter, PCANoise
 from training.data.dataset import DataSet
+from training.data.mix import Mixup
+from training.data.policies import AutoAugment
 from training.recipe import SGD, Adam, Recipe
-from training.schedules import Cosine, FlatWarmUp, LinearWarmUp, Plateau, Steps
+from training.schedules import Cosine, Every, FlatWarmUp, LinearWarmUp, Plateau, Steps
 
 BIASES = ("*/bias",)
 NORMS = ("*/gamma", "*/beta")
@@ -29,6 +32,51 @@ RESNET_CIFAR = Recipe(
     decay=1e-4,
     augment=(PadCrop(4), Flip()),
 )
+WRN_CIFAR = Recipe(
+    "wrn_cifar",
+    "Zagoruyko & Komodakis 2016, arXiv 1605.07146, section 3.4 and code; option dropout=0.3",
+    epochs=200,
+    batch_size=128,
+    optimizer=SGD(0.1, 0.9, nesterov=True),
+    schedule=Steps((60, 120, 160), 0.2),
+    decay=5e-4,
+    augment=(PadCrop(4, "reflect"), Flip()),
+)
+RESNET_IMAGENET = Recipe(
+    "resnet_imagenet",
+    f"{_HE}, section 3.4, with the crops, colours and fixed steps of the fb.resnet.torch release",
+    epochs=90,
+    batch_size=256,
+    optimizer=SGD(0.1, 0.9, nesterov=True),
+    schedule=Steps((30, 60), 0.1),
+    decay=1e-4,
+    augment=(InceptionCrop(), ColourJitter(), PCANoise(), Flip()),
+    normalise="network",
+    test_crop=0.875,
+)
+ALEXNET = Recipe(
+    "alexnet_2012",
+    "Krizhevsky et al. 2012, sections 4.1 and 5: crops of 256, mirror, colour noise, plateau, ten views",
+    epochs=90,
+    batch_size=128,
+    optimizer=SGD(0.01, 0.9),
+    schedule=Plateau(0.1, patience=5, times=3),
+    decay=5e-4,
+    augment=(ScaleCrop(256 / 227, 256 / 227), PCANoise(0.1), Flip()),
+    normalise="network",
+    test_crop=227 / 256,
+    test_views="ten",
+)
+SE = replace(
+    RESNET_IMAGENET,
+    name="se_imagenet",
+    citation="Hu et al. 2017, arXiv 1709.01507, section 6: rate 0.6 for a batch of 1,024, a tenth every 30 epochs",
+    epochs=100,
+    batch_size=1024,
+    optimizer=SGD(0.6, 0.9),
+    schedule=Steps((30, 60, 90), 0.1),
+    augment=(InceptionCrop(), Flip()),
+)
 RECIPES = {
     r.name: r
     for r in (
@@ -40,28 +88,112 @@ RECIPES = {
             "which takes about 400 steps",
             warm_up=FlatWarmUp(steps=400, by=0.1),
         ),
-        Recipe(
-            "wrn_cifar",
-            "Zagoruyko & Komodakis 2016, arXiv 1605.07146, section 3.4 and code; option dropout=0.3",
+        replace(
+            RESNET_CIFAR,
+            name="resnet_v2_cifar",
+            citation="He et al. 2016, arXiv 1603.05027, appendix: resnet_cifar with rate 0.01 for 400 steps",
+            warm_up=FlatWarmUp(steps=400, by=0.1),
+        ),
+        WRN_CIFAR,
+        replace(
+            WRN_CIFAR,
+            name="resnext_cifar",
+            citation="Xie et al. 2016, arXiv 1611.05431, section 5.3, and the release for batch and decay",
+            epochs=300,
+            schedule=Steps((150, 225), 0.1),
+            augment=(PadCrop(4), Flip()),
+        ),
+        replace(
+            WRN_CIFAR,
+            name="vgg_cifar",
+            citation="DeVries & Taylor 2017, arXiv 1708.04552, section 4.1, without Cutout; "
+            "VGG's authors had no CIFAR recipe",
+            augment=(PadCrop(4), Flip()),
+        ),
+        replace(
+            ALEXNET,
+            name="nin_cifar",
+            citation="Lin et al. 2013, arXiv 1312.4400, section 4.1: batches of 128, rate lowered twice on a "
+            "plateau; the rate, decay and length, unpublished, are AlexNet's",
+            schedule=Plateau(0.1, patience=10, times=2),
             epochs=200,
-            batch_size=128,
-            optimizer=SGD(0.1, 0.9, nesterov=True),
-            schedule=Steps((60, 120, 160), 0.2),
-            decay=5e-4,
-            augment=(PadCrop(4, "reflect"), Flip()),
+            augment=(PadCrop(4), Flip()),
+            test_crop=1.0,
+            test_views="centre",
+            normalise="data",
+        ),
+        ALEXNET,
+        replace(
+            ALEXNET,
+            name="vgg_2014",
+            citation="Simonyan & Zisserman 2014, arXiv 1409.1556, section 3.1: AlexNet's with batches of 256 and "
+            "scale jitter, the shorter side from 256 to 512; tested on the centre crop, not densely",
+            epochs=74,
+            batch_size=256,
+            augment=(ScaleCrop(256 / 224, 512 / 224), PCANoise(0.1), Flip()),
+            test_crop=0.875,
+            test_views="centre",
         ),
         Recipe(
-            "resnet_imagenet",
-            f"{_HE}, section 3.4, with the crops and the fixed steps of the fb.resnet.torch release; "
-            "without its colour noise",
-            epochs=90,
-            batch_size=256,
-            optimizer=SGD(0.1, 0.9, nesterov=True),
-            schedule=Steps((30, 60), 0.1),
-            decay=1e-4,
-            augment=(InceptionCrop(), Flip()),
+            "googlenet_2014",
+            "Szegedy et al. 2014, arXiv 1409.4842, section 6: 4 % less every 8 epochs, Polyak averaging, crops of "
+            "8 to 100 %; rate, batch and decay, unpublished, are those of the BVLC release",
+            epochs=250,
+            batch_size=32,
+            optimizer=SGD(0.01, 0.9),
+            schedule=Every(8, 0.96),
+            decay=2e-4,
+            augment=(InceptionCrop(), ColourJitter(), Flip()),
+            average=0.9999,
             normalise="network",
             test_crop=0.875,
+        ),
+        RESNET_IMAGENET,
+        replace(
+            RESNET_IMAGENET,
+            name="resnet_plateau",
+            citation=f"{_HE}, section 3.4: shorter side from 256 to 480, rate lowered on a plateau",
+            epochs=120,
+            optimizer=SGD(0.1, 0.9),
+            schedule=Plateau(0.1, patience=5, times=3),
+            augment=(ScaleCrop(256 / 224, 480 / 224), PCANoise(), Flip()),
+        ),
+        SE,
+        replace(
+            SE,
+            name="sknet_imagenet",
+            citation="Li et al. 2019, arXiv 1903.06586, section 4.1: batches of 256, rate 0.1, label smoothing",
+            batch_size=256,
+            optimizer=SGD(0.1, 0.9),
+            smoothing=0.1,
+        ),
+        Recipe(
+            "resnest_imagenet",
+            "Zhang et al. 2020, arXiv 2004.08955, section 5: rate 0.1 for each 256 of a batch of 8,192, label "
+            "smoothing, mixup, AutoAugment; without DropBlock",
+            epochs=270,
+            batch_size=8192,
+            optimizer=SGD(3.2, 0.9, nesterov=True),
+            schedule=Cosine(),
+            warm_up=LinearWarmUp(5),
+            decay=1e-4,
+            undecayed=BIASES + NORMS,
+            augment=(InceptionCrop(), AutoAugment("imagenet"), Flip()),
+            smoothing=0.1,
+            mix=Mixup(0.2),
+            normalise="network",
+            test_crop=0.875,
+        ),
+        replace(
+            RESNET_IMAGENET,
+            name="repvgg_imagenet",
+            citation="Ding et al. 2021, arXiv 2101.03697, section 4.1 and code: cosine, no decay on biases "
+            "and on the norms of the 3x3 and 1x1 branches",
+            epochs=120,
+            optimizer=SGD(0.1, 0.9),
+            schedule=Cosine(),
+            undecayed=(*BIASES, "*/beta", "*_3x3_norm/gamma", "*_1x1_norm/gamma"),
+            augment=(InceptionCrop(), Flip()),
         ),
         Recipe(
             "lenet_mnist",
@@ -73,18 +205,6 @@ RECIPES = {
             schedule=Cosine(),
             normalise="network",
         ),
-        Recipe(
-            "resnet_plateau",
-            f"{_HE}, section 3.4: a tenth of the rate when the error plateaus",
-            epochs=120,
-            batch_size=256,
-            optimizer=SGD(0.1, 0.9),
-            schedule=Plateau(0.1, patience=5, times=3),
-            decay=1e-4,
-            augment=(InceptionCrop(), Flip()),
-            normalise="network",
-            test_crop=0.875,
-        ),
     )
 }
 
@@ -92,10 +212,22 @@ RECIPES = {
 PAPERS = (
     ("resnet110", "cifar10*", "resnet110_cifar"),
     ("resnet1202", "cifar10*", "resnet110_cifar"),
+    ("resnet*_v2", "cifar10*", "resnet_v2_cifar"),
     ("wrn*", "cifar10*", "wrn_cifar"),
-    ("resnet*", "cifar10*", "resnet_cifar"),
+    ("resnext*", "cifar10*", "resnext_cifar"),
+    ("vgg*", "cifar10*", "vgg_cifar"),
+    ("nin*", "cifar10*", "nin_cifar"),
+    ("*resnet*", "cifar10*", "resnet_cifar"),
     ("plain*", "cifar10*", "resnet_cifar"),
     ("lenet5*", "mnist", "lenet_mnist"),
+    ("alexnet*", "imagenet2012", "alexnet_2012"),
+    ("nin", "imagenet2012", "alexnet_2012"),
+    ("vgg*", "imagenet2012", "vgg_2014"),
+    ("googlenet*", "imagenet2012", "googlenet_2014"),
+    ("se*", "imagenet2012", "se_imagenet"),
+    ("sknet*", "imagenet2012", "sknet_imagenet"),
+    ("resnest*", "imagenet2012", "resnest_imagenet"),
+    ("repvgg*", "imagenet2012", "repvgg_imagenet"),
     ("*", "imagenet2012", "resnet_imagenet"),
 )
 
@@ -138,6 +270,7 @@ def quick(architecture: Architecture, data: DataSet) -> Recipe:
         batch_size=128 if images > 5_000 else 64 if images > 500 else 16,
         optimizer=QUICK.optimizer if normalised else Adam(2e-3),
         decay=QUICK.decay if normalised else 0.0,
+        start="published" if normalised else "he",
         augment=(PadCrop(max(1, size // 8)), Flip()) if data.mirror else (Affine(rotate=10, shift=0.1, zoom=0.1),),
         image_size=size,
     )

@@ -1,5 +1,6 @@
 """Recipes: the papers' numbers, JSON, --set, and what quick decides."""
 
+import fnmatch
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,14 @@ def test_every_recipe_is_in_the_docs():
         ("wrn28_10", "cifar10", "wrn_cifar"),
         ("resnet50", "imagenet2012", "resnet_imagenet"),
         ("lenet5", "mnist", "lenet_mnist"),
+        ("vgg16_cifar", "cifar10", "vgg_cifar"),
+        ("resnet164_v2", "cifar10", "resnet_v2_cifar"),
+        ("seresnet110", "cifar100", "resnet_cifar"),
+        ("resnext29_8x64d", "cifar10", "resnext_cifar"),
+        ("alexnet", "imagenet2012", "alexnet_2012"),
+        ("googlenet", "imagenet2012", "googlenet_2014"),
+        ("seresnext50_32x4d", "imagenet2012", "se_imagenet"),
+        ("repvgg_b1g4", "imagenet2012", "repvgg_imagenet"),
         ("wrn28_10", "digits", "quick"),
         ("resnet50", "photos/", "quick"),
     ],
@@ -130,3 +139,25 @@ def test_lengths(digits):
     recipes.check_fit(keras_cnns.WRN16_4, replace(recipes.QUICK, dropout=0.3))
     with pytest.raises(ValueError, match="lenet5 has a loss of its own"):
         recipes.check_fit(keras_cnns.LeNet5, replace(recipes.QUICK, smoothing=0.1))
+
+
+def test_every_network_has_a_recipe_of_a_paper_for_its_set():
+    sets = {1000: "imagenet2012", 10: "cifar10"}
+    for name, architecture in zoo.ARCHITECTURES.items():
+        data = "mnist" if name.startswith("lenet") else sets[architecture.classes]
+        recipe = recipes.RECIPES[recipes.default_name(name, data)]
+        recipes.check_fit(architecture, recipe)
+
+
+def test_repvgg_decays_neither_biases_nor_the_norms_of_its_branches():
+    small = replace(
+        keras_cnns.RepVGGA0, row=replace(keras_cnns.RepVGGA0.row, depths=(2, 1, 1, 1), widths=(8, 8, 8, 8))
+    )
+    patterns = recipes.RECIPES["repvgg_imagenet"].undecayed
+    paths = {w.path for w in small(input_shape=(32, 32, 3)).trainable_weights}
+    left_out = {p for p in paths if any(fnmatch.fnmatch(p, pattern) for pattern in patterns)}
+    kinds = {p.rpartition("/")[2] for p in left_out}
+    assert kinds == {"bias", "beta", "gamma"}
+    decayed = paths - left_out
+    assert all(p.endswith("/kernel") or p.endswith("_identity_norm/gamma") for p in decayed)
+    assert any(p.endswith("_identity_norm/gamma") for p in decayed)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.schedules import Constant, Cosine, FlatWarmUp, LinearWarmUp, Plateau, Rate, Steps
+from training.schedules import Constant, Cosine, Every, FlatWarmUp, LinearWarmUp, Plateau, Rate, Steps
 
 
 def rates(schedule, warm_up=None, epochs=200, steps_per_epoch=10, rate=0.1, at=()):
@@ -55,3 +55,9 @@ def test_out_of_range_is_refused():
         Steps((3,), by=2)
     with pytest.raises(ValueError, match=r"Steps\.at"):
         Steps((-1,))
+
+
+def test_a_little_less_every_few_epochs():
+    got = rates(Every(8, 0.96), at=(0, 7.9, 8, 16, 80), epochs=250)
+    np.testing.assert_allclose(got, [0.1, 0.1, 0.096, 0.1 * 0.96**2, 0.1 * 0.96**10], rtol=1e-5)
+    assert Every(8).scaled(0.5) == Every(4)

@@ -1,6 +1,6 @@
 """Everything needed to repeat a run, as a value: `config.json` is this, and a run is rebuilt from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +8,9 @@ import keras
 
 from keras_cnns import values, zoo
 from keras_cnns.architecture import Architecture
+from keras_cnns.blocks import he_fan_in
 from keras_cnns.models.googlenet import AUX_MIN_SIZE, AUX_WEIGHT, GoogLeNetArchitecture
+from keras_cnns.models.nin import linear
 from keras_cnns.preprocessing import Preprocessing
 from keras_cnns.values import Count, Range, Value
 from training import recipe
@@ -70,6 +72,8 @@ class Config(Value):
         The heads of GoogLeNet share its layers and are no part of the network itself.
         """
         arch, options = self.architecture, {"input_shape": self.input_shape, "classes": len(self.classes)}
+        if self.recipe.start == "he":
+            arch = he_start(arch)
         if self.recipe.dropout:
             arch = arch.with_unit(dropout=self.recipe.dropout)
         if not self.has_training_heads:
@@ -87,6 +91,21 @@ class Config(Value):
         return [
             f"{p}: {mine.get(p)!r} here, {theirs.get(p)!r} asked" for p in paths if mine.get(p) != theirs.get(p)
         ]
+
+
+def he_start(architecture: Architecture) -> Architecture:
+    """The architecture with He's initialisation and zero biases wherever its row and head leave the choice.
+
+    NIN's class maps lose their ReLU, under which all of them can die within an epoch.
+    """
+    row = _with(architecture.row, init=he_fan_in, start=0.0)
+    head = _with(architecture.head, init=he_fan_in, start=0.0, activation=linear)
+    return replace(architecture, row=row, head=head)
+
+
+def _with(part, **wanted):
+    """The part with those of the wanted fields that it has."""
+    return replace(part, **{k: v for k, v in wanted.items() if hasattr(part, k)}) if is_dataclass(part) else part
 
 
 PARTS = {**zoo.PARTS, **recipe.PARTS, "Config": Config}
