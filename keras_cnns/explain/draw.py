@@ -22,6 +22,7 @@ RED = "#b03030"  # shortcuts and counts
 # All lengths in inches.
 WIDE, HIGH, GAP, LANE, MARGIN, GUTTER, STEP, BADGE = 1.75, 0.42, 0.3, 0.3, 0.16, 0.5, 0.42, 0.6
 TALLEST = 7.5  # a stage that is higher goes on in another column
+WIDEST = 21.0  # columns that do not fit beside each other go on in another line
 
 
 def draw(model: keras.Model, path: str | Path) -> Path:
@@ -49,9 +50,9 @@ def draw(model: keras.Model, path: str | Path) -> Path:
         raise ValueError(f"a picture is {' or '.join(FORMATS)}; {path.name!r} came")
     from matplotlib.figure import Figure
 
-    columns = _columns(model)
-    width = sum(c.width + GUTTER for c in columns) + GUTTER
-    height = max(c.height for c in columns) + 1.35
+    lines = _lines(_columns(model))
+    width = max(sum(c.width + GUTTER for c in line) for line in lines) + GUTTER
+    height = sum(max(c.height for c in line) + GUTTER for line in lines) + 0.9
     figure = Figure(figsize=(max(width, 6.0), height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, max(width, 6.0))
@@ -61,7 +62,7 @@ def draw(model: keras.Model, path: str | Path) -> Path:
     sizes = " → ".join("x".join("?" if s is None else str(s) for s in shape) for shape in shapes[:2])
     axes.text(GUTTER, 0.36, model.name, size=15, weight="bold", va="center")
     axes.text(GUTTER, 0.64, f"{sizes},  {model.count_params():,} parameters", size=9, color="#555555", va="center")
-    _Picture(axes, columns).paint(GUTTER, 1.0)
+    _Picture(axes, lines).paint(GUTTER, 1.0)
     figure.savefig(path, dpi=130, facecolor="white")
     return path
 
@@ -126,6 +127,15 @@ def _columns(model) -> list[Column]:
     return columns
 
 
+def _lines(columns: list[Column]) -> list[list[Column]]:
+    lines: list[list[Column]] = [[]]
+    for column in columns:
+        if lines[-1] and sum(c.width + GUTTER for c in lines[-1]) + column.width > WIDEST:
+            lines.append([])
+        lines[-1].append(column)
+    return lines
+
+
 def _arrange(unit: Unit) -> Cell:
     boxes = unit.boxes
     inside = set(boxes)
@@ -182,20 +192,23 @@ def _arrange(unit: Unit) -> Cell:
 
 
 class _Picture:
-    """Puts columns on axes. Everything is placed before the arrows between units are drawn."""
+    """Puts lines of columns on axes. Everything is placed before the arrows between units are drawn."""
 
-    def __init__(self, axes, columns: list[Column]):
-        self.axes, self.columns = axes, columns
+    def __init__(self, axes, lines: list[list[Column]]):
+        self.axes, self.lines = axes, lines
         self.entry: dict[Cell, tuple[float, float]] = {}  # where a unit is entered
         self.exit: dict[Cell, tuple[float, float]] = {}  # where it is left
         self.cell_of: dict[Box, Cell] = {}
         self.column_of: dict[Cell, tuple[float, float, float, float]] = {}
 
     def paint(self, x: float, y: float) -> None:
-        for column in self.columns:
-            self._column(column, x, y)
-            x += column.width + GUTTER
-        cells = [cell for column in self.columns for cell in column.cells]
+        for line in self.lines:
+            left = x
+            for column in line:
+                self._column(column, left, y)
+                left += column.width + GUTTER
+            y += max(column.height for column in line) + GUTTER
+        cells = [cell for line in self.lines for column in line for cell in column.cells]
         order = {cell: i for i, cell in enumerate(cells)}
         for cell in cells:
             sources = {self.cell_of[b] for box in cell.unit.boxes for b in box.inputs if b in self.cell_of} - {
@@ -360,8 +373,23 @@ class _Picture:
             self._arrow([(x0, y0), (x0, y1)])
         else:
             low, high = y0 + STEP / 2 + 0.12, y1 - 0.1
-            between = self.column_of[target][0] - GUTTER / 2
-            if source.framed or abs(y0 - HIGH - y1) > 0.01:  # down, between the columns up, and in from above
+            (left, top, *_), (start, line, wide, _) = self.column_of[target], self.column_of[source]
+            between = left - GUTTER / 2
+            if top != line:  # into the next line
+                edge, gap = start + wide + GUTTER / 2, top - GUTTER / 2
+                self._arrow(
+                    [
+                        (x0, y0),
+                        (x0, low),
+                        (edge, low),
+                        (edge, gap),
+                        (between, gap),
+                        (between, high),
+                        (x1, high),
+                        (x1, y1),
+                    ]
+                )
+            elif source.framed or abs(y0 - HIGH - y1) > 0.01:  # down, between the columns up, and in from above
                 self._arrow([(x0, y0), (x0, low), (between, low), (between, high), (x1, high), (x1, y1)])
             elif target.framed:
                 self._arrow([(right, middle), (between, middle), (between, high), (x1, high), (x1, y1)])

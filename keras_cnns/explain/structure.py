@@ -93,8 +93,16 @@ def panels(model: keras.Model) -> list[Panel]:
             found.append(panel := Panel(title, []))
         panel.units.append(unit)
     for panel in found:
-        panel.units = _counted(panel.units)
+        panel.units = _counted(_joined(panel.units))
     return found
+
+
+def _joined(units: list[Unit]) -> list[Unit]:
+    """Boxes that stand alone but branch are one unit, if they are not too many: lanes show what goes where."""
+    boxes = [unit.last for unit in units]
+    alone = all(len(unit.boxes) == 1 for unit in units) and len(units) <= 12
+    chain = all(after.inputs == [before] for before, after in pairwise(boxes))
+    return [Unit(boxes)] if alone and not chain else units
 
 
 def _counted(units: list[Unit]) -> list[Unit]:
@@ -142,7 +150,8 @@ def _boxes(model: keras.Model) -> list[Box]:
             box.shape = shape
         else:
             kind, title = _describe(layer)
-            box = Box(kind, title, [], shape, layer.name, list(dict.fromkeys(before)))
+            title, *notes = title.split("; ")
+            box = Box(kind, title, notes, shape, layer.name, list(dict.fromkeys(before)))
             boxes.append(box)
         behind.update((t, box) for t in node.outputs)
     return boxes
@@ -180,15 +189,15 @@ def _activation(layer) -> str:
 
 
 def _describe(layer) -> tuple[str, str]:
-    """(kind, title) of a box."""
+    """(kind, title) of a box; notes follow the title behind semicolons."""
     name = type(layer).__name__
     if isinstance(layer, keras.Model):
         return "model", f"{layer.name} ({len(layer.layers)} layers)"
     if isinstance(layer, stock.DepthwiseConv2D):
         return "conv", f"{_window(layer.kernel_size)} depthwise{_stride(layer.strides)}"
     if isinstance(layer, stock.Conv2D):
-        more = f", {layer.groups} groups" if layer.groups > 1 else ""
-        more += f", dilation {layer.dilation_rate[0]}" if max(layer.dilation_rate) > 1 else ""
+        more = f"; {layer.groups} groups" if layer.groups > 1 else ""
+        more += f"; dilation {layer.dilation_rate[0]}" if max(layer.dilation_rate) > 1 else ""
         title = f"{_window(layer.kernel_size)} conv, {layer.filters}{_stride(layer.strides)}{more}"
         return "conv", title
     if name == "SparseConv2D":
@@ -212,6 +221,9 @@ def _describe(layer) -> tuple[str, str]:
         "PadChannels": "zero channels",
         "SubSampling2D": "2x2 sub-sampling",
         "LocalResponseNormalization": "LRN",
+        "Cropping2D": "slice",
+        "Reshape": "reshape",
+        "TakeChannels": "slice",
         "Flatten": "flatten",
     }.get(name, name)
 

@@ -149,9 +149,7 @@ def _tell(name: str, norms: int, reasons: dict[str, str]) -> None:
 
 def _say_with_stock_layers(draft: Draft) -> None:
     for step in list(draft.steps()):
-        if step.kind is ours.BatchNormalization:
-            step.kind = stock.BatchNormalization
-        elif step.kind is ours.Conv2D:
+        if step.kind is ours.Conv2D:
             config = step.config
             # Ours stays where stock Keras cannot (stride with dilation) or should not: with groups it compiles
             # every call with XLA on TensorFlow, which is slow and does not convert to every format.
@@ -159,6 +157,8 @@ def _say_with_stock_layers(draft: Draft) -> None:
                 step.kind = stock.Conv2D
         elif step.kind is ours.PadChannels:
             _pad_with_stock_layers(draft, step)
+        elif step.kind.__name__ in vars(ours) and step.kind.__name__ == step.kind.__base__.__name__:
+            step.kind = step.kind.__base__  # a faster twin of a stock layer keeps its name and its numbers
 
 
 def _pad_with_stock_layers(draft: Draft, step: Step) -> None:

@@ -36,6 +36,14 @@ def test_pre_activation_norms_open_the_unit():
     assert found["stage 1"][1][1][-1] == ("+",)
 
 
+def test_branches_without_names_are_a_unit():
+    image = keras.Input((8, 8, 3), name="image")
+    x = L.Conv2D(4, 3, name="a")(image)
+    x = L.Add(name="c")([L.Conv2D(4, 1, name="b")(x), x])
+    (unit,) = panels(keras.Model(image, x))[1].units
+    assert [box.layer for box in unit.boxes] == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_files(tmp_path, suffix):
     path = keras_cnns.draw(MINIATURES["resnet50"](), tmp_path / f"net.{suffix}")

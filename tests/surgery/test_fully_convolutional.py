@@ -61,7 +61,11 @@ def test_global_pooling_gives_6x6_at_384():
     assert converted.compute_output_shape((1, 384, 384, 3)) == (1, 6, 6, 1000)
 
 
-@pytest.mark.parametrize("name", [n for n in MINIATURES if n != "lenet5"])
+FAMILIES = ("lenet5_modern", "resnet18", "resnet20", "resnet50", "wrn16_4")
+OTHERS = [pytest.param(n, marks=pytest.mark.slow) for n in MINIATURES if n not in ("lenet5", *FAMILIES)]
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *OTHERS])
 def test_every_network(name):
     model = randomise(MINIATURES[name](classifier_activation=None))
     converted = keras_cnns.fully_convolutional(model)

@@ -159,5 +159,5 @@ def test_repvgg_decays_neither_biases_nor_the_norms_of_its_branches():
     kinds = {p.rpartition("/")[2] for p in left_out}
     assert kinds == {"bias", "beta", "gamma"}
     decayed = paths - left_out
-    assert all(p.endswith("/kernel") or p.endswith("_identity_norm/gamma") for p in decayed)
+    assert all(p.endswith(("/kernel", "_identity_norm/gamma")) for p in decayed)
     assert any(p.endswith("_identity_norm/gamma") for p in decayed)
