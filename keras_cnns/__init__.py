@@ -1,4 +1,4 @@
-"""Convolutional image classifiers from LeNet-5 (1998) on, exact, for Keras 3.
+"""Convolutional image classifiers from LeNet-5 (1998) to RepVGG (2021), exact, for Keras 3.
 
 >>> import keras_cnns
 >>> model = keras_cnns.ResNet20(weights=None)

@@ -17,7 +17,7 @@ def python_blocks(page):
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["docs/adding_a_network.md", "docs/data.md"])
+@pytest.mark.parametrize("page", ["docs/adding_a_network.md", "docs/data.md", "docs/surgery.md"])
 def test_the_code_of_a_page_runs(page, capsys):
     blocks = python_blocks(page)
     assert blocks
