@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from support import images
 
-from keras_cnns.layers import CeilMaxPooling2D, LocalResponseNormalization, TakeChannels
+from keras_cnns.layers import CeilMaxPooling2D, LocalResponseNormalization
 from keras_cnns.layers.lrn import local_response
 
 PAPER = (2, 2.0, 1e-4, 0.75)
@@ -134,12 +134,3 @@ def test_ceil_pooling_of_open_size_in_tflite():
         interpreter.invoke()
         got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
         np.testing.assert_array_equal(got, model(x))
-
-
-def test_take_channels():
-    x = images(2, 3, 3, 6)
-    layer = TakeChannels(2, 5)
-    np.testing.assert_array_equal(layer(x), x[..., 2:5])
-    assert layer.compute_output_shape((None, 3, 3, 6)) == (None, 3, 3, 3)
-    with pytest.raises(ValueError, match="channels 2 to 5 wanted, but 4 came"):
-        TakeChannels(2, 5)(x[..., :4])

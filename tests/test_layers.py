@@ -28,7 +28,6 @@ from keras_cnns.layers import (
     Cropping2D,
     LocalResponseNormalization,
     PadChannels,
-    TakeChannels,
 )
 from keras_cnns.models.alexnet import AlexNetTowers
 
@@ -138,7 +137,6 @@ def _traced(layer, x):
         Conv2D(8, (3, 5), strides=(2, 1), groups=2, dilation_rate=2, padding="same", use_bias=False, name="c"),
         Conv2D(8, 3, 2, "same", name="positional"),
         PadChannels(8, name="p"),
-        TakeChannels(1, 3, name="t"),
         LocalResponseNormalization(3, 1.5, 1e-3, 0.5, name="l"),
         CeilMaxPooling2D(3, 2, name="m"),
     ],

@@ -223,7 +223,6 @@ def _describe(layer) -> tuple[str, str]:
         "LocalResponseNormalization": "LRN",
         "Cropping2D": "slice",
         "Reshape": "reshape",
-        "TakeChannels": "slice",
         "Flatten": "flatten",
     }.get(name, name)
 

@@ -1,7 +1,7 @@
 """The few true Keras layers of this package. Everything else is made of parts in `keras_cnns.blocks`."""
 
 from keras_cnns.layers.batch_normalization import BatchNormalization
-from keras_cnns.layers.channels import Cropping2D, PadChannels, TakeChannels
+from keras_cnns.layers.channels import Cropping2D, PadChannels
 from keras_cnns.layers.convolution import Conv2D
 from keras_cnns.layers.lenet import RBF, MAPLoss, RBFLoss, SparseConv2D, SubSampling2D, scaled_tanh
 from keras_cnns.layers.lrn import LocalResponseNormalization
@@ -19,6 +19,5 @@ __all__ = [
     "RBFLoss",
     "SparseConv2D",
     "SubSampling2D",
-    "TakeChannels",
     "scaled_tanh",
 ]

@@ -29,29 +29,6 @@ class PadChannels(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_cnns")
-class TakeChannels(keras.layers.Layer):
-    """Channels `start` up to, not including, `stop`: (n, h, w, c) -> (n, h, w, stop - start). No weights."""
-
-    def __init__(self, start: int, stop: int, **kwargs):
-        super().__init__(**kwargs)
-        self.start = start
-        self.stop = stop
-
-    def build(self, input_shape):
-        if not 0 <= self.start < self.stop <= input_shape[-1]:
-            raise ValueError(f"channels {self.start} to {self.stop} wanted, but {input_shape[-1]} came")
-
-    def call(self, inputs):
-        return inputs[..., self.start : self.stop]
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self.stop - self.start)
-
-    def get_config(self):
-        return {**super().get_config(), "start": self.start, "stop": self.stop}
-
-
-@keras.saving.register_keras_serializable("keras_cnns")
 class Cropping2D(keras.layers.Cropping2D):
     """`keras.layers.Cropping2D`: same class name, arguments and numbers, with a gradient that is not slow.
 

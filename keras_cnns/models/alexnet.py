@@ -14,9 +14,8 @@ from keras.layers import Concatenate, Dropout, Flatten, MaxPooling2D
 
 from keras_cnns.architecture import Architecture
 from keras_cnns.blocks import LRN, DenseHead, cross_entropy, gaussian, uniform_dense
-from keras_cnns.blocks.conv import conv_relu
+from keras_cnns.blocks.conv import conv_relu, split
 from keras_cnns.blocks.head import dense_relu, logits, predictions
-from keras_cnns.layers import TakeChannels
 from keras_cnns.preprocessing import MEAN, TORCH
 from keras_cnns.values import Count, Fraction, Value, by_name
 
@@ -77,7 +76,7 @@ class AlexNetTowers(AlexNetBody):
         c1, c2, c3, c4, c5 = self.widths
         x = _join(self._towers((x, x), c1, 11, "conv1", stride=4, pad=0), "conv1")
         x = pool(LRN()(x, "lrn1"), "pool1")
-        x = _join(self._towers(_halves(x, "pool1"), c2, 5, "conv2", start=self.start), "conv2")
+        x = _join(self._towers(split(x, 2, name="pool1_tower"), c2, 5, "conv2", start=self.start), "conv2")
         x = pool(LRN()(x, "lrn2"), "pool2")
         two = self._towers((x, x), c3, 3, "conv3")
         two = self._towers(two, c4, 3, "conv4", start=self.start)
@@ -93,11 +92,6 @@ class AlexNetTowers(AlexNetBody):
 
 def _join(two, name: str):
     return Concatenate(name=f"{name}_join")(two)
-
-
-def _halves(x, name: str):
-    half = x.shape[-1] // 2
-    return [TakeChannels(i * half, (i + 1) * half, name=f"{name}_tower{i + 1}")(x) for i in range(2)]
 
 
 def carry_weights(source: keras.Model, target: keras.Model) -> None:
