@@ -28,6 +28,12 @@ ALL = list(ARCHITECTURES)
 # These differ from others by a part that has its own tests.
 SLOW = ("alexnet_owt", "vgg11_lrn", "vgg11_cifar", "googlenet_tv")
 QUICK = set(KINDS) - set(SLOW)
+# A part of the contract that the head, the stem and Keras decide, not the units: one network a family.
+FAMILIES = ("lenet5", "alexnet", "nin", "vgg11", "googlenet", "resnet20", "resnet50", "wrn16_4", "repvgg_b1g2")
+CONTRACT_OF_A_FAMILY = pytest.mark.parametrize(
+    "small",
+    [pytest.param(s, id=n, marks=[] if n in FAMILIES else pytest.mark.slow) for n, s in MINIATURES.items()],
+)
 CONTRACT = pytest.mark.parametrize(
     "small", [pytest.param(s, id=n, marks=[] if n in QUICK else pytest.mark.slow) for n, s in MINIATURES.items()]
 )
@@ -119,7 +125,7 @@ def by_place(name) -> bool:
     return inspect.isfunction(getattr(ARCHITECTURES[name].row, "unit", None))
 
 
-DEEP = [n for n in ALL if units(n) > 20 and not by_place(n)]  # the others are built at full size
+DEEP = [n for n in ALL if units(n) > 12 and not by_place(n)]  # the others are built at full size
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in DEEP else []) for n in ALL])
@@ -190,7 +196,7 @@ def test_shapes(small):
     assert model.input_shape == (None, small.min_size, small.min_size + 3, 4)
 
 
-@CONTRACT
+@CONTRACT_OF_A_FAMILY
 def test_without_top(small):
     channels = small.input_shape[-1]
     bare = small(include_top=False)
@@ -208,7 +214,7 @@ def test_without_top(small):
         assert bare.output_shape == (None, None, None, features.shape[-1])
 
 
-@CONTRACT
+@CONTRACT_OF_A_FAMILY
 def test_input_tensor(small):
     """Built on a tensor in the middle of a graph: the model starts at the graph's own input."""
     source = keras.Input(small.input_shape, name="source")
@@ -223,7 +229,7 @@ def test_input_tensor(small):
     np.testing.assert_allclose(direct(x), plain(x), rtol=1e-5, atol=1e-6)
 
 
-@CONTRACT
+@CONTRACT_OF_A_FAMILY
 def test_activation_none_gives_logits(small):
     plain, logits = small(classes=7), small(classes=7, classifier_activation=None)
     logits.set_weights(plain.get_weights())
@@ -265,7 +271,7 @@ def test_inference_does_not_mix_images(small):
     np.testing.assert_array_equal(together, np.array(model(x)))
 
 
-@CONTRACT
+@CONTRACT_OF_A_FAMILY
 def test_two_in_one_graph(small):
     """As layers: their inner names repeat by design."""
     first, second = small(name="first"), small(name="second")
@@ -361,7 +367,7 @@ def test_json_round_trip(name):
     assert from_json(to_json(a.row)) == a.row
 
 
-@CONTRACT
+@CONTRACT_OF_A_FAMILY
 def test_what_json_rebuilds_builds_the_same_network(small):
     again = from_json(to_json(small))
     assert again().to_json() == small().to_json()
