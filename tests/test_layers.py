@@ -314,7 +314,17 @@ def unit_of_stage(stage: int, index: int):
     return units[stage - 1]
 
 
-SLOW_FORMS = ("alexnet_owt", "nin_cifar", "vgg11_lrn", "vgg16_c", "vgg11_bn", "vgg11_cifar", "googlenet_tv")
+SLOW_FORMS = (
+    "sknet26",
+    "resnest50_4s2x40d",
+    "alexnet_owt",
+    "nin_cifar",
+    "vgg11_lrn",
+    "vgg16_c",
+    "vgg11_bn",
+    "vgg11_cifar",
+    "googlenet_tv",
+)
 FORMS = {
     **{
         name: MINIATURES[name]

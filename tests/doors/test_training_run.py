@@ -89,6 +89,7 @@ def test_evaluate_gives_the_figures_of_the_result(run):
     assert found["loss"] == pytest.approx(stored["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_evaluate_takes_an_architecture_with_weights_and_an_ensemble(run):
     folder, _ = run
     weights = ["--arch", "resnet20", "--weights", folder / "model.keras", "--data", "digits", "--json"]
@@ -201,6 +202,7 @@ def test_two_replicas_train(tmp_path):
     assert "must divide by 3 replicas; 64 came (63 would do)" in uneven.stderr
 
 
+@pytest.mark.slow
 def test_an_image_that_breaks_after_indexing_is_named(tmp_path):
     rng = np.random.default_rng(0)
     for kind in ("cats", "dogs"):
