@@ -7,13 +7,29 @@ from dataclasses import replace
 from functools import partial
 
 import keras
+import numpy as np
 import pytest
-from carrying import CLASSES, Case, Keys, assert_equal, carry, convs, ours, pictures, randomise, shrunk, theirs
+from carrying import (
+    CLASSES,
+    TOLERANCE,
+    Case,
+    Keys,
+    assert_equal,
+    carry,
+    convs,
+    difference,
+    fused_too,
+    ours,
+    pictures,
+    randomise,
+    shrunk,
+    theirs,
+    vgg_names,
+)
 from carrying import torch as _torch
 from carrying import torchvision as _torchvision
 
 import keras_cnns
-from keras_cnns.models.vgg import LRN, M
 
 pytestmark = pytest.mark.parity
 
@@ -31,6 +47,7 @@ RESNET = Keys(
 )
 BASIC, BOTTLENECK = models.resnet.BasicBlock, models.resnet.Bottleneck
 SOME = (1, 2, 1, 2)
+SMALL = ((128, 128), (97, 75))
 
 
 def resnet(block, layers, groups=1, width=64):
@@ -39,22 +56,40 @@ def resnet(block, layers, groups=1, width=64):
 
 RESNETS = [
     Case(keras_cnns.ResNet18, models.resnet18, RESNET),
-    Case(shrunk(keras_cnns.ResNet34, *SOME), resnet(BASIC, SOME), RESNET),
+    Case(shrunk(keras_cnns.ResNet34, *SOME), resnet(BASIC, SOME), RESNET, SMALL),
     Case(keras_cnns.ResNet50, models.resnet50, RESNET),
-    Case(shrunk(keras_cnns.ResNet101, *SOME), resnet(BOTTLENECK, SOME), RESNET),
-    Case(shrunk(keras_cnns.ResNet152, 2, 1, 2, 1), resnet(BOTTLENECK, (2, 1, 2, 1)), RESNET),
-    Case(keras_cnns.WideResNet50_2, models.wide_resnet50_2, RESNET),
-    Case(shrunk(keras_cnns.WideResNet101_2, *SOME), resnet(BOTTLENECK, SOME, 1, 128), RESNET),
+    Case(shrunk(keras_cnns.ResNet101, *SOME), resnet(BOTTLENECK, SOME), RESNET, SMALL),
+    Case(shrunk(keras_cnns.ResNet152, 2, 1, 2, 1), resnet(BOTTLENECK, (2, 1, 2, 1)), RESNET, SMALL),
+    Case(keras_cnns.WideResNet50_2, models.wide_resnet50_2, RESNET, SMALL),
+    Case(shrunk(keras_cnns.WideResNet101_2, *SOME), resnet(BOTTLENECK, SOME, 1, 128), RESNET, SMALL),
     Case(keras_cnns.ResNeXt50_32x4d, models.resnext50_32x4d, RESNET),
-    Case(shrunk(keras_cnns.ResNeXt101_32x4d, *SOME), resnet(BOTTLENECK, SOME, 32, 4), RESNET),
-    Case(shrunk(keras_cnns.ResNeXt101_32x8d, *SOME), resnet(BOTTLENECK, SOME, 32, 8), RESNET),
-    Case(shrunk(keras_cnns.ResNeXt101_64x4d, *SOME), resnet(BOTTLENECK, SOME, 64, 4), RESNET),
+    Case(shrunk(keras_cnns.ResNeXt101_32x4d, *SOME), resnet(BOTTLENECK, SOME, 32, 4), RESNET, SMALL),
+    Case(shrunk(keras_cnns.ResNeXt101_32x8d, *SOME), resnet(BOTTLENECK, SOME, 32, 8), RESNET, SMALL),
+    Case(shrunk(keras_cnns.ResNeXt101_64x4d, *SOME), resnet(BOTTLENECK, SOME, 64, 4), RESNET, SMALL),
 ]
 
 
 @pytest.mark.parametrize("case", RESNETS, ids=str)
 def test_residual_networks(case):
     case.check()
+
+
+def test_a_swap_would_be_seen():
+    """Two norms of equal shape, exchanged in one unit: the tolerance is far below what that makes."""
+    swap = {"conv1_norm": "bn2", "conv2_norm": "bn1"}
+    wrong = replace(RESNET, inside=RESNET.inside | swap)
+    net, (model, _) = RESNETS[0].models()
+    randomise(net, 0)
+    for name in ("conv1_norm", "conv2_norm"):
+        layer = model.get_layer(f"stage2_unit2_{name}")
+        x, expected = pictures(97, 75, 0), theirs(net, pictures(97, 75, 0))
+        carry(net, model, RESNET)
+        assert difference(ours(model, x), expected) <= TOLERANCE
+        tensors = net.state_dict()
+        layer.set_weights(
+            [tensors[f"{wrong(layer.name)}.{k}"] for k in ("weight", "bias", "running_mean", "running_var")]
+        )
+        assert difference(ours(model, x), expected) > 100 * TOLERANCE
 
 
 # --- AlexNet and VGG: dense heads, which torchvision feeds by adaptive pooling -----------------------------------
@@ -65,26 +100,8 @@ ALEXNET = Keys(
 )
 
 
-def vgg_keys(row) -> Keys:
-    """torchvision counts every layer of the column: convolution, norm if any, ReLU, pool."""
-    normed = row.unit is not keras_cnns.VGG11.row.unit
-    names = {"fc1": "classifier.0", "fc2": "classifier.3", "logits": "classifier.6"}
-    stage, index, place = 1, 0, 0
-    for layer in row.layers:
-        assert not isinstance(layer, LRN)
-        if layer == M:
-            stage, index, place = stage + 1, 0, place + 1
-            continue
-        index += 1
-        names[f"stage{stage}_conv{index}"] = f"features.{place}"
-        if normed:
-            names[f"stage{stage}_conv{index}_norm"] = f"features.{place + 1}"
-        place += 3 if normed else 2
-    return Keys(names)
-
-
 def thin(architecture):
-    """With hidden layers of 64 units: the full ones are nine tenths of the weights, and VGG-11 and 16 have them."""
+    """With hidden layers of 64 units; full ones, nine tenths of the weights, are tested on VGG-11 and 16."""
     return replace(architecture, head=replace(architecture.head, units=(64, 64)))
 
 
@@ -99,8 +116,11 @@ def thin_head(build):
     return net
 
 
+VGG_HEAD = {"fc1": "classifier.0", "fc2": "classifier.3", "logits": "classifier.6"}
+
+
 def vgg(architecture, build, **options):
-    return Case(architecture, build, vgg_keys(architecture.row), **options)
+    return Case(architecture, build, Keys(vgg_names(architecture.row) | VGG_HEAD), **options)
 
 
 NATIVE = ((224, 224), (239, 233))  # both give maps of 7x7, in AlexNet of 6x6
@@ -119,11 +139,11 @@ DENSE = [
 
 @pytest.mark.parametrize("case", DENSE, ids=str)
 def test_networks_with_dense_heads(case):
-    case.check(seeds=(0,) if str(case) == "vgg16" else (0, 1))
+    case.check()
 
 
 @pytest.mark.parametrize("size", [(97, 130), (300, 290)], ids=str)
-@pytest.mark.parametrize("case", [DENSE[0], DENSE[2], DENSE[7]], ids=str)
+@pytest.mark.parametrize("case", [DENSE[0], DENSE[7]], ids=str)
 def test_dense_heads_at_other_sizes(case, size):
     """Ours, with torchvision's adaptive pooling set between body and head."""
     net = case.net(num_classes=CLASSES).eval()
@@ -154,8 +174,8 @@ def googlenet_keys() -> Keys:
     return Keys(found | {"logits": "fc"})
 
 
-def googlenet(num_classes):
-    return models.googlenet(num_classes=num_classes, init_weights=False, aux_logits=False)
+def googlenet(num_classes, **options):
+    return models.googlenet(num_classes=num_classes, init_weights=False, aux_logits=False, **options)
 
 
 class WithHeads(models.GoogLeNet):
@@ -174,7 +194,7 @@ class WithHeads(models.GoogLeNet):
         return main, aux1, aux2
 
 
-SIZES = ((224, 224), (97, 130), (110, 93))
+SIZES = ((224, 224), (97, 130), (110, 93))  # ceil-mode pools see even and odd maps
 GOOGLENETS = {
     "alone, open size": Case(keras_cnns.GoogLeNetTV, googlenet, googlenet_keys(), SIZES),
     "with heads, fixed sizes": Case(
@@ -186,3 +206,22 @@ GOOGLENETS = {
 @pytest.mark.parametrize("which", GOOGLENETS)
 def test_googlenet(which):
     GOOGLENETS[which].check()
+
+
+def test_googlenet_takes_its_own_range():
+    """torchvision maps its usual range to the one of TF inside the network; ours preprocesses so."""
+    x = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
+    net, models = googlenet(CLASSES, transform_input=True).eval(), keras_cnns.GoogLeNetTV
+    model = models(classes=CLASSES, classifier_activation=None, input_shape=(64, 64, 3))
+    carry(randomise(net, 0), model, googlenet_keys())
+    usual = keras_cnns.ResNet50.preprocess_input(x)
+    worst = np.abs(ours(model, models.preprocess_input(x))[0] - theirs(net, usual)[0]).max()
+    assert worst <= TOLERANCE * theirs(net, usual)[0].std()
+
+
+FUSED = [RESNETS[0], RESNETS[7], DENSE[5], GOOGLENETS["alone, open size"]]
+
+
+@pytest.mark.parametrize("case", FUSED, ids=str)
+def test_fused_networks(case):
+    replace(case, sizes=case.sizes[1:2]).check(seeds=(2,), also=fused_too)
