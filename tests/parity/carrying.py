@@ -280,5 +280,6 @@ class Case:
 
 
 def shrunk(architecture, *depths: int):
-    """The same with other depths."""
-    return replace(architecture, row=replace(architecture.row, depths=depths))
+    """The same with other depths, which its name tells."""
+    name = "_".join(map(str, (architecture.name, *depths)))
+    return replace(architecture, name=name, row=replace(architecture.row, depths=depths))

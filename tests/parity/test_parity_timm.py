@@ -177,7 +177,8 @@ def gate_behind_relu(x, name: str):
 
 
 def legacy(architecture, **changes):
-    return replace(architecture, row=replace(architecture.row.with_unit(**changes), stem=ceil_stem))
+    row = replace(architecture.row.with_unit(**changes), stem=ceil_stem)
+    return replace(architecture, name=f"legacy_{architecture.name}", row=row)
 
 
 @pytest.mark.parametrize(
@@ -228,13 +229,13 @@ def test_fully_convolutional_vgg():
 # --- RepVGG: both forms -----------------------------------------------------------------------------------------
 
 
-def repvgg(d, a, b, groups=0):
+def repvgg(d, a, b, groups=0, **options):
     """A RepVGG of other depths by timm's own tables."""
 
     def build(num_classes):
         blocks = byobnet._rep_vgg_bcfg(d=d, wf=(a, a, a, b), groups=groups)
         stem = min(64, int(64 * a))
-        return byobnet.ByobNet(byobnet.ByoModelCfg(blocks, stem_type="rep", stem_chs=stem), num_classes)
+        return byobnet.ByobNet(byobnet.ByoModelCfg(blocks, stem_type="rep", stem_chs=stem, **options), num_classes)
 
     return build
 
@@ -252,12 +253,13 @@ def deployed(net, model, x, expected):
 
 
 D = (2, 3, 3, 1)
+SE = {"attn_layer": "se", "attn_kwargs": {"rd_ratio": 0.0625, "rd_divisor": 1}}  # as in its repvgg_d2se
 REPVGG = [
     Case(keras_cnns.RepVGGA0, net("repvgg_a0"), TRAINED),
     Case(shrunk(keras_cnns.RepVGGA2, *D), repvgg(D, 1.5, 2.75), TRAINED, SMALL),
     Case(shrunk(keras_cnns.RepVGGB1G2, *D), repvgg(D, 2, 4, 2), TRAINED, SMALL),
     Case(keras_cnns.RepVGGB1G4, net("repvgg_b1g4"), TRAINED, SMALL),
-    Case(keras_cnns.RepVGGD2SE, net("repvgg_d2se"), TRAINED, SMALL),
+    Case(shrunk(keras_cnns.RepVGGD2SE, *D), repvgg(D, 2.5, 5, **SE), TRAINED, SMALL),
 ]
 
 
