@@ -263,7 +263,7 @@ def test_gradient_reaches_every_weight(small):
         assert np.any(gradient), weight.path
 
 
-@CONTRACT
+@CONTRACT_OF_A_FAMILY
 def test_inference_does_not_mix_images(small):
     model = randomise(small())
     x = images(3, *small.input_shape)

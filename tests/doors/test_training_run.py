@@ -191,6 +191,7 @@ def test_a_reader_that_leaves_does_no_harm(tmp_path):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_two_replicas_train(tmp_path):
     done = call(tmp_path, "fit.py", *SMALL, "--replicas", 2, "--run", tmp_path / "two")
     assert done.returncode == 0, done.stderr[-3000:]
