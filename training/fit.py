@@ -7,7 +7,6 @@ Without arguments it trains ResNet-20 on the digits that come with scikit-learn.
 import sys
 import tempfile
 from dataclasses import replace
-from operator import mul
 from pathlib import Path
 
 from training import door
@@ -18,9 +17,6 @@ EXAMPLES = """examples:
   python training/fit.py --arch resnet50 --data photos/ --set image_size=128 --epochs 20
   python training/fit.py --arch lenet5 --set optimizer.rate=0.001 --run runs/mine
 """
-
-
-LUMA = (0.2989, 0.587, 0.114)  # as tf.image.rgb_to_grayscale weighs red, green and blue
 
 
 def parser() -> door.Parser:
@@ -71,27 +67,27 @@ def main() -> None:
             work(Path(folder), config, data, compute, notes)
         print("dry run: one step of everything worked; nothing was kept")
         return
+    from training.engine.outcome import summary
+    from training.engine.start import take
+
     with door.arguments():
         folder, result = take(args.run, config)
     if result is None:
         with_resume_line(folder, config, data, compute, notes)
     else:
-        from training.engine.outcome import summary
-
         print(f"this run is finished already\n{summary(result, folder)}")
 
 
 def prepare(args):
     """Arguments -> (config, data set, compute, lines for the log). Raises ValueError for a bad argument."""
-    from keras_cnns import __version__, zoo
+    from keras_cnns import zoo
     from keras_cnns.architecture import check_weights
     from keras_cnns.models.googlenet import GoogLeNetArchitecture
     from training import recipes
     from training.data import pipeline, sources
     from training.data.augment import suit
     from training.engine import compute
-    from training.engine.config import Config
-    from training.engine.setup import dry
+    from training.engine.start import configure, dry
 
     architecture = zoo.architecture(args.arch)
     if args.weights:
@@ -106,29 +102,8 @@ def prepare(args):
         recipe = replace(recipe, batch_size=args.batch_size)
     for setting in args.set:
         recipe = recipe.with_setting(setting)
-    recipe = replace(recipe, batch_size=min(recipe.batch_size, len(data.train)))
-    size, channels = recipe.image_size or architecture.input_shape[0], architecture.input_shape[-1]
-    if size < architecture.min_size:
-        raise ValueError(f"{architecture.name} takes at least {architecture.min_size} pixels a side; {size} came")
-    recipes.check_fit(architecture, recipe)
-    pipeline.check(channels, recipe.augment)
-    chosen.check_batch(recipe.batch_size)
-    own = args.weights or recipe.normalise == "network"
-    config = Config(
-        architecture=architecture,
-        recipe=recipe,
-        data=args.data,
-        classes=data.classes,
-        preprocessing=architecture.preprocessing if own else normalising(data, channels),
-        image_size=size,
-        channels=channels,
-        seed=args.seed,
-        replicas=chosen.replicas,
-        precision=chosen.precision,
-        xla="on" if chosen.xla else "off",
-        weights=args.weights,
-        version=__version__,
-    )
+    config = configure(architecture, recipe, data, args.data, chosen, args.seed, args.weights)
+    size, channels = config.image_size, config.channels
     heads = []
     if isinstance(architecture, GoogLeNetArchitecture):
         heads.append(
@@ -141,52 +116,13 @@ def prepare(args):
         *(f"data: {line}" for line in pipeline.conversions(data, size, channels)),
         *suit(recipe.augment, data)[1],
         *heads,
-        f"recipe: {recipe.name}, {recipe.epochs} epochs, batch size {recipe.batch_size} ({recipe.citation})",
+        f"recipe: {recipe.name}, {recipe.epochs} epochs, "
+        f"batch size {config.recipe.batch_size} ({recipe.citation})",
         chosen.why,
     ]
     if args.dry_run:
         config, data = dry(config, data)
     return config, data, chosen, notes
-
-
-def normalising(data, channels: int):
-    """Zero mean and unit deviation over the training images, channel by channel."""
-    from keras_cnns.preprocessing import Preprocessing
-
-    mean, std = data.mean_std()
-    if channels == 1 and len(mean) == 3:
-        mean, std = ((round(sum(map(mul, LUMA, values)), 4),) for values in (mean, std))
-    return Preprocessing(mean, tuple(max(s, 1.0) for s in std))  # an all-black set must not divide by nothing
-
-
-def take(asked: Path | None, config):
-    """The folder to work in and, if that run is finished, its result.
-
-    Raises ValueError where the folder holds another run, or something that is no run.
-    """
-    from training.engine import config as configs
-    from training.engine.outcome import finished
-    from training.report.folder import next_folder
-
-    if asked is None:
-        folder = next_folder(Path("runs"), config.architecture.name, config.data)
-        configs.write(config, folder)
-        return folder, None
-    if asked.exists() and not asked.is_dir():
-        raise ValueError(f"--run wants a folder; {str(asked)!r} is a file")
-    if (asked / "config.json").exists():
-        differences = configs.read(asked).differences(config)
-        if differences:
-            raise ValueError(f"{asked} holds another run ({'; '.join(differences)}); give another --run")
-        return asked, finished(asked)
-    if asked.is_dir() and any(asked.iterdir()):
-        raise ValueError(f"--run wants a new, an empty or a run's folder; {str(asked)!r} holds other files")
-    try:
-        asked.mkdir(parents=True, exist_ok=True)
-        configs.write(config, asked)
-    except OSError as error:
-        raise ValueError(f"--run {str(asked)!r} cannot be written: {error.strerror or error}") from None
-    return asked, None
 
 
 def with_resume_line(folder: Path, *what) -> None:

@@ -1,6 +1,6 @@
-"""What a run is made of, handed around together, and its small form, the dry run."""
+"""What a run is made of, handed around together."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.data import pipeline
@@ -12,7 +12,6 @@ from training.engine.config import Config
 from training.report.folder import Log
 
 EVALUATION_BATCH = 256
-DRY_BATCH = 4
 SPLITS = ("train", "val", "test")
 
 
@@ -54,11 +53,3 @@ class Run:
         )
         first_step = first_epoch * pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size)
         return softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, first_step)
-
-
-def dry(config: Config, data: DataSet) -> tuple[Config, DataSet]:
-    """One step of everything: one small batch to train on, one to validate, one to test."""
-    batch = max(DRY_BATCH, config.replicas)
-    few = {name: getattr(data, name).take(range(min(batch, len(getattr(data, name))))) for name in SPLITS}
-    recipe = replace(config.recipe.scaled(1), batch_size=min(batch, len(few["train"])))
-    return replace(config, recipe=recipe, dry=True), replace(data, **few)
