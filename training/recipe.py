@@ -63,8 +63,8 @@ class Recipe(Value):
         image_size: training and test size in pixels; None is the network's own.
         test_crop: fraction of the shorter side that a test crop keeps.
         test_views: the "centre" crop, or the mean probability of "ten": corners, centre and their mirror images.
-        start: weights drawn as "published", or He's way with zero biases ("he"), from which AlexNet, VGG and NIN
-            learn small sets that leave the published start at chance.
+        start: weights drawn as "published", or by He's rule with filters of mean zero ("centred"), from which
+            AlexNet, VGG and NIN learn small sets that leave the published start at chance.
         dropout: inside units that have a socket for it (Wide ResNet).
         keep: weights of the "last" epoch, or of the "best" on the validation split.
     """
@@ -86,7 +86,7 @@ class Recipe(Value):
     image_size: Count | None = None
     test_crop: Fraction = 1.0
     test_views: Literal["centre", "ten"] = "centre"
-    start: Literal["published", "he"] = "published"
+    start: Literal["published", "centred"] = "published"
     dropout: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
 

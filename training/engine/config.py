@@ -1,16 +1,15 @@
 """Everything needed to repeat a run, as a value: `config.json` is this, and a run is rebuilt from it."""
 
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import keras
+import numpy as np
 
 from keras_cnns import values, zoo
 from keras_cnns.architecture import Architecture
-from keras_cnns.blocks import he_fan_in
 from keras_cnns.models.googlenet import AUX_MIN_SIZE, AUX_WEIGHT, GoogLeNetArchitecture
-from keras_cnns.models.nin import linear
 from keras_cnns.preprocessing import Preprocessing
 from keras_cnns.values import Count, Range, Value
 from training import recipe
@@ -72,14 +71,16 @@ class Config(Value):
         The heads of GoogLeNet share its layers and are no part of the network itself.
         """
         arch, options = self.architecture, {"input_shape": self.input_shape, "classes": len(self.classes)}
-        if self.recipe.start == "he":
-            arch = he_start(arch)
         if self.recipe.dropout:
             arch = arch.with_unit(dropout=self.recipe.dropout)
         if not self.has_training_heads:
             plain = arch(**options)
+            if self.recipe.start == "centred":
+                centre(plain, self.seed)
             return plain, [(plain.get_layer("logits").output, 1.0)]
         whole = arch(aux_heads=True, **options)
+        if self.recipe.start == "centred":
+            centre(whole, self.seed)
         plain = keras.Model(whole.input, whole.outputs[0], name=whole.name)
         names = (("logits", 1.0), ("aux1_logits", AUX_WEIGHT), ("aux2_logits", AUX_WEIGHT))
         return plain, [(whole.get_layer(name).output, share) for name, share in names]
@@ -93,19 +94,21 @@ class Config(Value):
         ]
 
 
-def he_start(architecture: Architecture) -> Architecture:
-    """The architecture with He's initialisation and zero biases wherever its row and head leave the choice.
+def centre(model: keras.Model, seed: int) -> None:
+    """Draws every kernel anew by He's rule with the mean of each filter taken off, and sets every bias to zero.
 
-    NIN's class maps lose their ReLU, under which all of them can die within an epoch.
+    Behind a ReLU all values are positive. A filter of mean zero does not see what they have in common; without
+    norms, deep networks with random filters (NIN, VGG) pass on little else, and do not begin to learn.
     """
-    row = _with(architecture.row, init=he_fan_in, start=0.0)
-    head = _with(architecture.head, init=he_fan_in, start=0.0, activation=linear)
-    return replace(architecture, row=row, head=head)
-
-
-def _with(part, **wanted):
-    """The part with those of the wanted fields that it has."""
-    return replace(part, **{k: v for k, v in wanted.items() if hasattr(part, k)}) if is_dataclass(part) else part
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            kernel = rng.normal(size=layer.kernel.shape)
+            inputs = tuple(range(kernel.ndim - 1))
+            kernel -= kernel.mean(inputs, keepdims=True)
+            layer.kernel.assign(kernel * np.sqrt(2 / np.prod(kernel.shape[:-1])))
+            if layer.bias is not None:
+                layer.bias.assign(np.zeros(layer.bias.shape))
 
 
 PARTS = {**zoo.PARTS, **recipe.PARTS, "Config": Config}
