@@ -108,7 +108,7 @@ def compiled(plain, logits: list[tuple], config: Config, steps: int, compute: Co
     outputs, shares = zip(*logits, strict=True)
     model = StepModel(plain.inputs, list(outputs), recipe.decay, recipe.undecayed, shares)
     loss = SoftCrossEntropy() if recipe.soft else config.architecture.head.loss()
-    model.compile(recipe.optimizer.build(rate, recipe.average), loss, jit_compile=compute.xla)
+    model.compile(recipe.optimizer.build(rate, recipe.average), loss, xla=compute.xla)
     return model, rate
 
 
