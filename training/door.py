@@ -6,11 +6,13 @@ Exit status: 0 done, 1 failed, 2 bad arguments, 130 and 143 interrupted but resu
 import argparse
 import os
 import shlex
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from training import interrupts
+from training.interrupts import Terminated
 
 
 class Refusal(Exception):
@@ -19,10 +21,6 @@ class Refusal(Exception):
 
 class Failure(Exception):
     """The run failed: one line, exit status 1."""
-
-
-class Terminated(BaseException):
-    """SIGTERM came."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -84,6 +82,18 @@ def fraction(text: str) -> float:
     return value
 
 
+def interval(text: str) -> tuple[int | None, float | None]:
+    """argparse type: "500" steps, "90s" or "10m" -> (steps, None) or (None, seconds)."""
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in ("s", "m") else (text, "")
+    try:
+        value = float(number)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1e9 or (not unit and value != int(value)):
+        raise argparse.ArgumentTypeError(f"must be steps (500), seconds (90s) or minutes (10m); {text!r} came")
+    return (None, value * {"s": 1, "m": 60}[unit]) if unit else (int(value), None)
+
+
 def quiet() -> None:
     """Imports TensorFlow without its start-up chatter, unless the user asked for it (TF_CPP_MIN_LOG_LEVEL).
 
@@ -120,7 +130,7 @@ def again(folder) -> str:
 
 def enter(main: Callable[[], int | None]) -> None:
     """Runs a door and exits with its status."""
-    signal.signal(signal.SIGTERM, _terminate)
+    interrupts.install()
     name = os.path.basename(sys.argv[0])
     try:
         status = main() or 0
@@ -152,7 +162,3 @@ def _more(error: BaseException) -> str:
 def _say(text: str, status: int) -> int:
     print(text, file=sys.stderr)
     return status
-
-
-def _terminate(number, frame):
-    raise Terminated()

@@ -49,6 +49,13 @@ def parser() -> door.Parser:
     where.add_argument("--replicas", type=door.positive, metavar="N", help="devices; default: all GPUs, else 1")
     where.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     where.add_argument("--xla", default="auto", choices=("auto", "on", "off"))
+    where.add_argument(
+        "--save-every",
+        type=door.interval,
+        default="10m",
+        metavar="T",
+        help="within an epoch: 10m, 90s, 500 (steps)",
+    )
     where.add_argument("--deterministic", action="store_true", help="also on GPUs; CPUs always are")
     where.add_argument("--dry-run", action="store_true", help="one step of everything, nothing kept")
     later = p.add_argument_group("not available in this version")
@@ -68,13 +75,15 @@ def main() -> None:
         config, data, compute, notes = prepare(args)
     if args.dry_run:
         with tempfile.TemporaryDirectory() as folder:
-            work(Path(folder), config, data, compute, notes)
+            (Path(folder) / "checkpoints").mkdir()
+            work(Path(folder), config, data, compute, notes, args.save_every)
         print("dry run: one step of everything worked; nothing was kept")
         return
     with door.arguments():
-        folder, result = take(args.run, config)
+        folder, result, held = take(args.run, config)
     if result is None:
-        with_resume_line(folder, config, data, compute, notes)
+        with held:
+            with_resume_line(folder, config, data, compute, notes, args.save_every)
     else:
         from training.engine.outcome import summary
 
@@ -160,33 +169,27 @@ def normalising(data, channels: int):
 
 
 def take(asked: Path | None, config):
-    """The folder to work in and, if that run is finished, its result.
+    """The folder to work in; the result of a finished run, or None; the lock on the folder of another.
 
-    Raises ValueError where the folder holds another run, or something that is no run.
+    Raises ValueError where the folder holds another run or no run, is in use or cannot be written.
     """
+    from training.engine import claim
     from training.engine import config as configs
     from training.engine.outcome import finished
     from training.report.folder import next_folder
 
     if asked is None:
-        folder = next_folder(Path("runs"), config.architecture.name, config.data)
-        configs.write(config, folder)
-        return folder, None
-    if asked.exists() and not asked.is_dir():
-        raise ValueError(f"--run wants a folder; {str(asked)!r} is a file")
+        asked = next_folder(Path("runs"), config.architecture.name, config.data)
+    claim.check(asked)
+    if (asked / "config.json").exists() and (result := finished(asked)) is not None:
+        claim.compare(asked, config)
+        return asked, result, None
+    lock = claim.take(asked)
     if (asked / "config.json").exists():
-        differences = configs.read(asked).differences(config)
-        if differences:
-            raise ValueError(f"{asked} holds another run ({'; '.join(differences)}); give another --run")
-        return asked, finished(asked)
-    if asked.is_dir() and any(asked.iterdir()):
-        raise ValueError(f"--run wants a new, an empty or a run's folder; {str(asked)!r} holds other files")
-    try:
-        asked.mkdir(parents=True, exist_ok=True)
+        claim.compare(asked, config)
+    else:
         configs.write(config, asked)
-    except OSError as error:
-        raise ValueError(f"--run {str(asked)!r} cannot be written: {error.strerror or error}") from None
-    return asked, None
+    return asked, None, lock
 
 
 def with_resume_line(folder: Path, *what) -> None:
@@ -197,10 +200,11 @@ def with_resume_line(folder: Path, *what) -> None:
         raise type(error)(f"continue with: {door.again(folder)}") from None
 
 
-def work(folder: Path, config, data, compute, notes) -> None:
+def work(folder: Path, config, data, compute, notes, every) -> None:
     """Trains in the folder and prints the result."""
     from training.engine.outcome import summary
     from training.engine.run import train
+    from training.engine.saving import Every
     from training.engine.setup import Run
     from training.report.folder import Log
 
@@ -208,7 +212,7 @@ def work(folder: Path, config, data, compute, notes) -> None:
         log(f"run: {folder} ({config.architecture.name})")
         for note in notes:
             log(note)
-        log(summary(train(Run(config, data, compute, folder, log)), folder))
+        log(summary(train(Run(config, data, compute, folder, log, Every(*every))), folder))
 
 
 if __name__ == "__main__":

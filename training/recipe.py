@@ -67,6 +67,7 @@ class Recipe(Value):
             learn small sets that leave the published start at chance.
         dropout: inside units that have a socket for it (Wide ResNet).
         keep: weights of the "last" epoch, or of the "best" on the validation split.
+        patience: epochs without a rise of validation top-1 after which the run ends; None never.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Recipe(Value):
     start: Literal["published", "he"] = "published"
     dropout: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
+    patience: Count | None = None
 
     @property
     def soft(self) -> bool:

@@ -59,8 +59,7 @@ def train_batches(
     crop = augment[0] if augment and isinstance(augment[0], Window) else None
 
     def order(epoch):
-        places = tf.random.experimental.stateless_shuffle(tf.range(len(split)), seed=(seed, epoch), alg="philox")
-        rows = tf.reshape(places[: steps * batch], (steps, batch))
+        rows = tf.reshape(permuted(len(split), seed, epoch)[: steps * batch], (steps, batch))
         return tf.data.Dataset.from_tensor_slices((tf.fill((steps, batch), epoch), rows))
 
     def numbers(epoch, index):
@@ -86,6 +85,19 @@ def train_batches(
         read = rows.map(numbers).unbatch().map(one, **PARALLEL).batch(batch, drop_remainder=True)
     count = max(0, (epochs - first_epoch) * steps - first_step)
     return delivered(read, changed, split.labels, size, channels, preprocess, count)
+
+
+def permuted(n: int, seed: int, epoch):
+    """Order of `n` images in an epoch, int32 (n,)."""
+    import tensorflow as tf
+
+    return tf.random.experimental.stateless_shuffle(tf.range(n), seed=(seed, epoch), alg="philox")
+
+
+def batch_indices(n: int, batch_size: int, seed: int, epoch: int, step: int) -> list[int]:
+    """Which of `n` images step `step` of an epoch is made of, both from 0."""
+    batch = min(batch_size, n)
+    return permuted(n, seed, epoch).numpy()[step * batch : (step + 1) * batch].tolist()
 
 
 def eval_batches(

@@ -1,5 +1,7 @@
 """Everything needed to repeat a run, as a value: `config.json` is this, and a run is rebuilt from it."""
 
+import hashlib
+import json
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -91,6 +93,12 @@ class Config(Value):
         return [
             f"{p}: {mine.get(p)!r} here, {theirs.get(p)!r} asked" for p in paths if mine.get(p) != theirs.get(p)
         ]
+
+
+def digest(config: Config) -> str:
+    """Hash of all that may not change when a run is taken up again."""
+    fixed = {path: value for path, value in _flat(values.encode(config)).items() if path not in (*FREE, "version")}
+    return hashlib.sha256(json.dumps(sorted(fixed.items()), default=str).encode()).hexdigest()
 
 
 def he_start(architecture: Architecture) -> Architecture:

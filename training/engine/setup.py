@@ -9,6 +9,7 @@ from training.data.dataset import DataSet, Split
 from training.data.mix import softened
 from training.engine.compute import Compute
 from training.engine.config import Config
+from training.engine.saving import Every
 from training.report.folder import Log
 
 EVALUATION_BATCH = 256
@@ -18,13 +19,14 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Run:
-    """What a run is made of, handed around together."""
+    """What a run is made of, handed around together; `every` says how often it saves within an epoch."""
 
     config: Config
     data: DataSet
     compute: Compute
     folder: Path
     log: Log
+    every: Every = Every()
 
     def evaluation(self, split: Split):
         """Batches of a split as it is measured: in order, without augmentation."""
@@ -38,8 +40,8 @@ class Run:
             crop=c.recipe.test_crop,
         )
 
-    def training(self, first_epoch: int = 0):
-        """The stream of training batches from an epoch on."""
+    def training(self, first_epoch: int = 0, first_step: int = 0):
+        """The stream of training batches from an epoch, and in it from a step, on."""
         c = self.config
         batches = pipeline.train_batches(
             self.data.train,
@@ -49,11 +51,12 @@ class Run:
             seed=c.seed,
             epochs=c.recipe.epochs,
             first_epoch=first_epoch,
+            first_step=first_step,
             augment=suit(c.recipe.augment, self.data)[0],
             preprocess=c.preprocessing,
         )
-        first_step = first_epoch * pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size)
-        return softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, first_step)
+        number = first_epoch * pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size) + first_step
+        return softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, number)
 
 
 def dry(config: Config, data: DataSet) -> tuple[Config, DataSet]:
