@@ -76,10 +76,10 @@ def trained(folder: Path, architecture, epochs: int | None, seed: int, data, dev
         recipe = recipe.scaled(epochs)
     recipe = replace(recipe, image_size=max(recipe.image_size, LEAST, architecture.min_size))
     config = configure(architecture, recipe, data, "digits", device, seed)
-    folder, result = take(folder, config)
+    folder, result, held = take(folder, config)
     if result is None:
         keras.backend.clear_session()
-        with Log(folder / "log.txt", sys.stdout) as log:
+        with held, Log(folder / "log.txt", sys.stdout) as log:
             log(f"run: {folder}")
             result = train(Run(config, data, device, folder, log))
     with open(folder / "history.csv", encoding="utf-8") as file:

@@ -4,6 +4,7 @@ Without arguments it trains ResNet-20 on the digits that come with scikit-learn.
 --run goes on where it stopped.
 """
 
+import os
 import sys
 import tempfile
 from dataclasses import replace
@@ -45,35 +46,60 @@ def parser() -> door.Parser:
     where.add_argument("--replicas", type=door.positive, metavar="N", help="devices; default: all GPUs, else 1")
     where.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     where.add_argument("--xla", default="auto", choices=("auto", "on", "off"))
+    where.add_argument(
+        "--save-every",
+        type=door.interval,
+        default="10m",
+        metavar="T",
+        help="within an epoch: 10m, 90s, 500 (steps)",
+    )
     where.add_argument("--deterministic", action="store_true", help="also on GPUs; CPUs always are")
     where.add_argument("--dry-run", action="store_true", help="one step of everything, nothing kept")
+    where.add_argument("--sync-bn", action="store_true", help="batch norm over all replicas' images; without XLA")
+    where.add_argument(
+        "--workers",
+        metavar="HOST:PORT,...",
+        help="all processes of a run on several machines (docs/distribution.md)",
+    )
+    where.add_argument("--worker-index", type=door.whole, metavar="I", help="which of them this is, from 0")
+    where.add_argument(
+        "--worker-timeout",
+        type=door.positive,
+        default=600,
+        metavar="S",
+        help="seconds without a step after which a worker gives up",
+    )
     later = p.add_argument_group("not available in this version")
-    later.add_argument("--workers", metavar="HOST:PORT,...", help=door.argparse.SUPPRESS)
-    later.add_argument("--worker-index", metavar="I", help=door.argparse.SUPPRESS)
-    later.add_argument("--sync-bn", action="store_true", help=door.argparse.SUPPRESS)
     later.add_argument("--find-lr", action="store_true", help=door.argparse.SUPPRESS)
     return p
 
 
 def main() -> None:
     args = parser().parse_args()
-    for option in ("--workers", "--worker-index", "--sync-bn", "--find-lr"):
+    for option in ("--find-lr",):
         door.unavailable(option, bool(getattr(args, option[2:].replace("-", "_"))))
     door.quiet()
     with door.arguments():
         config, data, compute, notes = prepare(args)
+    if compute.wire:
+        from training.engine.workers import take_part
+
+        take_part(args, config, data, compute, notes, with_resume_line)
+        return
     if args.dry_run:
         with tempfile.TemporaryDirectory() as folder:
-            work(Path(folder), config, data, compute, notes)
+            (Path(folder) / "checkpoints").mkdir()
+            work(Path(folder), config, data, compute, notes, args.save_every)
         print("dry run: one step of everything worked; nothing was kept")
         return
     from training.engine.outcome import summary
     from training.engine.start import take
 
     with door.arguments():
-        folder, result = take(args.run, config)
+        folder, result, held = take(args.run, config)
     if result is None:
-        with_resume_line(folder, config, data, compute, notes)
+        with held:
+            with_resume_line(folder, config, data, compute, notes, args.save_every)
     else:
         print(f"this run is finished already\n{summary(result, folder)}")
 
@@ -86,7 +112,7 @@ def prepare(args):
     from training import recipes
     from training.data import pipeline, sources
     from training.data.augment import suit
-    from training.engine import compute
+    from training.engine import cluster, compute
     from training.engine.start import configure, dry
 
     architecture = zoo.architecture(args.arch)
@@ -95,7 +121,12 @@ def prepare(args):
     if args.epochs and args.budget:
         raise ValueError("--epochs and --budget say the same thing: give one of them")
     recipes.check_name(args.recipe)
-    chosen = compute.choose(args.replicas, args.precision, args.xla, args.deterministic)
+    group = cluster.group(args.workers, args.worker_index, os.environ.get("TF_CONFIG"))
+    if not group.alone:
+        cluster.hush()
+    norms = "synchronised" if args.sync_bn else "own"
+    how = (args.replicas, args.precision, args.xla, args.deterministic)
+    chosen = compute.choose(*how, group, norms, args.worker_timeout)
     data = sources.load(args.data)
     recipe = recipes.choose(architecture, data, args.data, args.recipe, args.epochs, args.budget)
     if args.batch_size:
@@ -133,10 +164,11 @@ def with_resume_line(folder: Path, *what) -> None:
         raise type(error)(f"continue with: {door.again(folder)}") from None
 
 
-def work(folder: Path, config, data, compute, notes) -> None:
+def work(folder: Path, config, data, compute, notes, every) -> None:
     """Trains in the folder and prints the result."""
     from training.engine.outcome import summary
     from training.engine.run import train
+    from training.engine.saving import Every
     from training.engine.setup import Run
     from training.report.folder import Log
 
@@ -144,7 +176,7 @@ def work(folder: Path, config, data, compute, notes) -> None:
         log(f"run: {folder} ({config.architecture.name})")
         for note in notes:
             log(note)
-        log(summary(train(Run(config, data, compute, folder, log)), folder))
+        log(summary(train(Run(config, data, compute, folder, log, Every(*every))), folder))
 
 
 if __name__ == "__main__":

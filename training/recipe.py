@@ -55,6 +55,8 @@ class Recipe(Value):
         decay: L2 coefficient; decay times the weight is added to its gradient, as papers mean it.
         undecayed: patterns of the paths of weights that are not decayed; none in the early papers, which decay
             biases and norms too.
+        clip: largest norm of all gradients together, after their sum over devices and before decay; None is any.
+        accumulate: passes over a device's share of a batch, one part each, before one update.
         augment: parts applied to training images, in order. A mirror is left out where data must not be mirrored.
         smoothing: share of the label that is spread over all classes.
         mix: Mixup or CutMix.
@@ -67,6 +69,7 @@ class Recipe(Value):
             AlexNet, VGG and NIN learn small sets that leave the published start at chance.
         dropout: inside units that have a socket for it (Wide ResNet).
         keep: weights of the "last" epoch, or of the "best" on the validation split.
+        patience: epochs without a rise of validation top-1 after which the run ends; None never.
     """
 
     name: str
@@ -78,6 +81,8 @@ class Recipe(Value):
     warm_up: WarmUp = None
     decay: Fraction = 0.0
     undecayed: tuple[str, ...] = ()
+    clip: Positive | None = None
+    accumulate: Count = 1
     augment: tuple[Callable, ...] = ()
     smoothing: Fraction = 0.0
     mix: Mixup | CutMix | None = None
@@ -89,6 +94,7 @@ class Recipe(Value):
     start: Literal["published", "centred"] = "published"
     dropout: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
+    patience: Count | None = None
 
     @property
     def soft(self) -> bool:

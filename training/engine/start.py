@@ -1,6 +1,7 @@
 """Before a run: its configuration from a network, a recipe and data; its folder; its small form, the dry run."""
 
 from dataclasses import replace
+from math import lcm
 from operator import mul
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from keras_cnns.preprocessing import Preprocessing
 from training import recipes
 from training.data import pipeline
 from training.data.dataset import DataSet
+from training.engine import claim
 from training.engine import config as configs
 from training.engine.compute import Compute
 from training.engine.config import Config
+from training.engine.lock import Lock
 from training.engine.outcome import finished
 from training.engine.setup import SPLITS
 from training.recipe import Recipe
@@ -42,7 +45,7 @@ def configure(
         raise ValueError(f"{architecture.name} takes at least {architecture.min_size} pixels a side; {size} came")
     recipes.check_fit(architecture, recipe)
     pipeline.check(channels, recipe.augment)
-    compute.check_batch(recipe.batch_size)
+    compute.check_batch(recipe.batch_size, recipe.accumulate, recipe.mix is not None)
     own = weights or recipe.normalise == "network"
     return Config(
         architecture=architecture,
@@ -56,6 +59,8 @@ def configure(
         replicas=compute.replicas,
         precision=compute.precision,
         xla="on" if compute.xla else "off",
+        workers=compute.group.count,
+        norms=compute.norms,
         weights=weights,
         version=__version__,
     )
@@ -69,36 +74,31 @@ def normalising(data: DataSet, channels: int) -> Preprocessing:
     return Preprocessing(mean, tuple(max(s, 1.0) for s in std))  # an all-black set must not divide by nothing
 
 
-def take(asked: Path | None, config: Config) -> tuple[Path, dict | None]:
-    """The folder to work in and, if that run is finished, its result. None takes the next folder in `runs/`.
+def take(asked: Path | None, config: Config) -> tuple[Path, dict | None, Lock | None]:
+    """The folder to work in; the result of a finished run, or None; the lock on the folder of another.
+
+    None takes the next folder in `runs/`.
 
     Raises:
-        ValueError: the folder holds another run, or something that is no run.
+        ValueError: the folder holds another run or no run, is in use or cannot be written.
     """
     if asked is None:
-        folder = next_folder(Path("runs"), config.architecture.name, config.data)
-        configs.write(config, folder)
-        return folder, None
-    if asked.exists() and not asked.is_dir():
-        raise ValueError(f"--run wants a folder; {str(asked)!r} is a file")
+        asked = next_folder(Path("runs"), config.architecture.name, config.data)
+    claim.check(asked)
+    if (asked / "config.json").exists() and (result := finished(asked)) is not None:
+        claim.compare(asked, config)
+        return asked, result, None
+    lock = claim.take(asked)
     if (asked / "config.json").exists():
-        differences = configs.read(asked).differences(config)
-        if differences:
-            raise ValueError(f"{asked} holds another run ({'; '.join(differences)}); give another --run")
-        return asked, finished(asked)
-    if asked.is_dir() and any(asked.iterdir()):
-        raise ValueError(f"--run wants a new, an empty or a run's folder; {str(asked)!r} holds other files")
-    try:
-        asked.mkdir(parents=True, exist_ok=True)
+        claim.compare(asked, config)
+    else:
         configs.write(config, asked)
-    except OSError as error:
-        raise ValueError(f"--run {str(asked)!r} cannot be written: {error.strerror or error}") from None
-    return asked, None
+    return asked, None, lock
 
 
 def dry(config: Config, data: DataSet) -> tuple[Config, DataSet]:
     """One step of everything: one small batch to train on, one to validate, one to test."""
-    batch = max(DRY_BATCH, config.replicas)
+    batch = lcm(DRY_BATCH, config.replicas * config.recipe.accumulate)
     few = {name: getattr(data, name).take(range(min(batch, len(getattr(data, name))))) for name in SPLITS}
     recipe = replace(config.recipe.scaled(1), batch_size=min(batch, len(few["train"])))
     return replace(config, recipe=recipe, dry=True), replace(data, **few)
