@@ -11,6 +11,7 @@ from training import schedules
 from training.data import mix
 from training.data.augment import AUGMENTATIONS
 from training.data.mix import CutMix, Mixup
+from training.momentum import Momentum
 from training.schedules import Constant, Schedule, WarmUp
 
 
@@ -23,8 +24,7 @@ class SGD(Value):
     nesterov: bool = False
 
     def build(self, rate, average: float = 0.0) -> keras.optimizers.Optimizer:
-        momentum, nesterov = self.momentum, self.nesterov
-        return keras.optimizers.SGD(rate, momentum=momentum, nesterov=nesterov, **_averaging(average))
+        return Momentum(rate, momentum=self.momentum, nesterov=self.nesterov, **_averaging(average))
 
 
 @dataclass(frozen=True)
