@@ -123,22 +123,22 @@ def training(task: Task) -> Callable[[int], float]:
 def stepper(model: keras.Model, task: Task) -> Callable[[int], float]:
     """Our step for our networks, Keras' own `fit` for the others and on other backends."""
     images, labels = batch(task)
-    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
     tensorflow = keras.backend.backend() == "tensorflow"
     if task.engine == "ours" and tensorflow:
         from training.engine.step import SoftCrossEntropy, StepModel
+        from training.momentum import Momentum
 
-        model, loss = StepModel(model.inputs, model.outputs), SoftCrossEntropy()
+        model = StepModel(model.inputs, model.outputs)
+        model.compile(Momentum(0.01, momentum=0.9), SoftCrossEntropy(), xla=task.xla)
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, jit_compile=task.xla)
+        model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, jit_compile=task.xla)
     if not tensorflow:
         return fitting(model, images, labels)
     import tensorflow as tf
 
     step = model.make_train_function()
     stream = iter(tf.data.Dataset.from_tensors((images, labels)).repeat().prefetch(1))
-    optimizer.build(model.trainable_variables)
 
     def run(n: int) -> float:
         began = time.perf_counter()
