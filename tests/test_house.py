@@ -27,7 +27,19 @@ FLOORS = [
 # Papers in the order of their years: each may import those before it.
 PAPERS = ["lenet", "alexnet", "nin", "vgg", "googlenet", "resnet", "resnet_v2", "wide_resnet"]
 PAPERS += ["resnext", "senet", "sknet", "resnest", "repvgg"]
-DOORS = {"fit", "evaluate", "predict", "tune", "export", "benchmark", "explain", "experiment", "prune", "detect"}
+DOORS = {
+    "fit",
+    "launch",
+    "evaluate",
+    "predict",
+    "tune",
+    "export",
+    "benchmark",
+    "explain",
+    "experiment",
+    "prune",
+    "detect",
+}
 
 FILES = sorted((ROOT / "keras_cnns").rglob("*.py"))
 MODULES = [*sorted(m.name for m in pkgutil.walk_packages(keras_cnns.__path__, "keras_cnns.")), "keras_cnns"]

@@ -126,8 +126,6 @@ def prepare(args):
         raise ValueError("--epochs and --budget say the same thing: give one of them")
     recipes.check_name(args.recipe)
     group = cluster.group(args.workers, args.worker_index, os.environ.get("TF_CONFIG"))
-    if not group.alone:
-        cluster.hush()
     norms = "synchronised" if args.sync_bn else "own"
     how = (args.replicas, args.precision, args.xla, args.deterministic)
     chosen = compute.choose(*how, group, norms, args.worker_timeout)

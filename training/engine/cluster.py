@@ -176,6 +176,7 @@ class Wire:
     """
 
     def __init__(self, group: Group, patience: float = LONGEST):
+        hush()
         self.group = group
         self.watchdog = Watchdog(patience)
         self.strategy = group.strategy()
