@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from training.data.augment import Window
+from training.data.broken import Broken
 from training.data.chance import draws
 from training.data.dataset import DataSet, Split
 from training.data.operations import as_bytes
@@ -35,6 +36,7 @@ def train_batches(
     first_step: int = 0,
     augment: tuple[Callable, ...] = (),
     preprocess: Callable,
+    broken: Broken | None = None,
 ):
     """The training stream, all epochs in one flat Dataset of (float32 (b, size, size, channels), int32 (b,)).
 
@@ -47,10 +49,12 @@ def train_batches(
         batch_size: global, over all replicas; at most the number of images is used.
         augment: parts of `augment.py`, in order; one that chooses a window must be the first.
         preprocess: called last, on float32 (b, size, size, channels) of the scale 0-255.
+        broken: replaces files that have become unreadable; shared, it counts over several streams.
 
     Raises:
         ValueError: a window that is not the first part, channels other than 1 or 3.
-        tf.errors.OpError: while iterating, when a file has become unreadable; `folder.unreadable(split)` names it.
+        tf.errors.OpError: while iterating, when too many files have become unreadable; `folder.unreadable(split)`
+            names them.
     """
     import tensorflow as tf
 
@@ -82,7 +86,8 @@ def train_batches(
     if isinstance(split.images, Pixels) and crop is None:
         read = gathered(rows, split.images, size)
     else:
-        read = rows.map(numbers).unbatch().map(one, **PARALLEL).batch(batch, drop_remainder=True)
+        places = rows.map(numbers).unbatch()
+        read = (broken or Broken(split)).guarded(places, one, size).batch(batch, drop_remainder=True)
     count = max(0, (epochs - first_epoch) * steps - first_step)
     return delivered(read, changed, split.labels, size, channels, preprocess, count)
 
@@ -101,7 +106,14 @@ def batch_indices(n: int, batch_size: int, seed: int, epoch: int, step: int) -> 
 
 
 def eval_batches(
-    split: Split, *, size: int, channels: int, batch_size: int, preprocess: Callable, crop: float = 1.0
+    split: Split,
+    *,
+    size: int,
+    channels: int,
+    batch_size: int,
+    preprocess: Callable,
+    crop: float = 1.0,
+    broken: Broken | None = None,
 ):
     """All images once, in order: (float32 (b, size, size, channels), int32 (b,)); the last batch may be short.
 
@@ -116,9 +128,12 @@ def eval_batches(
     if isinstance(split.images, Pixels):
         read = gathered(places.batch(batch_size), split.images, size, crop)
     else:
-        read = places.map(lambda e, i: (e, i, read_fitted(split.images, i, size, crop)), **PARALLEL).batch(
-            batch_size
-        )
+        places = places.map(lambda epoch, index: (epoch, index, 0.0))
+
+        def one(epoch, index, _):
+            return epoch, index, read_fitted(split.images, index, size, crop)
+
+        read = (broken or Broken(split)).guarded(places, one, size).batch(batch_size)
     count = -(-len(split) // batch_size)
     return delivered(read, lambda epoch, index, images: images, split.labels, size, channels, preprocess, count)
 
