@@ -57,18 +57,20 @@ def parser() -> door.Parser:
         help="within an epoch: 10m, 90s, 500 (steps)",
     )
     where.add_argument("--deterministic", action="store_true", help="also on GPUs; CPUs always are")
+    where.add_argument(
+        "--find-lr", action="store_true", help="try rates for some steps, suggest one, train nothing"
+    )
     where.add_argument("--dry-run", action="store_true", help="one step of everything, nothing kept")
     later = p.add_argument_group("not available in this version")
     later.add_argument("--workers", metavar="HOST:PORT,...", help=door.argparse.SUPPRESS)
     later.add_argument("--worker-index", metavar="I", help=door.argparse.SUPPRESS)
     later.add_argument("--sync-bn", action="store_true", help=door.argparse.SUPPRESS)
-    later.add_argument("--find-lr", action="store_true", help=door.argparse.SUPPRESS)
     return p
 
 
 def main() -> None:
     args = parser().parse_args()
-    for option in ("--workers", "--worker-index", "--sync-bn", "--find-lr"):
+    for option in ("--workers", "--worker-index", "--sync-bn"):
         door.unavailable(option, bool(getattr(args, option[2:].replace("-", "_"))))
     door.quiet()
     with door.arguments():
@@ -78,6 +80,9 @@ def main() -> None:
             (Path(folder) / "checkpoints").mkdir()
             work(Path(folder), config, data, compute, notes, args.save_every)
         print("dry run: one step of everything worked; nothing was kept")
+        return
+    if args.find_lr:
+        search(args.run, config, data, compute, notes)
         return
     with door.arguments():
         folder, result, held = take(args.run, config)
@@ -190,6 +195,23 @@ def take(asked: Path | None, config):
     else:
         configs.write(config, asked)
     return asked, None, lock
+
+
+def search(asked: Path | None, config, data, compute, notes) -> None:
+    """Draws the curve of a sweep over rates into the folder and prints the suggestion."""
+    from training.engine import claim, sweep
+    from training.engine.setup import Run
+    from training.report.folder import Log, next_folder
+
+    with door.arguments():
+        folder = asked or next_folder(Path("runs"), config.architecture.name, config.data)
+        claim.check(folder)
+        held = claim.take(folder)
+    with held, Log(folder / sweep.LOG, sys.stdout) as log:
+        for note in notes:
+            log(note)
+        rate = sweep.find(Run(config, data, compute, folder, log))
+        log(f"suggested rate: {rate:.2g} (--set optimizer.rate={rate:.2g}); the curve is {folder / sweep.PICTURE}")
 
 
 def with_resume_line(folder: Path, *what) -> None:

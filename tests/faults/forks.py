@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import runpy
+import shutil
 import signal
 import sys
 import tempfile
@@ -119,6 +120,8 @@ POINTS = {
     "int": before(saving.Counter, "on_train_batch_end", lambda: os.kill(os.getpid(), signal.SIGINT)),
     "term_validation": before(saving.Saver, "on_test_begin", lambda: os.kill(os.getpid(), signal.SIGTERM)),
     "int_validation": before(saving.Saver, "on_test_begin", lambda: os.kill(os.getpid(), signal.SIGINT)),
+    "rmlogs": before(saving.Saver, "on_epoch_end", lambda: shutil.rmtree(Path(sys.argv[-1]) / "tensorboard")),
+    "rmrun": before(saving.Saver, "on_epoch_end", lambda: shutil.rmtree(sys.argv[-1])),
     "clock": lambda count: jumping_clock(),
 }
 

@@ -16,6 +16,7 @@ from training.data.operations import as_bytes
 from training.data.storage import Encoded, Pixels, decode
 
 RESIZED_MEMORY = 2**31
+COPY = 2**20  # more epochs than a run can have
 PARALLEL = {"num_parallel_calls": -1}  # tf.data.AUTOTUNE, without importing TensorFlow
 
 
@@ -36,6 +37,7 @@ def train_batches(
     first_step: int = 0,
     augment: tuple[Callable, ...] = (),
     preprocess: Callable,
+    repeats: int = 1,
     broken: Broken | None = None,
 ):
     """The training stream, all epochs in one flat Dataset of (float32 (b, size, size, channels), int32 (b,)).
@@ -49,10 +51,13 @@ def train_batches(
         batch_size: global, over all replicas; at most the number of images is used.
         augment: parts of `augment.py`, in order; one that chooses a window must be the first.
         preprocess: called last, on float32 (b, size, size, channels) of the scale 0-255.
+        repeats: of each image in a batch, augmented differently (repeated augmentation, Hoffer et al. 2019; Berman
+            et al. 2019). A batch has so many times fewer images, and an epoch shows one image in `repeats`.
         broken: replaces files that have become unreadable; shared, it counts over several streams.
 
     Raises:
-        ValueError: a window that is not the first part, channels other than 1 or 3.
+        ValueError: a window that is not the first part, channels other than 1 or 3, a batch of other than whole
+            groups of `repeats`.
         tf.errors.OpError: while iterating, when too many files have become unreadable; `folder.unreadable(split)`
             names them.
     """
@@ -60,11 +65,15 @@ def train_batches(
 
     check(channels, augment)
     batch, steps = min(batch_size, len(split)), steps_per_epoch(len(split), batch_size)
+    if batch % repeats:
+        raise ValueError(f"a batch must divide by repeats={repeats}; {batch} came")
     crop = augment[0] if augment and isinstance(augment[0], Window) else None
 
     def order(epoch):
-        rows = tf.reshape(permuted(len(split), seed, epoch)[: steps * batch], (steps, batch))
-        return tf.data.Dataset.from_tensor_slices((tf.fill((steps, batch), epoch), rows))
+        rows = tf.reshape(permuted(len(split), seed, epoch)[: steps * batch // repeats], (steps, batch // repeats))
+        # Copies are augmented as in epochs that never come; an even distance, for parts that alternate.
+        when = tf.repeat(epoch + COPY * tf.range(repeats, dtype=tf.int64), batch // repeats)
+        return tf.data.Dataset.from_tensor_slices((tf.tile(when[None], (steps, 1)), tf.tile(rows, (1, repeats))))
 
     def numbers(epoch, index):
         # Drawn for a whole batch: one by one, hashing would cost more than the crop.
@@ -99,9 +108,9 @@ def permuted(n: int, seed: int, epoch):
     return tf.random.experimental.stateless_shuffle(tf.range(n), seed=(seed, epoch), alg="philox")
 
 
-def batch_indices(n: int, batch_size: int, seed: int, epoch: int, step: int) -> list[int]:
+def batch_indices(n: int, batch_size: int, seed: int, epoch: int, step: int, repeats: int = 1) -> list[int]:
     """Which of `n` images step `step` of an epoch is made of, both from 0."""
-    batch = min(batch_size, n)
+    batch = min(batch_size, n) // repeats
     return permuted(n, seed, epoch).numpy()[step * batch : (step + 1) * batch].tolist()
 
 

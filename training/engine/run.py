@@ -20,6 +20,7 @@ from training.engine.callbacks import Averaged, Best, Clock, EarlyStop, Narrator
 from training.engine.checkpoints import START, Checkpoint
 from training.engine.compute import Compute
 from training.engine.config import Config, digest
+from training.engine.memory import advice
 from training.engine.outcome import conclude
 from training.engine.saving import Counter, Saver
 from training.engine.setup import SPLITS, Run
@@ -51,7 +52,7 @@ def train(run: Run) -> dict:
             load_weights(plain, config.weights)
         model, rate = compiled(plain, logits, config, steps, run.compute)
         model.optimizer.build(model.trainable_variables)
-    sizes = measure(plain)
+    sizes = measure(plain, config.input_shape)
     log(f"network: {sizes.trainable_params:,} parameters, {sizes.macs:,} MACs at {config.image_size} pixels")
     _check_space(run, model)
     identity = digest(config)
@@ -68,7 +69,8 @@ def train(run: Run) -> dict:
             log(f"continuing after epoch {place.epoch} of {config.recipe.epochs}{where}")
         if place.epoch < config.recipe.epochs:
             _announce(run, plain, steps, place.epoch)
-        with deferred() as pending, unreadable_images(run.data):
+        room = advice(model, config.recipe.batch_size, run.compute.replicas)
+        with deferred() as pending, unreadable_images(run.data), room:
             while _go_on(run, model, rate, found, (bar, history, board, clock), pending):
                 # The rest of a broken epoch is a `fit` of its own; all goes on from the checkpoint it leaves.
                 found = checkpoints.latest(run.folder / "checkpoints", checkpoints.STEP, identity, log)
@@ -80,6 +82,10 @@ def train(run: Run) -> dict:
         # Keras does this at the end of `fit`; a run that was interrupted after its last epoch comes here without.
         model.optimizer.finalize_variable_values(model.trainable_variables)
         synchronise(model)
+        if config.recipe.growing:  # what is kept has the size it is tested at
+            fixed = config.build()
+            fixed.set_weights(plain.get_weights())
+            plain = fixed
         return conclude(run, plain, model, clock, history, board)
 
 
@@ -131,7 +137,9 @@ def close_epoch(model: keras.Model, epoch: int, callbacks: list, validation) -> 
 
 def _batch(run: Run, epoch: int, step: int) -> str:
     recipe = run.config.recipe
-    indices = pipeline.batch_indices(len(run.data.train), recipe.batch_size, run.config.seed, epoch, step)
+    indices = pipeline.batch_indices(
+        len(run.data.train), recipe.batch_size, run.config.seed, epoch, step, recipe.repeats
+    )
     return ", ".join(run.data.train.images.name(i) for i in indices)
 
 
