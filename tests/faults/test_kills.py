@@ -77,6 +77,29 @@ def test_everything_that_has_a_state(tmp_path, replicas):
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "unbroken")
 
 
+def test_growing_images_repeats_and_an_early_stop(tmp_path):
+    """With LAMB, and killed in an epoch of small images, at the seam of two sizes and in one of large ones."""
+    args = ["--arch", "resnet20", "--set", "image_size=16", "--epochs", "6", "--save-every", "3"]
+    args += [
+        "--set",
+        "growing=growing",
+        "--set",
+        "repeats=2",
+        "--set",
+        "optimizer=lamb",
+        "--set",
+        "batch_size=128",
+    ]
+    args += ["--set", "mix=mixup_or_cut_mix", "--set", "patience=2", "--set", "optimizer.rate=1e-9"]
+    faults = ["batch:5", "epoch_end:2", "batch:2", None, None]
+    done = calls([*fits(tmp_path / "unbroken", [None], args), *fits(tmp_path / "broken", faults, args)], tmp_path)
+    assert [d["status"] for d in done] == [0, -9, -9, -9, 0, 0], done[-1]["err"]
+    assert "stopped early: validation top-1 has not risen for 2 epochs" in done[0]["out"]
+    assert "finished already" in done[-1]["out"]
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "unbroken")
+    assert len(outcome(tmp_path / "broken")[-1]) < 6
+
+
 def test_another_number_of_replicas_keeps_the_order(tmp_path):
     """2 replicas, then 1, then 2: the samples, and so nearly the losses, of one replica throughout."""
     args = [*SMALL, "--set", "batch_size=64"]
