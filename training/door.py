@@ -64,6 +64,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    """argparse type: a whole number from 0 on."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on; {text!r} came")
+    return int(text)
+
+
 def seed(text: str) -> int:
     """argparse type: a whole number from 0 to 2^31 - 1."""
     if not text.isdigit() or int(text) >= 2**31:

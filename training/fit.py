@@ -4,6 +4,7 @@ Without arguments it trains ResNet-20 on the digits that come with scikit-learn.
 --run goes on where it stopped.
 """
 
+import os
 import sys
 import tempfile
 from dataclasses import replace
@@ -61,20 +62,34 @@ def parser() -> door.Parser:
         "--find-lr", action="store_true", help="try rates for some steps, suggest one, train nothing"
     )
     where.add_argument("--dry-run", action="store_true", help="one step of everything, nothing kept")
-    later = p.add_argument_group("not available in this version")
-    later.add_argument("--workers", metavar="HOST:PORT,...", help=door.argparse.SUPPRESS)
-    later.add_argument("--worker-index", metavar="I", help=door.argparse.SUPPRESS)
-    later.add_argument("--sync-bn", action="store_true", help=door.argparse.SUPPRESS)
+    where.add_argument("--sync-bn", action="store_true", help="batch norm over all replicas' images; without XLA")
+    where.add_argument(
+        "--workers",
+        metavar="HOST:PORT,...",
+        help="all processes of a run on several machines (docs/distribution.md)",
+    )
+    where.add_argument("--worker-index", type=door.whole, metavar="I", help="which of them this is, from 0")
+    where.add_argument(
+        "--worker-timeout",
+        type=door.positive,
+        default=600,
+        metavar="S",
+        help="seconds without a step after which a worker gives up",
+    )
     return p
 
 
 def main() -> None:
     args = parser().parse_args()
-    for option in ("--workers", "--worker-index", "--sync-bn"):
-        door.unavailable(option, bool(getattr(args, option[2:].replace("-", "_"))))
     door.quiet()
     with door.arguments():
         config, data, compute, notes = prepare(args)
+    if compute.wire:
+        door.unavailable("--find-lr with several workers", args.find_lr)
+        from training.engine.workers import take_part
+
+        take_part(args, config, data, compute, notes, take, with_resume_line)
+        return
     if args.dry_run:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "checkpoints").mkdir()
@@ -103,7 +118,7 @@ def prepare(args):
     from training import recipes
     from training.data import pipeline, sources
     from training.data.augment import suit
-    from training.engine import compute
+    from training.engine import cluster, compute
     from training.engine.config import Config
     from training.engine.setup import dry
 
@@ -113,7 +128,12 @@ def prepare(args):
     if args.epochs and args.budget:
         raise ValueError("--epochs and --budget say the same thing: give one of them")
     recipes.check_name(args.recipe)
-    chosen = compute.choose(args.replicas, args.precision, args.xla, args.deterministic)
+    group = cluster.group(args.workers, args.worker_index, os.environ.get("TF_CONFIG"))
+    if not group.alone:
+        cluster.hush()
+    norms = "synchronised" if args.sync_bn else "own"
+    how = (args.replicas, args.precision, args.xla, args.deterministic)
+    chosen = compute.choose(*how, group, norms, args.worker_timeout)
     data = sources.load(args.data)
     recipe = recipes.choose(architecture, data, args.data, args.recipe, args.epochs, args.budget)
     if args.batch_size:
@@ -126,7 +146,7 @@ def prepare(args):
         raise ValueError(f"{architecture.name} takes at least {architecture.min_size} pixels a side; {size} came")
     recipes.check_fit(architecture, recipe)
     pipeline.check(channels, recipe.augment)
-    chosen.check_batch(recipe.batch_size)
+    chosen.check_batch(recipe.batch_size, recipe.accumulate, recipe.mix is not None)
     own = args.weights or recipe.normalise == "network"
     config = Config(
         architecture=architecture,
@@ -140,6 +160,8 @@ def prepare(args):
         replicas=chosen.replicas,
         precision=chosen.precision,
         xla="on" if chosen.xla else "off",
+        workers=group.count,
+        norms=norms,
         weights=args.weights,
         version=__version__,
     )

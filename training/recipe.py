@@ -71,6 +71,8 @@ class Recipe(Value):
         decay: L2 coefficient; decay times the weight is added to its gradient, as papers mean it.
         undecayed: patterns of the paths of weights that are not decayed; none in the early papers, which decay
             biases and norms too.
+        clip: largest norm of all gradients together, after their sum over devices and before decay; None is any.
+        accumulate: passes over a device's share of a batch, one part each, before one update.
         augment: parts applied to training images, in order. A mirror is left out where data must not be mirrored.
         smoothing: share of the label that is spread over all classes.
         mix: Mixup, CutMix, or one of both by chance.
@@ -97,6 +99,8 @@ class Recipe(Value):
     warm_up: WarmUp = None
     decay: Fraction = 0.0
     undecayed: tuple[str, ...] = ()
+    clip: Positive | None = None
+    accumulate: Count = 1
     augment: tuple[Callable, ...] = ()
     smoothing: Fraction = 0.0
     mix: Mixup | CutMix | MixupOrCutMix | None = None

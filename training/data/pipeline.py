@@ -5,6 +5,7 @@ image). So a resumed run sees what the unbroken one would have seen, and any bat
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +19,29 @@ from training.data.storage import Encoded, Pixels, decode
 RESIZED_MEMORY = 2**31
 COPY = 2**20  # more epochs than a run can have
 PARALLEL = {"num_parallel_calls": -1}  # tf.data.AUTOTUNE, without importing TensorFlow
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every batch a worker takes, of `count` equal ones. All of it by default."""
+
+    index: int = 0
+    count: int = 1
+
+    def columns(self, batch: int) -> np.ndarray:
+        """Places in a training batch: as many from its front as from its end.
+
+        Images are mixed with the batch turned round, first with last; so a pair stays together. An odd share is
+        taken from one stretch, for batches that are not mixed.
+        """
+        each, start = batch // self.count, self.index * (batch // self.count)
+        if each % 2:
+            return np.arange(start, start + each)
+        front = np.arange(start // 2, start // 2 + each // 2)
+        return np.concatenate([front, batch - 1 - front[::-1]])
+
+
+WHOLE = Share()
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
@@ -39,6 +63,7 @@ def train_batches(
     preprocess: Callable,
     repeats: int = 1,
     broken: Broken | None = None,
+    share: Share = WHOLE,
 ):
     """The training stream, all epochs in one flat Dataset of (float32 (b, size, size, channels), int32 (b,)).
 
@@ -54,6 +79,7 @@ def train_batches(
         repeats: of each image in a batch, augmented differently (repeated augmentation, Hoffer et al. 2019; Berman
             et al. 2019). A batch has so many times fewer images, and an epoch shows one image in `repeats`.
         broken: replaces files that have become unreadable; shared, it counts over several streams.
+        share: the part of each batch that is wanted; augmentation belongs to an image, whoever asks for it.
 
     Raises:
         ValueError: a window that is not the first part, channels other than 1 or 3, a batch of other than whole
@@ -67,13 +93,17 @@ def train_batches(
     batch, steps = min(batch_size, len(split)), steps_per_epoch(len(split), batch_size)
     if batch % repeats:
         raise ValueError(f"a batch must divide by repeats={repeats}; {batch} came")
+    columns = share.columns(batch)
     crop = augment[0] if augment and isinstance(augment[0], Window) else None
 
     def order(epoch):
         rows = tf.reshape(permuted(len(split), seed, epoch)[: steps * batch // repeats], (steps, batch // repeats))
         # Copies are augmented as in epochs that never come; an even distance, for parts that alternate.
         when = tf.repeat(epoch + COPY * tf.range(repeats, dtype=tf.int64), batch // repeats)
-        return tf.data.Dataset.from_tensor_slices((tf.tile(when[None], (steps, 1)), tf.tile(rows, (1, repeats))))
+        rows, when = tf.tile(rows, (1, repeats)), tf.tile(when[None], (steps, 1))
+        return tf.data.Dataset.from_tensor_slices(
+            (tf.gather(when, columns, axis=1), tf.gather(rows, columns, axis=1))
+        )
 
     def numbers(epoch, index):
         # Drawn for a whole batch: one by one, hashing would cost more than the crop.
@@ -96,7 +126,7 @@ def train_batches(
         read = gathered(rows, split.images, size)
     else:
         places = rows.map(numbers).unbatch()
-        read = (broken or Broken(split)).guarded(places, one, size).batch(batch, drop_remainder=True)
+        read = (broken or Broken(split)).guarded(places, one, size).batch(len(columns), drop_remainder=True)
     count = max(0, (epochs - first_epoch) * steps - first_step)
     return delivered(read, changed, split.labels, size, channels, preprocess, count)
 
@@ -123,27 +153,31 @@ def eval_batches(
     preprocess: Callable,
     crop: float = 1.0,
     broken: Broken | None = None,
+    share: Share = WHOLE,
 ):
     """All images once, in order: (float32 (b, size, size, channels), int32 (b,)); the last batch may be short.
 
     Images are resized by their shorter side to `size / crop` and cropped in the middle. See `train_batches`.
+    Of several workers each takes the images whose number leaves its own on division by their count.
     """
     import tensorflow as tf
 
     check(channels, ())
     if not 0 < crop <= 1:
         raise ValueError(f"crop is the share of the side that is kept, above 0 and at most 1; {crop} came")
-    places = tf.data.Dataset.range(len(split)).map(lambda index: (tf.zeros_like(index), index))
+    each = max(1, batch_size // share.count)
+    mine = range(share.index, len(split), share.count)
+    places = tf.data.Dataset.range(mine.start, mine.stop, mine.step).map(lambda i: (tf.zeros_like(i), i))
     if isinstance(split.images, Pixels):
-        read = gathered(places.batch(batch_size), split.images, size, crop)
+        read = gathered(places.batch(each), split.images, size, crop)
     else:
         places = places.map(lambda epoch, index: (epoch, index, 0.0))
 
         def one(epoch, index, _):
             return epoch, index, read_fitted(split.images, index, size, crop)
 
-        read = (broken or Broken(split)).guarded(places, one, size).batch(batch_size)
-    count = -(-len(split) // batch_size)
+        read = (broken or Broken(split)).guarded(places, one, size).batch(each)
+    count = -(-len(mine) // each)
     return delivered(read, lambda epoch, index, images: images, split.labels, size, channels, preprocess, count)
 
 

@@ -20,7 +20,7 @@ from training.recipe import Recipe
 from training.report.folder import write_text
 
 # What may differ when a run is taken up again: how it computes, not what.
-FREE = ("replicas", "xla")
+FREE = ("replicas", "xla", "workers")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Config(Value):
         image_size, channels: of what the network is fed.
         seed: of the weights, the order and the augmentation.
         replicas, precision, xla: as chosen.
+        workers: processes, as chosen.
+        norms: batch statistics of every replica's "own" share, or "synchronised" over all.
         weights: file the run started from, or None.
         dry: one step of everything.
     """
@@ -50,6 +52,8 @@ class Config(Value):
     replicas: Count
     precision: Literal["float32", "bfloat16", "float16"]
     xla: Literal["on", "off"]
+    workers: Count = 1
+    norms: Literal["own", "synchronised"] = "own"
     weights: str | None = None
     dry: bool = False
     version: str = ""
@@ -100,10 +104,14 @@ class Config(Value):
         ]
 
 
+def fixed(config: Config) -> dict:
+    """All that may not change when a run is taken up again, by path."""
+    return {path: value for path, value in _flat(values.encode(config)).items() if path not in (*FREE, "version")}
+
+
 def digest(config: Config) -> str:
-    """Hash of all that may not change when a run is taken up again."""
-    fixed = {path: value for path, value in _flat(values.encode(config)).items() if path not in (*FREE, "version")}
-    return hashlib.sha256(json.dumps(sorted(fixed.items()), default=str).encode()).hexdigest()
+    """Hash of `fixed`."""
+    return hashlib.sha256(json.dumps(sorted(fixed(config).items()), default=str).encode()).hexdigest()
 
 
 def he_start(architecture: Architecture) -> Architecture:

@@ -15,7 +15,7 @@ from keras_cnns.deep import deep_recursion
 from training.data import folder, pipeline
 from training.data.dataset import DataSet
 from training.door import Failure, arguments
-from training.engine import checkpoints, scoring, tensors
+from training.engine import checkpoints, scoring, selftest, tensors
 from training.engine.callbacks import Averaged, Best, Clock, EarlyStop, Narrator, PlateauWatch, Watch
 from training.engine.checkpoints import START, Checkpoint
 from training.engine.compute import Compute
@@ -25,6 +25,7 @@ from training.engine.outcome import conclude
 from training.engine.saving import Counter, Saver
 from training.engine.setup import SPLITS, Run
 from training.engine.step import SoftCrossEntropy, StepModel, synchronise
+from training.engine.together import Together
 from training.interrupts import Pending, deferred
 from training.report import pictures
 from training.report.folder import History
@@ -52,6 +53,10 @@ def train(run: Run) -> dict:
             load_weights(plain, config.weights)
         model, rate = compiled(plain, logits, config, steps, run.compute)
         model.optimizer.build(model.trainable_variables)
+    if run.compute.norms == "synchronised" and run.compute.replicas > 1:
+        _normalise(model, True)
+    if model.xla:
+        log(selftest.settle(model, *_tried(config, run.compute.replicas)))
     sizes = measure(plain, config.input_shape)
     log(f"network: {sizes.trainable_params:,} parameters, {sizes.macs:,} MACs at {config.image_size} pixels")
     _check_space(run, model)
@@ -67,10 +72,10 @@ def train(run: Run) -> dict:
         if found:
             where = f" and {place.step} of {steps} steps" if place.step else ""
             log(f"continuing after epoch {place.epoch} of {config.recipe.epochs}{where}")
-        if place.epoch < config.recipe.epochs:
+        if place.epoch < config.recipe.epochs and run.compute.group.alone:
             _announce(run, plain, steps, place.epoch)
         room = advice(model, config.recipe.batch_size, run.compute.replicas)
-        with deferred() as pending, unreadable_images(run.data), room:
+        with deferred() as pending, unreadable_images(run.data), room, run.compute.peers():
             while _go_on(run, model, rate, found, (bar, history, board, clock), pending):
                 # The rest of a broken epoch is a `fit` of its own; all goes on from the checkpoint it leaves.
                 found = checkpoints.latest(run.folder / "checkpoints", checkpoints.STEP, identity, log)
@@ -82,11 +87,37 @@ def train(run: Run) -> dict:
         # Keras does this at the end of `fit`; a run that was interrupted after its last epoch comes here without.
         model.optimizer.finalize_variable_values(model.trainable_variables)
         synchronise(model)
-        if config.recipe.growing:  # what is kept has the size it is tested at
-            fixed = config.build()
-            fixed.set_weights(plain.get_weights())
-            plain = fixed
+        _normalise(model, False)
+        plain = _kept(run, plain)
         return conclude(run, plain, model, clock, history, board)
+
+
+def _normalise(model: keras.Model, synchronized: bool) -> None:
+    """Says whether batch norm takes its statistics over all replicas; a saved model must not."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = synchronized
+
+
+def _tried(config: Config, replicas: int) -> tuple[int, np.ndarray]:
+    """How many images a pass of the step has, and labels for them."""
+    images, classes = config.recipe.batch_size // replicas // config.recipe.accumulate, len(config.classes)
+    if config.recipe.soft:
+        return images, np.full((images, classes), 1 / classes, "float32")
+    return images, np.zeros(images, "int32")
+
+
+def _kept(run: Run, plain: keras.Model) -> keras.Model:
+    """The network to save: of the size it is tested at, and without a strategy of several workers.
+
+    Reading a statistic of several workers takes all of them, every time.
+    """
+    if run.compute.group.alone and not run.config.recipe.growing:
+        return plain
+    with deep_recursion():
+        copy = run.config.build()
+    copy.set_weights([keras.ops.convert_to_numpy(v) for v in plain.weights])
+    return copy
 
 
 def _go_on(
@@ -106,17 +137,30 @@ def _go_on(
     if place.epoch == recipe.epochs or any(getattr(c, "stopped", False) for c in stateful.values()):
         return False
     watch = Watch(counter, lambda epoch, step: run.log(f"images of the batch: {_batch(run, epoch, step)}"))
+    together = []
+    if run.compute.wire:
+        own, pending = pending, Pending()
+        together.append(Together(run.compute.wire, own, pending))
     saver = Saver(run.folder / "checkpoints", digest(config), run.every, counter, stateful, pending)
-    callbacks = [counter, watch, clock, *([Averaged()] if recipe.average else []), *stateful.values(), saver]
+    callbacks = [
+        counter,
+        watch,
+        clock,
+        *together,
+        *([Averaged()] if recipe.average else []),
+        *stateful.values(),
+        saver,
+    ]
+    validation = run.compute.feed(run.evaluation(run.data.val), run.evaluation_batch)
     if place.step == steps:
-        close_epoch(model, place.epoch, callbacks, run.evaluation(run.data.val))
+        close_epoch(model, place.epoch, callbacks, validation)
     else:
         model.fit(
-            run.training(place.epoch, place.step),
+            run.compute.feed(run.training(place.epoch, place.step), recipe.batch_size, endless=True),
             epochs=place.epoch + 1 if place.step else recipe.epochs,
             initial_epoch=place.epoch,
             steps_per_epoch=steps - place.step,
-            validation_data=run.evaluation(run.data.val),
+            validation_data=validation,
             verbose=0,
             shuffle=False,  # the stream has its own order
             callbacks=callbacks,
@@ -173,9 +217,11 @@ def compiled(plain, logits: list[tuple], config: Config, steps: int, compute: Co
     recipe = config.recipe
     rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, steps)
     outputs, shares = zip(*logits, strict=True)
-    model = StepModel(plain.inputs, list(outputs), recipe.decay, recipe.undecayed, shares)
+    model = StepModel(
+        plain.inputs, list(outputs), recipe.decay, recipe.undecayed, shares, recipe.clip, recipe.accumulate
+    )
     loss = SoftCrossEntropy() if recipe.soft else config.architecture.head.loss()
-    model.compile(recipe.optimizer.build(rate, recipe.average), loss, jit_compile=compute.xla)
+    model.compile(recipe.optimizer.build(rate, recipe.average), loss, xla=compute.xla)
     return model, rate
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import lcm
 from pathlib import Path
 
 from training.data import pipeline
@@ -38,21 +39,27 @@ class Run:
         """What counts a split's broken files for the whole run."""
         return next((reader for reader in self._readers if reader.split is split), None)
 
+    @property
+    def evaluation_batch(self) -> int:
+        """Images of a batch of `evaluation`, over all workers."""
+        return min(EVALUATION_BATCH, max(self.config.recipe.batch_size, 2 * self.compute.replicas))
+
     def evaluation(self, split: Split):
-        """Batches of a split as it is measured: in order, without augmentation."""
+        """Batches of a split as it is measured, in order, without augmentation: this worker's share."""
         c = self.config
         return pipeline.eval_batches(
             split,
             size=c.image_size,
             channels=c.channels,
-            batch_size=min(EVALUATION_BATCH, max(c.recipe.batch_size, 2 * self.compute.replicas)),
+            batch_size=self.evaluation_batch,
             preprocess=c.preprocessing,
             crop=c.recipe.test_crop,
             broken=self._broken(split),
+            share=self.compute.share,
         )
 
     def training(self, first_epoch: int = 0, first_step: int = 0):
-        """The stream of training batches from an epoch, and in it from a step, on."""
+        """The stream of training batches, this worker's share, from an epoch, and in it from a step, on."""
         c, stream = self.config, None
         for first, end, size in self._phases(first_epoch):
             batches = pipeline.train_batches(
@@ -68,6 +75,7 @@ class Run:
                 preprocess=c.preprocessing,
                 repeats=c.recipe.repeats,
                 broken=self._broken(self.data.train),
+                share=self.compute.share,
             )
             stream = batches if stream is None else stream.concatenate(batches)
         number = first_epoch * pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size) + first_step
@@ -86,7 +94,7 @@ class Run:
 
 def dry(config: Config, data: DataSet) -> tuple[Config, DataSet]:
     """One step of everything: one small batch to train on, one to validate, one to test."""
-    batch = max(DRY_BATCH, config.replicas)
+    batch = lcm(DRY_BATCH, config.replicas * config.recipe.accumulate)
     few = {name: getattr(data, name).take(range(min(batch, len(getattr(data, name))))) for name in SPLITS}
     recipe = replace(config.recipe.scaled(1), batch_size=min(batch, len(few["train"])))
     return replace(config, recipe=recipe, dry=True), replace(data, **few)
