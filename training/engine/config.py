@@ -66,18 +66,23 @@ class Config(Value):
     @property
     def has_training_heads(self) -> bool:
         """Whether the network trains with auxiliary heads: GoogLeNet, where its maps are large enough for them."""
-        return isinstance(self.architecture, GoogLeNetArchitecture) and self.image_size >= AUX_MIN_SIZE
+        large = self.image_size >= AUX_MIN_SIZE and not self.recipe.growing
+        return large and isinstance(self.architecture, GoogLeNetArchitecture)
 
     def build(self) -> keras.Model:
         """The network, with softmax and freshly initialised."""
-        return self.build_for_training()[0]
+        return self._build(self.input_shape)[0]
 
     def build_for_training(self) -> tuple[keras.Model, list[tuple]]:
         """The network, and the logits to train on, each with its share in the loss, the network's own first.
 
-        The heads of GoogLeNet share its layers and are no part of the network itself.
+        The heads of GoogLeNet share its layers and are no part of the network itself. Where images grow, the
+        network takes any size.
         """
-        arch, options = self.architecture, {"input_shape": self.input_shape, "classes": len(self.classes)}
+        return self._build((None, None, self.channels) if self.recipe.growing else self.input_shape)
+
+    def _build(self, shape: tuple) -> tuple[keras.Model, list[tuple]]:
+        arch, options = self.architecture, {"input_shape": shape, "classes": len(self.classes)}
         if self.recipe.start == "he":
             arch = he_start(arch)
         if self.recipe.dropout:
