@@ -1,6 +1,6 @@
 """Two replicas against one device for networks of the zoo, shrunk; in a process of its own. Prints JSON.
 
-Arguments: names of miniatures. The reference on one device normalises each half of a batch by itself. Dropout is off.
+Arguments: names of miniatures. The reference on one device normalises each half of a batch by itself; no dropout.
 """
 
 import contextlib
@@ -39,6 +39,8 @@ def trained(architecture, where, xla, parts):
     watch = Losses()
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)
     model.fit(data, verbose=0, shuffle=False, callbacks=[watch])
+    if xla and model.xla:
+        assert model.traces == 2, "what the self-test compiled is what trains"
     return watch.each, [keras.ops.convert_to_numpy(v) for v in model.trainable_variables], said
 
 

@@ -158,7 +158,8 @@ def eval_batches(
     """All images once, in order: (float32 (b, size, size, channels), int32 (b,)); the last batch may be short.
 
     Images are resized by their shorter side to `size / crop` and cropped in the middle. See `train_batches`.
-    Of several workers each takes the images whose number leaves its own on division by their count.
+    Of several workers each takes every second, third, ... image. All take equally many, for they go in step: one
+    that would come up short repeats the last, and a third component, weights of 0 or 1, says which counts.
     """
     import tensorflow as tf
 
@@ -166,8 +167,12 @@ def eval_batches(
     if not 0 < crop <= 1:
         raise ValueError(f"crop is the share of the side that is kept, above 0 and at most 1; {crop} came")
     each = max(1, batch_size // share.count)
-    mine = range(share.index, len(split), share.count)
-    places = tf.data.Dataset.range(mine.start, mine.stop, mine.step).map(lambda i: (tf.zeros_like(i), i))
+    count, last = -(-len(split) // share.count), len(split) - 1
+
+    def place(i):
+        return tf.zeros_like(i), tf.minimum(i * share.count + share.index, last)
+
+    places = tf.data.Dataset.range(count).map(place)
     if isinstance(split.images, Pixels):
         read = gathered(places.batch(each), split.images, size, crop)
     else:
@@ -177,8 +182,14 @@ def eval_batches(
             return epoch, index, read_fitted(split.images, index, size, crop)
 
         read = (broken or Broken(split)).guarded(places, one, size).batch(each)
-    count = -(-len(mine) // each)
-    return delivered(read, lambda epoch, index, images: images, split.labels, size, channels, preprocess, count)
+    steps = -(-count // each)
+    stream = delivered(read, lambda epoch, index, images: images, split.labels, size, channels, preprocess, steps)
+    if share.count == 1:
+        return stream
+    counted = tf.data.Dataset.range(count).map(
+        lambda i: tf.cast(i * share.count + share.index <= last, tf.float32)
+    )
+    return tf.data.Dataset.zip((stream, counted.batch(each))).map(lambda pair, weights: (*pair, weights))
 
 
 def check(channels: int, augment: tuple) -> None:

@@ -57,6 +57,9 @@ def train(run: Run) -> dict:
         _normalise(model, True)
     if model.xla:
         log(selftest.settle(model, *_tried(config, run.compute.replicas)))
+        if run.compute.wire and run.compute.wire.total([not model.xla])[0]:
+            model.xla = False  # on all workers or on none
+            model.make_halves()
     sizes = measure(plain, config.input_shape)
     log(f"network: {sizes.trainable_params:,} parameters, {sizes.macs:,} MACs at {config.image_size} pixels")
     _check_space(run, model)
