@@ -1,6 +1,7 @@
 """Two replicas against one device for networks of the zoo, shrunk; in a process of its own. Prints JSON.
 
-Arguments: names of miniatures. The reference on one device normalises each half of a batch by itself. Dropout is off.
+Arguments: names of miniatures. The reference on one device normalises each half of a batch by itself. Dropout is
+off.
 """
 
 import contextlib

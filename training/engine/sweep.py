@@ -23,7 +23,7 @@ STEPS = 120
 LOW, HIGH = 1e-5, 10.0
 WIDTH = 3.0  # steps: standard deviation of the bell that smooths the loss
 CAUTION = 3.0  # times below the rate of the least loss, at least (Smith: a third to a quarter of the largest)
-DIVERGED = 3.0  # times the way from the least smoothed loss to the first
+DIVERGED = 4.0  # times the least loss, and above the first: the sweep ends
 SKIP = 10  # steps whose mean says how it goes
 
 
@@ -46,7 +46,7 @@ class Recorder(keras.callbacks.Callback):
         self.rates.append(self.rate)
         self.losses.append(loss)
         means = np.convolve(self.losses, np.ones(SKIP) / SKIP, "valid") if len(self.losses) > SKIP else [loss]
-        if means[-1] > min(means) + DIVERGED * max(means[0] - min(means), 0.1):
+        if means[-1] > max(means[0], DIVERGED * min(means)):
             self.model.stop_training = True
 
 
