@@ -22,10 +22,10 @@ def recorded(high: float) -> sweep.Recorder:
     x = keras.Input((4,))
     model = keras.Model(x, keras.layers.Dense(1, use_bias=False)(x))
     model.compile(keras.optimizers.SGD(Rate(1.0, Sweep(1e-4, high), None, 1, 200)), "mse")
-    inputs = np.random.default_rng(0).normal(size=(1600, 4)).astype("float32")
+    inputs = np.random.default_rng(0).normal(size=(12_800, 4)).astype("float32")
     recorder = sweep.Recorder()
     targets = inputs.sum(axis=1, keepdims=True)
-    model.fit(inputs, targets, batch_size=8, verbose=0, shuffle=False, callbacks=[recorder])
+    model.fit(inputs, targets, batch_size=64, verbose=0, shuffle=False, callbacks=[recorder])
     return recorder
 
 
@@ -37,6 +37,17 @@ def test_it_ends_when_the_loss_runs_away_and_suggests_a_stable_rate():
     rate = sweep.suggest(recorder.rates, sweep.smoothed(recorder.losses))
     assert 1e-3 < rate < 0.5, "curvature 2: unstable from 1 on"
     assert len(recorded(high=1e-3).losses) == 200
+
+
+def test_the_first_valley_counts():
+    """Past a jump the loss may fall once more, at a rate at which nothing can be begun."""
+    rates = np.logspace(-4, 1, 101)
+    falls = 2.3 - 0.8 / (1 + np.exp(-(np.arange(101) - 50) / 4))
+    falls[60:] = 2.8
+    falls[90:] = 0.5
+    assert rates[45] < sweep.suggest(rates, falls) < rates[55]
+    noisy = np.full(101, 2.3) - np.linspace(0, 0.2, 101)
+    assert sweep.suggest(rates, noisy) <= rates[-1] / sweep.CAUTION
 
 
 def test_smoothing_keeps_a_constant_and_a_length():

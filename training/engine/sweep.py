@@ -24,6 +24,7 @@ LOW, HIGH = 1e-5, 10.0
 WIDTH = 3.0  # steps: standard deviation of the bell that smooths the loss
 CAUTION = 3.0  # times below the rate of the least loss, at least (Smith: a third to a quarter of the largest)
 DIVERGED = 4.0  # times the least loss, and above the first: the sweep ends
+FALL = 0.1  # of the first loss: less is noise
 SKIP = 10  # steps whose mean says how it goes
 
 
@@ -65,10 +66,23 @@ def suggest(rates: list[float], smooth) -> float:
     >>> 0.008 < suggest(rates, smooth) < 0.012
     True
     """
-    slope = np.gradient(np.asarray(smooth), np.log(rates))
-    least = int(np.argmin(smooth))  # behind it the loss only jumps
+    smooth = np.asarray(smooth)
+    slope = np.gradient(smooth, np.log(rates))
+    least = _valley(smooth)  # behind it the loss jumps
     steepest = int(np.argmin(slope[: max(least, 1)]))
     return float(min(rates[steepest], rates[least] / CAUTION))
+
+
+def _valley(smooth: np.ndarray) -> int:
+    """Where the loss is least before it first rises again by half of what it had fallen."""
+    least = 0
+    for place, loss in enumerate(smooth):
+        fallen = smooth[0] - smooth[least]
+        if loss < smooth[least]:
+            least = place
+        elif fallen > FALL * smooth[0] and loss - smooth[least] > fallen / 2:
+            break
+    return least
 
 
 def find(run: Run) -> float:
