@@ -125,7 +125,7 @@ class Growing(Value):
         """Pixels a side in an epoch, from 0.
 
         >>> [Growing().side(epoch, 10, 32) for epoch in range(10)]
-        [16, 16, 16, 16, 16, 16, 20, 28, 32, 32]
+        [16, 16, 16, 16, 16, 16, 20, 24, 32, 32]
         """
         growth = 1 - self.delay - self.finetune
         share = (epoch / epochs - self.delay) / growth if growth else float(epoch / epochs >= self.delay)

@@ -61,6 +61,7 @@ class Run:
     def training(self, first_epoch: int = 0, first_step: int = 0):
         """The stream of training batches, this worker's share, from an epoch, and in it from a step, on."""
         c, stream = self.config, None
+        steps = pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size)
         for first, end, size in self._phases(first_epoch):
             batches = pipeline.train_batches(
                 self.data.train,
@@ -77,9 +78,10 @@ class Run:
                 broken=self._broken(self.data.train),
                 share=self.compute.share,
             )
+            number = first * steps + (first_step if first == first_epoch else 0)
+            batches = softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, number)
             stream = batches if stream is None else stream.concatenate(batches)
-        number = first_epoch * pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size) + first_step
-        return softened(stream, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, number)
+        return stream
 
     def _phases(self, first_epoch: int) -> list[tuple[int, int, int]]:
         """(first epoch, end, pixels a side) of the stretches with one size."""

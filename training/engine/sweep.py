@@ -23,7 +23,8 @@ STEPS = 120
 LOW, HIGH = 1e-5, 10.0
 WIDTH = 3.0  # steps: standard deviation of the bell that smooths the loss
 CAUTION = 3.0  # times below the rate of the least loss, at least (Smith: a third to a quarter of the largest)
-DIVERGED = 3.0  # times the way from the least smoothed loss to the first
+DIVERGED = 4.0  # times the least loss, and above the first: the sweep ends
+FALL = 0.1  # of the first loss: less is noise
 SKIP = 10  # steps whose mean says how it goes
 
 
@@ -46,7 +47,7 @@ class Recorder(keras.callbacks.Callback):
         self.rates.append(self.rate)
         self.losses.append(loss)
         means = np.convolve(self.losses, np.ones(SKIP) / SKIP, "valid") if len(self.losses) > SKIP else [loss]
-        if means[-1] > min(means) + DIVERGED * max(means[0] - min(means), 0.1):
+        if means[-1] > max(means[0], DIVERGED * min(means)):
             self.model.stop_training = True
 
 
@@ -65,10 +66,23 @@ def suggest(rates: list[float], smooth) -> float:
     >>> 0.008 < suggest(rates, smooth) < 0.012
     True
     """
-    slope = np.gradient(np.asarray(smooth), np.log(rates))
-    least = int(np.argmin(smooth))  # behind it the loss only jumps
+    smooth = np.asarray(smooth)
+    slope = np.gradient(smooth, np.log(rates))
+    least = _valley(smooth)  # behind it the loss jumps
     steepest = int(np.argmin(slope[: max(least, 1)]))
     return float(min(rates[steepest], rates[least] / CAUTION))
+
+
+def _valley(smooth: np.ndarray) -> int:
+    """Where the loss is least before it first rises again by half of what it had fallen."""
+    least = 0
+    for place, loss in enumerate(smooth):
+        fallen = smooth[0] - smooth[least]
+        if loss < smooth[least]:
+            least = place
+        elif fallen > FALL * smooth[0] and loss - smooth[least] > fallen / 2:
+            break
+    return least
 
 
 def find(run: Run) -> float:
