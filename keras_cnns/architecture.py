@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_cnns.deep import deep_recursion
+from keras_cnns.guard import check_model_file
 from keras_cnns.preprocessing import Preprocessing
 from keras_cnns.values import Count, Value
 
@@ -197,10 +198,11 @@ def load_model(path: str | Path) -> keras.Model:
     """Loads a `.keras` file, very deep networks included.
 
     Raises:
-        ValueError: there is no such file, or it is not a Keras model.
+        ValueError: there is no such file, it is not a Keras model, or it holds what could run code or open files.
     """
     if not Path(path).is_file():
         raise ValueError(f"no model file {str(path)!r}")
+    check_model_file(Path(path))
     with deep_recursion():
         return keras.models.load_model(path)
 

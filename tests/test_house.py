@@ -15,7 +15,7 @@ import keras_cnns
 
 # From the ground up; a module imports only from lower floors.
 FLOORS = [
-    {"version", "errors", "deep", "graph"},
+    {"version", "errors", "deep", "graph", "guard"},
     {"values"},
     {"preprocessing", "measure", "layers"},
     {"blocks", "surgery", "explain"},
@@ -27,7 +27,19 @@ FLOORS = [
 # Papers in the order of their years: each may import those before it.
 PAPERS = ["lenet", "alexnet", "nin", "vgg", "googlenet", "resnet", "resnet_v2", "wide_resnet"]
 PAPERS += ["resnext", "senet", "sknet", "resnest", "repvgg"]
-DOORS = {"fit", "evaluate", "predict", "tune", "export", "benchmark", "explain", "experiment", "prune", "detect"}
+DOORS = {
+    "fit",
+    "launch",
+    "evaluate",
+    "predict",
+    "tune",
+    "export",
+    "benchmark",
+    "explain",
+    "experiment",
+    "prune",
+    "detect",
+}
 
 FILES = sorted((ROOT / "keras_cnns").rglob("*.py"))
 MODULES = [*sorted(m.name for m in pkgutil.walk_packages(keras_cnns.__path__, "keras_cnns.")), "keras_cnns"]

@@ -151,6 +151,9 @@ def enter(main: Callable[[], int | None]) -> None:
         status = _say(f"{name}: terminated{_more(error)}", 143)
     except BrokenPipeError:  # a reader such as `head` has seen enough
         status = 0
+    except OSError as error:  # the disk is full, a folder is gone
+        where = f"{error.filename}: " if error.filename else ""
+        status = _say(f"{name}: {where}{_line(error.strerror or error)}", 1)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -158,7 +161,7 @@ def enter(main: Callable[[], int | None]) -> None:
     sys.exit(status)
 
 
-def _line(error: BaseException) -> str:
+def _line(error: BaseException | str) -> str:
     return " ".join(str(error).split())
 
 

@@ -54,6 +54,9 @@ def parser() -> door.Parser:
         help="within an epoch: 10m, 90s, 500 (steps)",
     )
     where.add_argument("--deterministic", action="store_true", help="also on GPUs; CPUs always are")
+    where.add_argument(
+        "--find-lr", action="store_true", help="try rates for some steps, suggest one, train nothing"
+    )
     where.add_argument("--dry-run", action="store_true", help="one step of everything, nothing kept")
     where.add_argument("--sync-bn", action="store_true", help="batch norm over all replicas' images; without XLA")
     where.add_argument(
@@ -69,19 +72,16 @@ def parser() -> door.Parser:
         metavar="S",
         help="seconds without a step after which a worker gives up",
     )
-    later = p.add_argument_group("not available in this version")
-    later.add_argument("--find-lr", action="store_true", help=door.argparse.SUPPRESS)
     return p
 
 
 def main() -> None:
     args = parser().parse_args()
-    for option in ("--find-lr",):
-        door.unavailable(option, bool(getattr(args, option[2:].replace("-", "_"))))
     door.quiet()
     with door.arguments():
         config, data, compute, notes = prepare(args)
     if compute.wire:
+        door.unavailable("--find-lr with several workers", args.find_lr)
         from training.engine.workers import take_part
 
         take_part(args, config, data, compute, notes, with_resume_line)
@@ -91,6 +91,9 @@ def main() -> None:
             (Path(folder) / "checkpoints").mkdir()
             work(Path(folder), config, data, compute, notes, args.save_every)
         print("dry run: one step of everything worked; nothing was kept")
+        return
+    if args.find_lr:
+        search(args.run, config, data, compute, notes)
         return
     from training.engine.outcome import summary
     from training.engine.start import take
@@ -122,8 +125,6 @@ def prepare(args):
         raise ValueError("--epochs and --budget say the same thing: give one of them")
     recipes.check_name(args.recipe)
     group = cluster.group(args.workers, args.worker_index, os.environ.get("TF_CONFIG"))
-    if not group.alone:
-        cluster.hush()
     norms = "synchronised" if args.sync_bn else "own"
     how = (args.replicas, args.precision, args.xla, args.deterministic)
     chosen = compute.choose(*how, group, norms, args.worker_timeout)
@@ -154,6 +155,23 @@ def prepare(args):
     if args.dry_run:
         config, data = dry(config, data)
     return config, data, chosen, notes
+
+
+def search(asked: Path | None, config, data, compute, notes) -> None:
+    """Draws the curve of a sweep over rates into the folder and prints the suggestion."""
+    from training.engine import claim, sweep
+    from training.engine.setup import Run
+    from training.report.folder import Log, next_folder
+
+    with door.arguments():
+        folder = asked or next_folder(Path("runs"), config.architecture.name, config.data)
+        claim.check(folder)
+        held = claim.take(folder)
+    with held, Log(folder / sweep.LOG, sys.stdout) as log:
+        for note in notes:
+            log(note)
+        rate = sweep.find(Run(config, data, compute, folder, log))
+        log(f"suggested rate: {rate:.2g} (--set optimizer.rate={rate:.2g}); the curve is {folder / sweep.PICTURE}")
 
 
 def with_resume_line(folder: Path, *what) -> None:

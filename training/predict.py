@@ -75,15 +75,14 @@ def _files(given: list[Path]):
 
 def _read(path: Path):
     """The image as uint8 (h, w, 3), or None with a line on stderr."""
-    import tensorflow as tf
+    from training.data.folder import examine
+    from training.data.storage import Files
 
-    from training.data.storage import decode
-
-    try:
-        return decode(path.read_bytes(), 3).numpy()
-    except (tf.errors.OpError, OSError, ValueError) as error:
-        print(f"left out: {path}: {type(error).__name__}", file=sys.stderr)
+    _, reason = examine(str(path))  # its header first: what claims to be huge is never unpacked
+    if reason:
+        print(f"left out: {path}: {reason}", file=sys.stderr)
         return None
+    return Files((str(path),))[0]
 
 
 def _probabilities(network, run, images):

@@ -10,9 +10,9 @@ from keras_cnns.values import Count, Fraction, Positive, Value, by_name, set_fie
 from training import schedules
 from training.data import mix
 from training.data.augment import AUGMENTATIONS
-from training.data.mix import CutMix, Mixup
+from training.data.mix import CutMix, Mixup, MixupOrCutMix
 from training.momentum import Momentum
-from training.schedules import Constant, Schedule, WarmUp
+from training.schedules import Constant, Growing, Schedule, WarmUp
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,22 @@ class Adam(Value):
         return keras.optimizers.Adam(rate, **_averaging(average))
 
 
+@dataclass(frozen=True)
+class Lamb(Value):
+    """LAMB (You et al. 2019): Adam, each layer's rate in proportion to the norm of its weights; for large batches.
+
+    `decay` is decoupled (rate times decay times the weight is subtracted) and spares biases and norms.
+    """
+
+    rate: Positive = 5e-3
+    decay: Fraction = 0.02
+
+    def build(self, rate, average: float = 0.0) -> keras.optimizers.Optimizer:
+        optimizer = keras.optimizers.Lamb(rate, epsilon=1e-6, weight_decay=self.decay, **_averaging(average))
+        optimizer.exclude_from_weight_decay(var_names=["/(bias|gamma|beta)$"])
+        return optimizer
+
+
 def _averaging(average: float) -> dict:
     """Keras' options for a running average of the weights; never written back before the end of the run."""
     return {"use_ema": True, "ema_momentum": average} if average else {}
@@ -59,14 +75,17 @@ class Recipe(Value):
         accumulate: passes over a device's share of a batch, one part each, before one update.
         augment: parts applied to training images, in order. A mirror is left out where data must not be mirrored.
         smoothing: share of the label that is spread over all classes.
-        mix: Mixup or CutMix.
+        mix: Mixup, CutMix, or one of both by chance.
+        repeats: copies of each image in a batch, augmented differently (repeated augmentation).
+        growing: smaller images first (progressive resizing), for networks that take any size; or None.
         average: decay of a running average of the weights, which is what is kept at the end (Polyak averaging).
         normalise: by the "data"'s own mean and deviation, or by the "network"'s preprocessing.
         image_size: training and test size in pixels; None is the network's own.
         test_crop: fraction of the shorter side that a test crop keeps.
         test_views: the "centre" crop, or the mean probability of "ten": corners, centre and their mirror images.
-        start: weights drawn as "published", or by He's rule with filters of mean zero ("centred"), from which
-            AlexNet, VGG and NIN learn small sets that leave the published start at chance.
+        start: weights as "published"; by He's rule with filters of mean zero ("centred"), from which AlexNet, VGG and
+            NIN learn small sets that leave the published start at chance; or with bottlenecks that start as their
+            shortcuts ("identity").
         dropout: inside units that have a socket for it (Wide ResNet).
         keep: weights of the "last" epoch, or of the "best" on the validation split.
         patience: epochs without a rise of validation top-1 after which the run ends; None never.
@@ -76,7 +95,7 @@ class Recipe(Value):
     citation: str
     epochs: Count
     batch_size: Count
-    optimizer: SGD | Adam
+    optimizer: SGD | Adam | Lamb
     schedule: Schedule = Constant()
     warm_up: WarmUp = None
     decay: Fraction = 0.0
@@ -85,13 +104,15 @@ class Recipe(Value):
     accumulate: Count = 1
     augment: tuple[Callable, ...] = ()
     smoothing: Fraction = 0.0
-    mix: Mixup | CutMix | None = None
+    mix: Mixup | CutMix | MixupOrCutMix | None = None
+    repeats: Count = 1
+    growing: Growing | None = None
     average: Fraction = 0.0
     normalise: Literal["data", "network"] = "data"
     image_size: Count | None = None
     test_crop: Fraction = 1.0
     test_views: Literal["centre", "ten"] = "centre"
-    start: Literal["published", "centred"] = "published"
+    start: Literal["published", "centred", "identity"] = "published"
     dropout: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
     patience: Count | None = None
@@ -110,7 +131,8 @@ class Recipe(Value):
         """
         by = epochs / self.epochs
         warm_up = self.warm_up and self.warm_up.scaled(by)
-        return replace(self, epochs=epochs, schedule=self.schedule.scaled(by), warm_up=warm_up)
+        patience = self.patience and max(1, round(self.patience * by))
+        return replace(self, epochs=epochs, schedule=self.schedule.scaled(by), warm_up=warm_up, patience=patience)
 
     def with_setting(self, setting: str) -> "Recipe":
         """A copy with one field changed, from text such as "optimizer.rate=0.05".
@@ -124,4 +146,4 @@ class Recipe(Value):
         return set_field(self, path.strip(), text.strip(), PARTS)
 
 
-PARTS = {**by_name((*schedules.PARTS, *mix.PARTS, SGD, Adam, Recipe)), **AUGMENTATIONS}
+PARTS = {**by_name((*schedules.PARTS, *mix.PARTS, SGD, Adam, Lamb, Recipe)), **AUGMENTATIONS}

@@ -9,13 +9,14 @@ from keras_cnns import measure
 from keras_cnns.architecture import Architecture
 from keras_cnns.blocks.head import cross_entropy
 from keras_cnns.errors import unknown
-from training.data.augment import Affine, Flip, InceptionCrop, PadCrop, ScaleCrop
+from training.data.augment import Affine, AlternatingFlip, Flip, InceptionCrop, PadCrop, ScaleCrop
 from training.data.colour import ColourJitter, PCANoise
 from training.data.dataset import DataSet
-from training.data.mix import Mixup
-from training.data.policies import AutoAugment
-from training.recipe import SGD, Adam, Recipe
-from training.schedules import Cosine, Every, FlatWarmUp, LinearWarmUp, Plateau, Steps
+from training.data.mix import Mixup, MixupOrCutMix
+from training.data.policies import AutoAugment, RandAugment
+from training.recipe import SGD, Adam, Lamb, Recipe
+from training.schedules import Cosine, Every, FlatWarmUp, LinearWarmUp, Plateau, Steps, Triangle
+from training.starts import LAST_NORM
 
 BIASES = ("*/bias",)
 NORMS = ("*/gamma", "*/beta")
@@ -196,6 +197,36 @@ RECIPES = {
             augment=(InceptionCrop(), Flip()),
         ),
         Recipe(
+            "modern",
+            "Wightman et al. 2021, arXiv 2110.00476, procedure A3 (LAMB, rate 8e-3 for a batch of 2,048, decay "
+            "0.02, RandAugment 6, mixup 0.1 or CutMix 1, 160 pixels) shortened from 100 epochs to 50; softmax "
+            "cross-entropy for their binary one, tested at the training size",
+            epochs=50,
+            batch_size=2048,
+            optimizer=Lamb(8e-3, 0.02),
+            schedule=Cosine(),
+            warm_up=LinearWarmUp(2.5),
+            augment=(InceptionCrop(), Flip(), RandAugment(2, 6)),
+            mix=MixupOrCutMix(0.1, 1.0),
+            normalise="network",
+            image_size=160,
+            test_crop=0.95,
+        ),
+        Recipe(
+            "airbench",
+            "Jordan 2024, arXiv 2404.00498, and its code (airbench94): Nesterov SGD, triangular rate over 9.9 "
+            "epochs of batches of 1,024, smoothing 0.2, alternating mirror, shifts of 2; its decoupled rate 11.5 "
+            "and decay 0.0153 are 1.5 and 1.33e-3 here; without its own network, bias rates and test views",
+            epochs=10,
+            batch_size=1024,
+            optimizer=SGD(1.5, 0.85, nesterov=True),
+            schedule=Triangle(0.2, 0.23, 0.07),
+            decay=1.33e-3,
+            undecayed=BIASES + NORMS,
+            augment=(PadCrop(2, "reflect"), AlternatingFlip()),
+            smoothing=0.2,
+        ),
+        Recipe(
             "lenet_mnist",
             "LeCun et al. 1998, section III: 20 passes over MNIST; Adam and a cosine in place of the stochastic "
             "diagonal Levenberg-Marquardt method",
@@ -267,13 +298,14 @@ def quick(architecture: Architecture, data: DataSet) -> Recipe:
     normalised = any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
     dense = sum(isinstance(layer, keras.layers.Dense) for layer in network.layers)
     rectified = any(getattr(layer, "activation", None) is keras.activations.relu for layer in network.layers)
+    deep = any(LAST_NORM.fullmatch(layer.name) for layer in network.layers)
     bare = rectified and (not normalised or dense > 1)  # ReLUs with no norm before them
     return replace(
         QUICK.scaled(epochs),
         batch_size=128 if images > 5_000 else 64 if images > 500 else 16,
         optimizer=QUICK.optimizer if normalised else Adam(2e-3),
         decay=QUICK.decay if normalised else 0.0,
-        start="centred" if bare else "published",
+        start="centred" if bare else "identity" if deep else "published",
         augment=(PadCrop(max(1, size // 8)), Flip()) if data.mirror else (Affine(rotate=10, shift=0.1, zoom=0.1),),
         image_size=size,
     )
@@ -305,6 +337,13 @@ def check_fit(architecture: Architecture, recipe: Recipe) -> None:
     """Raises ValueError where a recipe asks a network for what it does not have."""
     if recipe.soft and architecture.head.loss is not cross_entropy:
         raise ValueError(f"{architecture.name} has a loss of its own, which knows no smoothed or mixed labels")
+    if recipe.batch_size % recipe.repeats:
+        raise ValueError(f"the batch size must divide by repeats={recipe.repeats}; {recipe.batch_size} came")
+    if recipe.growing:
+        try:
+            architecture(input_shape=(None, None, architecture.input_shape[-1]), classes=2)
+        except ValueError as error:
+            raise ValueError(f"growing needs a network that takes any size: {error}") from None
     unit = getattr(architecture.row, "unit", None)
     if recipe.dropout and not hasattr(unit, "dropout"):
         raise ValueError(f"{architecture.name} has no dropout inside its units; dropout={recipe.dropout} came")

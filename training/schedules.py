@@ -72,6 +72,70 @@ class Cosine(Value):
 
 
 @dataclass(frozen=True)
+class Triangle(Value):
+    """From `start` times the rate straight up to all of it at `peak` of the way, and down to `end` times it."""
+
+    start: Fraction = 0.2
+    peak: Annotated[float, Range(0.001, 0.999)] = 0.23
+    end: Fraction = 0.07
+
+    def factor(self, epoch, epochs: float):
+        along = ops.clip(epoch / epochs, 0.0, 1.0)
+        up = self.start + (1 - self.start) * along / self.peak
+        down = 1 + (self.end - 1) * (along - self.peak) / (1 - self.peak)
+        return ops.minimum(up, down)
+
+    def scaled(self, by: float) -> "Triangle":
+        return self
+
+
+@dataclass(frozen=True)
+class Sweep(Value):
+    """From `low` to `high` times the rate, exponentially: the range test of Smith 2015, section 3.3."""
+
+    low: Positive = 1e-5
+    high: Positive = 10.0
+
+    def factor(self, epoch, epochs: float):
+        return self.low * ops.power(self.high / self.low, epoch / epochs)
+
+    def scaled(self, by: float) -> "Sweep":
+        return self
+
+
+@dataclass(frozen=True)
+class Growing(Value):
+    """Image sizes: `start` of the full side for `delay` of the run, then in a straight line to all of it.
+
+    The last `finetune` of the run has the full side; sides are rounded down to a `multiple` (Tan & Le 2021, in the
+    form of Composer's ProgressiveResizing).
+    """
+
+    start: Annotated[float, Range(0.1, 1)] = 0.5
+    delay: Fraction = 0.5
+    finetune: Fraction = 0.2
+    multiple: Count = 4
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.delay + self.finetune > 1:
+            raise ValueError(f"delay and finetune are at most 1 together; {self.delay} and {self.finetune} came")
+
+    def side(self, epoch: int, epochs: int, full: int) -> int:
+        """Pixels a side in an epoch, from 0.
+
+        >>> [Growing().side(epoch, 10, 32) for epoch in range(10)]
+        [16, 16, 16, 16, 16, 16, 20, 24, 32, 32]
+        """
+        growth = 1 - self.delay - self.finetune
+        share = (epoch / epochs - self.delay) / growth if growth else float(epoch / epochs >= self.delay)
+        if epoch >= epochs - round(self.finetune * epochs):
+            share = 1.0
+        side = full * (self.start + (1 - self.start) * min(1.0, max(0.0, share)))
+        return full if side >= full else max(self.multiple, int(side + 1e-6) // self.multiple * self.multiple)
+
+
+@dataclass(frozen=True)
 class Plateau(Value):
     """Multiplies the rate by `by` when validation top-1 has not risen for `patience` epochs, at most `times`."""
 
@@ -113,7 +177,7 @@ class FlatWarmUp(Value):
         return self  # the paper's 400 updates get the first gradients under control, however long the run
 
 
-Schedule = Constant | Steps | Every | Cosine | Plateau
+Schedule = Constant | Steps | Every | Cosine | Triangle | Plateau | Sweep
 WarmUp = LinearWarmUp | FlatWarmUp | None
 
 
@@ -139,4 +203,5 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
         raise TypeError("a Rate is rebuilt from its recipe")
 
 
-PARTS: tuple[Callable, ...] = (Constant, Steps, Every, Cosine, Plateau, LinearWarmUp, FlatWarmUp)
+PARTS: tuple[Callable, ...] = (Constant, Steps, Every, Cosine, Triangle, Sweep, Plateau)
+PARTS += (LinearWarmUp, FlatWarmUp, Growing)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.data.mix import CutMix, Mixup, softened
+from training.data.mix import CutMix, Mixup, MixupOrCutMix, softened
 
 
 def stream(steps=6, n=8, side=10):
@@ -27,7 +27,7 @@ def test_smoothing():
         np.testing.assert_allclose(y, 0.9 * np.eye(4)[right] + 0.025, rtol=1e-6)
 
 
-@pytest.mark.parametrize("mix", [Mixup(0.5), CutMix(1.0)])
+@pytest.mark.parametrize("mix", [Mixup(0.5), CutMix(1.0), MixupOrCutMix(0.5, 1.0)])
 def test_labels_have_the_share_of_the_pixels(mix):
     batches, images, labels = stream()
     shares = []
@@ -68,3 +68,16 @@ def test_mixup_draws_beta():
     draws = [float(Mixup(0.2)(zeros, ones, tf.constant([5, i], tf.int64))[1][0, 0]) for i in range(2000)]
     assert np.mean(draws) == pytest.approx(0.5, abs=0.03)
     assert np.var(draws) == pytest.approx(1 / (4 * 1.4), abs=0.015)
+
+
+def test_either_is_one_of_the_two():
+    batches, _, _ = stream(steps=40)
+    either, mixup, cutmix = (
+        [x.numpy() for x, _ in softened(batches, 4, 0.0, mix, 3, 0)]
+        for mix in (MixupOrCutMix(0.2, 1.0), Mixup(0.2), CutMix(1.0))
+    )
+    turns = []
+    for got, one, other in zip(either, mixup, cutmix, strict=True):
+        assert np.array_equal(got, one) or np.array_equal(got, other)
+        turns.append(bool(np.array_equal(got, other)))
+    assert 10 < sum(turns) < 30

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.augment import Affine, Flip, InceptionCrop, PadCrop, ScaleCrop
+from training.data.augment import Affine, AlternatingFlip, Flip, InceptionCrop, PadCrop, ScaleCrop
 from training.data.colour import ColourJitter, PCANoise
 from training.data.dataset import DataSet, Split
 from training.data.erasing import RandomErasing
 from training.data.folder import load
-from training.data.pipeline import conversions, eval_batches, steps_per_epoch, train_batches
+from training.data.pipeline import batch_indices, conversions, eval_batches, steps_per_epoch, train_batches
 from training.data.policies import AutoAugment
 from training.data.storage import Encoded, Files, Pixels
 
@@ -260,3 +260,31 @@ def test_trains_under_a_strategy_and_with_fit():
         validation_data=eval_batches(numbered(10), **asked),
     )
     assert len(history.history["val_loss"]) == 2
+
+
+def test_repeated_augmentation_shows_copies_side_by_side_and_each_otherwise():
+    split = numbered(24)
+    for step, batch in enumerate(ids(stream(split, batch_size=8, repeats=4, epochs=1))):
+        assert batch == batch[:2] * 4
+        assert batch[0] != batch[1]
+        assert batch[:2] == batch_indices(24, 8, 1, 0, step, repeats=4)
+    assert sum(len(set(b)) for b in ids(stream(split, batch_size=8, repeats=4, epochs=1))) == 6
+    rng = np.random.default_rng(0)
+    varied = Split(Pixels(rng.integers(0, 255, (24, 8, 8, 1), dtype="uint8")), np.zeros(24))
+    for images, _ in stream(varied, batch_size=8, size=8, repeats=2, augment=(Affine(),), epochs=1):
+        assert (images[:4] != images[4:]).any(axis=(1, 2, 3)).all()
+    whole = stream(varied, batch_size=8, size=8, repeats=2, augment=PARTS)
+    rest = stream(varied, batch_size=8, size=8, repeats=2, augment=PARTS, first_epoch=1, first_step=2)
+    equal(whole[5:], rest)
+    with pytest.raises(ValueError, match="a batch must divide by repeats=3; 8 came"):
+        stream(split, batch_size=8, repeats=3)
+
+
+def test_an_alternating_mirror_shows_both_sides_in_two_epochs():
+    pixels = np.zeros((40, 4, 4, 1), np.uint8)
+    pixels[:, :, 0] = 1 + np.arange(40, dtype=np.uint8)[:, None, None]
+    batches = stream(Split(Pixels(pixels), np.zeros(40)), batch_size=40, augment=(AlternatingFlip(),), epochs=4)
+    turned = [{int(i.max()): bool(i[0, -1, 0]) for i in images} for images, _ in batches]
+    assert turned[0] == turned[2] == {k: not v for k, v in turned[1].items()}
+    assert turned[1] == turned[3]
+    assert 8 < sum(turned[0].values()) < 32

@@ -105,7 +105,8 @@ def test_idx_fashion(idx_folder):
         (lambda b: b[:9], "truncated within its header"),
         (lambda b: b"", "no IDX file of unsigned bytes; it starts with 0x"),
         (lambda b: b"<html>", "no IDX file of unsigned bytes; it starts with 0x3c68746d"),
-        (lambda b: b[:4] + b"\xff" * 12 + b[16:], "truncated; the header says"),
+        (lambda b: b[:4] + b"\xff" * 12 + b[16:], "its header says 79,228,162,458,924,105,385,300,197,375 bytes"),
+        (lambda b: b[:6] + b"\x10" + b[7:], "truncated; the header says"),
     ],
 )
 def test_idx_damage(idx_folder, change, message):
@@ -400,7 +401,7 @@ def three(data):
 
 def test_tfds_too_large(prepared, monkeypatch):
     name, data_dir = prepared("tiny_large", (None, None, 3))
-    monkeypatch.setattr("training.data.tfds.os.sysconf", lambda name: 30)
+    monkeypatch.setattr("training.data.storage.os.sysconf", lambda name: 30)
     text = refusal(name, data_dir=data_dir)
     assert text.startswith("data set 'tiny_large': its images fill 0.0 GiB; at most a third of the memory")
 

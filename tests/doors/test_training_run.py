@@ -181,6 +181,13 @@ def test_a_loss_that_is_not_finite_stops_and_saves_nothing(tmp_path):
     assert "the loss is nan" in done.stderr or "the loss is inf" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "bad" / "model.keras").exists()
+    blamed = [
+        line for line in (tmp_path / "bad" / "log.txt").read_text().splitlines() if "images of the batch: " in line
+    ]
+    assert len(blamed) == 1
+    indices = [int(i) for i in blamed[0].partition("images of the batch: ")[2].split(", ")]
+    assert len(set(indices)) == 64
+    assert set(indices) <= set(range(1257))
 
 
 def test_a_reader_that_leaves_does_no_harm(tmp_path):

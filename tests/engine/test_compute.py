@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from training.engine import compute
+from training.engine.cluster import Group
 
 
 def machine(*capabilities):
@@ -20,22 +21,23 @@ def machine(*capabilities):
 )
 def test_auto_precision(capabilities, expected):
     tf, gpus = machine(*capabilities)
-    assert compute._precision(tf, gpus, max(1, len(gpus)), "auto")[0] == expected
+    assert compute._precision(tf, gpus, "auto")[0] == expected
+    assert compute._precision(tf, gpus, "float16") == ("float16", "as asked")
 
 
 def test_xla_is_off_on_cpus_and_on_with_a_gpu():
-    assert compute._xla([], 1, "auto")[0] is False
-    assert compute._xla([0], 1, "auto")[0] is True
-    assert compute._xla([], 1, "on")[0] is True
-    assert compute._xla([0, 1], 2, "auto")[0] is False
+    assert compute._xla([], 1, "auto", "own")[0] is False
+    assert compute._xla([], 2, "on", "own")[0] is True
+    assert compute._xla([0], 1, "auto", "own")[0] is True
+    assert compute._xla([0, 1], 2, "auto", "own")[0] is True
+    assert compute._xla([0, 1], 2, "off", "own") == (False, "as asked")
 
 
-def test_what_this_version_does_not_have_is_refused():
-    with pytest.raises(ValueError, match="--xla on with several replicas is not available"):
-        compute._xla([0, 1], 2, "on")
-    tf, gpus = machine((9, 0), (9, 0))
-    with pytest.raises(ValueError, match="float16 with several replicas is not available"):
-        compute._precision(tf, gpus, 2, "float16")
+def test_synchronised_norms_turn_xla_off():
+    assert compute._xla([0, 1], 2, "auto", "synchronised") == (False, "cannot compile synchronised batch norm")
+    assert compute._xla([0], 1, "auto", "synchronised")[0] is True, "on one device there is nothing to cross"
+    with pytest.raises(ValueError, match="--xla on cannot compile --sync-bn"):
+        compute._xla([0, 1], 2, "on", "synchronised")
 
 
 def test_a_batch_is_shared_evenly():
@@ -44,3 +46,15 @@ def test_a_batch_is_shared_evenly():
     with pytest.raises(ValueError, match=r"must divide by 2 replicas; 63 came \(62 would do\)"):
         two.check_batch(63)
     assert two.policy == "float32"
+    two.check_batch(12, parts=3)
+    with pytest.raises(ValueError, match=r"divide by 6 parts \(2 replicas, 3 passes, pairs\); 64 came \(60 would"):
+        two.check_batch(64, parts=3)
+
+
+def test_mixed_pairs_stay_on_one_worker():
+    wire = SimpleNamespace(group=Group(("a:1", "b:1", "c:1"), 0))
+    three = compute.Compute("CPU", 3, "float32", False, None, "", wire)
+    three.check_batch(9)
+    three.check_batch(12, mixed=True)
+    with pytest.raises(ValueError, match="divide by 6 parts"):
+        three.check_batch(9, mixed=True)

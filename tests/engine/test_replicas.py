@@ -99,3 +99,22 @@ def test_every_law(replicas):
     check_overflow(found["overflow"])
     check_statistics(found["statistics"])
     check_statistics(found["statistics_xla"])
+
+
+FAMILIES = (
+    *("lenet5", "alexnet", "nin_cifar", "vgg11_bn", "googlenet_tv", "resnet20", "resnet50_v2", "wrn16_4"),
+    *("resnext50_32x4d", "seresnet18", "sknet26", "resnest14", "repvgg_a0"),
+)
+
+
+@pytest.mark.slow
+def test_a_network_of_every_family():
+    script = Path(__file__).with_name("families.py")
+    done = subprocess.run([sys.executable, script, *FAMILIES], capture_output=True, text=True, timeout=3600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for line in done.stdout.splitlines():
+        found = json.loads(line)
+        for mode in ("plain", "compiled"):
+            assert found[mode]["losses"] < 1e-5, (found["name"], mode, found[mode])
+            assert found[mode]["weights"] < 1e-5, (found["name"], mode, found[mode])
+        assert found["compiled"]["said"].startswith("XLA: on for every replica"), found

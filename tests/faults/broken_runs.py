@@ -10,7 +10,7 @@ SMALL = ["--arch", "lenet5_modern", "--epochs", "3", "--save-every", "5"]
 FORKS = Path(__file__).with_name("forks.py")
 
 
-def calls(lines: list[dict], cwd, timeout: float = 900) -> list[dict]:
+def calls(lines: list[dict], cwd, timeout: float = 3000) -> list[dict]:
     """Runs command lines, each {"door", "args", "fault"}, in turn; see `forks.py`."""
     lines = [{**line, "args": [str(a) for a in line["args"]]} for line in lines]
     done = subprocess.run(

@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import runpy
+import shutil
 import signal
 import sys
 import tempfile
@@ -94,8 +95,8 @@ def broken() -> None:
 
 
 def jumping_clock() -> None:
-    """The time of day leaps to and fro."""
-    times = itertools.cycle([1e9, 0.0, 4e9, 86_400.0])
+    """The time of day leaps to and fro, from 1982 to 2096; .keras files, being ZIP archives, begin in 1980."""
+    times = itertools.cycle([1e9, 4e8, 4e9, 5e8])
     time.time = lambda: next(times)
 
 
@@ -119,6 +120,8 @@ POINTS = {
     "int": before(saving.Counter, "on_train_batch_end", lambda: os.kill(os.getpid(), signal.SIGINT)),
     "term_validation": before(saving.Saver, "on_test_begin", lambda: os.kill(os.getpid(), signal.SIGTERM)),
     "int_validation": before(saving.Saver, "on_test_begin", lambda: os.kill(os.getpid(), signal.SIGINT)),
+    "rmlogs": before(saving.Saver, "on_epoch_end", lambda: shutil.rmtree(Path(sys.argv[-1]) / "tensorboard")),
+    "rmrun": before(saving.Saver, "on_epoch_end", lambda: shutil.rmtree(sys.argv[-1])),
     "clock": lambda count: jumping_clock(),
 }
 

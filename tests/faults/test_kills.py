@@ -49,7 +49,7 @@ def test_what_the_interrupted_starts_said(runs):
     done, root = runs
     statuses = {name: [d["status"] for d in starts[:-1]] for name, starts in done.items()}
     assert statuses.pop("signals") == [143, 130, 143]
-    assert statuses.pop("clock") == [0]
+    assert statuses.pop("clock") == [0], done["clock"][0]["err"]
     assert {s for each in statuses.values() for s in each} == {-9}
     first, second, third, last = done["signals"]
     for start in (first, second, third):
@@ -67,14 +67,42 @@ EVERYTHING = [
 ]
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_everything_that_has_a_state(tmp_path, replicas):
+DEATHS = ["batch:6", "term:5", "validation:1", "int_validation:1", "epoch_end:1"]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "faults", "statuses"), [(1, DEATHS, [-9, 143, -9, 130, -9]), (2, ["term:6"], [143])]
+)
+def test_everything_that_has_a_state(tmp_path, replicas, faults, statuses):
     """Dropout, averaged weights, momentum, mixup, a plateau, the best epoch; batch norm apart on two replicas."""
     args = [*EVERYTHING, "--replicas", replicas]
-    faults = ["batch:6", "term:5", "validation:1", "int_validation:1", "epoch_end:1", None]
-    done = calls([*fits(tmp_path / "unbroken", [None], args), *fits(tmp_path / "broken", faults, args)], tmp_path)
-    assert [d["status"] for d in done] == [0, -9, 143, -9, 130, -9, 0], done[-1]["err"]
+    lines = [*fits(tmp_path / "unbroken", [None], args), *fits(tmp_path / "broken", [*faults, None], args)]
+    done = calls(lines, tmp_path, timeout=3000)
+    assert [d["status"] for d in done] == [0, *statuses, 0], done[-1]["err"]
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "unbroken")
+
+
+def test_growing_images_repeats_and_an_early_stop(tmp_path):
+    """With LAMB, and killed in an epoch of small images, at the seam of two sizes and in one of large ones."""
+    args = ["--arch", "resnet20", "--set", "image_size=16", "--epochs", "6", "--save-every", "3"]
+    args += [
+        "--set",
+        "growing=growing",
+        "--set",
+        "repeats=2",
+        "--set",
+        "optimizer=lamb",
+        "--set",
+        "batch_size=128",
+    ]
+    args += ["--set", "mix=mixup_or_cut_mix", "--set", "patience=2", "--set", "optimizer.rate=1e-9"]
+    faults = ["batch:5", "epoch_end:2", "batch:2", None, None]
+    done = calls([*fits(tmp_path / "unbroken", [None], args), *fits(tmp_path / "broken", faults, args)], tmp_path)
+    assert [d["status"] for d in done] == [0, -9, -9, -9, 0, 0], done[-1]["err"]
+    assert "stopped early: validation top-1 has not risen for 2 epochs" in done[0]["out"]
+    assert "finished already" in done[-1]["out"]
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "unbroken")
+    assert len(outcome(tmp_path / "broken")[-1]) < 6
 
 
 def test_another_number_of_replicas_keeps_the_order(tmp_path):

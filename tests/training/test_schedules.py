@@ -5,7 +5,19 @@ import math
 import numpy as np
 import pytest
 
-from training.schedules import Constant, Cosine, Every, FlatWarmUp, LinearWarmUp, Plateau, Rate, Steps
+from training.schedules import (
+    Constant,
+    Cosine,
+    Every,
+    FlatWarmUp,
+    Growing,
+    LinearWarmUp,
+    Plateau,
+    Rate,
+    Steps,
+    Sweep,
+    Triangle,
+)
 
 
 def rates(schedule, warm_up=None, epochs=200, steps_per_epoch=10, rate=0.1, at=()):
@@ -55,6 +67,30 @@ def test_out_of_range_is_refused():
         Steps((3,), by=2)
     with pytest.raises(ValueError, match=r"Steps\.at"):
         Steps((-1,))
+
+
+def test_a_triangle_rises_to_its_peak_and_falls_to_its_end():
+    got = rates(Triangle(0.2, 0.25, 0.1), at=(0, 25, 50, 125, 200))
+    np.testing.assert_allclose(got, [0.02, 0.06, 0.1, 0.055, 0.01], rtol=1e-5)
+    assert Triangle().scaled(0.3) == Triangle()
+
+
+def test_a_sweep_multiplies_the_rate_by_the_same_factor_every_step():
+    got = np.array(rates(Sweep(1e-5, 10), rate=1.0, epochs=10, at=(0, 2.5, 5, 10)))
+    np.testing.assert_allclose(got, [1e-5, 10**-3.5, 1e-2, 10], rtol=1e-4)
+
+
+def test_images_grow_from_a_share_of_the_side_to_all_of_it():
+    sides = [Growing(0.5, 0.5, 0.2, 4).side(epoch, 100, 224) for epoch in range(100)]
+    assert set(sides[:51]) == {112}
+    assert set(sides[80:]) == {224}
+    assert sides == sorted(sides)
+    assert all(side % 4 == 0 for side in sides)
+    assert sides[65] == 168
+    assert [Growing(0.5, 0.0, 1.0).side(e, 4, 32) for e in range(4)] == [32] * 4
+    assert [Growing(0.5, 0.5, 0.5).side(e, 4, 32) for e in range(4)] == [16, 16, 32, 32]
+    with pytest.raises(ValueError, match="at most 1 together"):
+        Growing(0.5, 0.7, 0.7)
 
 
 def test_a_little_less_every_few_epochs():

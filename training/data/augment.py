@@ -54,6 +54,23 @@ class Flip(Value):
         return tf.where((draw(0) < 0.5)[:, None, None, None], tf.reverse(images, [2]), images)
 
 
+@dataclass(frozen=True)
+class AlternatingFlip(Value):
+    """Mirrors each image in every second epoch; in the even or the odd ones, chance decides once (Jordan 2024).
+
+    Two epochs show every image both ways; by independent chances half of them would be seen the same way twice.
+    """
+
+    mirrors: ClassVar[bool] = True
+
+    def __call__(self, images, draw):
+        import tensorflow as tf
+
+        first = tf.cast(draw.always(0) < 0.5, tf.int64)
+        turned = (first + tf.cast(draw.epoch, tf.int64)) % 2 == 1
+        return tf.where(turned[:, None, None, None], tf.reverse(images, [2]), images)
+
+
 class Window(Value):
     """Base of the parts that train on a part of the image, resized.
 
@@ -176,7 +193,7 @@ class Affine(Value):
 
 AUGMENTATIONS = by_name(
     (
-        *(PadCrop, Flip, InceptionCrop, ScaleCrop, Affine),
+        *(PadCrop, Flip, AlternatingFlip, InceptionCrop, ScaleCrop, Affine),
         *(PCANoise, ColourJitter, AutoAugment, RandAugment, RandomErasing, Cutout),
     )
 )

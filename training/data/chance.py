@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def draws(seed: int, epoch, index, position: int) -> Callable:
-    """`draw(k)` for one part: float32 in [0, 1), one for each sample index.
+    """`draw(k)` for one part: float32 in [0, 1), one for each sample index; `draw.always(k)` knows no epoch.
 
     `tf.random.experimental.index_shuffle` would look like the tool for this, but its output hardly depends on the
     second word of its seed; so every word is hashed. `epoch` and `index` may be tensors that broadcast.
@@ -15,13 +15,17 @@ def draws(seed: int, epoch, index, position: int) -> Callable:
     def word(value):
         return tf.cast(tf.bitwise.bitwise_and(tf.cast(value, tf.int64), 0xFFFFFFFF), tf.uint32)
 
-    def draw(k: int):
+    def number(k: int, when):
         state = tf.constant(0x243F6A88, tf.uint32)
-        for value in (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, position, k, epoch, index):
+        for value in (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, position, k, when, index):
             # Adding a constant to each word keeps the words' order significant and zeros from staying zero.
             state = mix(tf.bitwise.bitwise_xor(state, word(value)) + tf.constant(0x9E3779B9, tf.uint32))
         return tf.cast(tf.bitwise.right_shift(state, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 
+    def draw(k: int):
+        return number(k, epoch)
+
+    draw.epoch, draw.always = epoch, lambda k: number(k, 0)
     return draw
 
 

@@ -137,10 +137,12 @@ def examine(path: str) -> tuple[tuple[int, int] | None, str | None]:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 kind, (width, height) = image.format, image.size
+                frames = getattr(image, "n_frames", 1) if kind == "GIF" else 1  # all are unpacked for the first
         if kind not in FORMATS:
             return None, f"{kind} is not JPEG, PNG, BMP or GIF"
-        if width * height > MAX_PIXELS:
-            return None, f"{width}x{height} is more than {MAX_PIXELS:,} pixels"
+        if width * height * frames > MAX_PIXELS:
+            times = f" {frames:,} times" if frames > 1 else ""
+            return None, f"{width}x{height}{times} is more than {MAX_PIXELS:,} pixels"
         shape = tuple(Files((path,))[0].shape)
         return shape[:2], None
     except Image.DecompressionBombError:

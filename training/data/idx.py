@@ -10,7 +10,7 @@ import numpy as np
 
 from training.data.dataset import DataSet, Split, checked, cut_val
 from training.data.errors import DataError
-from training.data.storage import Pixels
+from training.data.storage import Pixels, most_bytes
 
 NAMES = re.compile(r"(?P<split>train|t10k)-(?P<what>images|labels)[-.]idx[13]-ubyte(\.gz)?")
 UBYTE = 0x08
@@ -90,6 +90,10 @@ def parse(path: Path) -> np.ndarray:
                 raise DataError(f"{path}: truncated within its header")
             shape = struct.unpack(f">{magic[3]}I", header)
             size = int(np.prod(shape, dtype=object))
+            if size > most_bytes():
+                raise DataError(
+                    f"{path}: its header says {size:,} bytes {shape}; at most {most_bytes():,} fit here"
+                )
             data = read_at_most(file, size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged or unreadable ({error})") from None

@@ -6,7 +6,7 @@ What is mixed depends on (seed, step) alone, so a continued run mixes as the unb
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_cnns.values import Positive, Value
+from keras_cnns.values import Fraction, Positive, Value
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,22 @@ class CutMix(Value):
         return mixed, (1 - share) * labels + share * labels[::-1]
 
 
+@dataclass(frozen=True)
+class MixupOrCutMix(Value):
+    """One of the two a batch, CutMix by `chance`: what timm does when it is asked for both."""
+
+    mixup: Positive = 0.1
+    cutmix: Positive = 1.0
+    chance: Fraction = 0.5
+
+    def __call__(self, images, labels, seed):
+        import tensorflow as tf
+
+        one, other = CutMix(self.cutmix), Mixup(self.mixup)
+        turn = tf.random.stateless_uniform((), seed + 2) < self.chance
+        return tf.cond(turn, lambda: one(images, labels, seed), lambda: other(images, labels, seed))
+
+
 def softened(batches, classes: int, smoothing: float, mix: Callable | None, seed: int, first_step: int):
     """Batches (images, int labels) -> (images, probabilities (n, classes)); unchanged where nothing asks for it.
 
@@ -72,4 +88,4 @@ def _beta(alpha: float, seed):
     return tf.where(total > 0, parts[0] / tf.maximum(total, 1e-30), 1.0)  # both underflow where alpha is tiny
 
 
-PARTS = (Mixup, CutMix)
+PARTS = (Mixup, CutMix, MixupOrCutMix)

@@ -8,8 +8,10 @@ import numpy as np
 
 from training.data.dataset import DataSet, Split, checked, cut_three, cut_val
 from training.data.errors import DataError
-from training.data.storage import Pixels
+from training.data.storage import Pixels, most_bytes
 
+SMALL = 2**26  # bytes that do no harm, however they were packed
+MOST_PRESSED = 300  # images are never packed tighter; zeros are, up to 1,032 times
 LAYOUTS = (
     ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test"),
     ("x_train", "y_train", "x_test", "y_test"),
@@ -59,12 +61,44 @@ def three(splits: list[Split]) -> tuple[tuple[Split, Split, Split], str]:
 def read(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an archive. Pickled objects are refused: they could run code."""
     try:
+        check_sizes(path)
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, TypeError) as error:
         raise DataError(
             f"{path}: no readable .npz archive of plain arrays ({str(error).splitlines()[0]})"
         ) from None
+
+
+def headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Name -> shape and type of the arrays of an archive, which are not read themselves."""
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as file:
+                form = np.lib.format
+                old = form.read_magic(file) == (1, 0)
+                shape, _, kind = (form.read_array_header_1_0 if old else form.read_array_header_2_0)(file)
+                found[info.filename.removesuffix(".npy")] = (shape, kind)
+                bulk = int(np.prod(shape, dtype=object)) * kind.itemsize
+                # An object's size says nothing; NumPy refuses it when it is read.
+                if not kind.hasobject and file.tell() + bulk != info.file_size:
+                    raise ValueError(f"{info.filename} claims {kind} {shape} in {info.file_size:,} bytes")
+    return found
+
+
+def check_sizes(path: Path) -> None:
+    """Raises ValueError, before anything is unpacked, for an archive that would fill the memory."""
+    headers(path)
+    with zipfile.ZipFile(path) as archive:
+        total = sum(info.file_size for info in archive.infolist())
+        if total > most_bytes():
+            raise ValueError(f"unpacks to {total:,} bytes; at most {most_bytes():,} fit here")
+        for info in archive.infolist():
+            if info.file_size > max(SMALL, MOST_PRESSED * info.compress_size):
+                raise ValueError(
+                    f"unpacks {info.filename} from {info.compress_size:,} to {info.file_size:,} bytes"
+                )
 
 
 def split(path: Path, arrays: dict[str, np.ndarray], x: str, y: str) -> Split:

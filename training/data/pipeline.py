@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.augment import Window
+from training.data.broken import Broken
 from training.data.chance import draws
 from training.data.dataset import DataSet, Split
 from training.data.operations import as_bytes
 from training.data.storage import Encoded, Pixels, decode
 
 RESIZED_MEMORY = 2**31
+COPY = 2**20  # more epochs than a run can have
 PARALLEL = {"num_parallel_calls": -1}  # tf.data.AUTOTUNE, without importing TensorFlow
 
 
@@ -59,6 +61,8 @@ def train_batches(
     first_step: int = 0,
     augment: tuple[Callable, ...] = (),
     preprocess: Callable,
+    repeats: int = 1,
+    broken: Broken | None = None,
     share: Share = WHOLE,
 ):
     """The training stream, all epochs in one flat Dataset of (float32 (b, size, size, channels), int32 (b,)).
@@ -72,23 +76,34 @@ def train_batches(
         batch_size: global, over all replicas; at most the number of images is used.
         augment: parts of `augment.py`, in order; one that chooses a window must be the first.
         preprocess: called last, on float32 (b, size, size, channels) of the scale 0-255.
+        repeats: of each image in a batch, augmented differently (repeated augmentation, Hoffer et al. 2019; Berman
+            et al. 2019). A batch has so many times fewer images, and an epoch shows one image in `repeats`.
+        broken: replaces files that have become unreadable; shared, it counts over several streams.
         share: the part of each batch that is wanted; augmentation belongs to an image, whoever asks for it.
 
     Raises:
-        ValueError: a window that is not the first part, channels other than 1 or 3.
-        tf.errors.OpError: while iterating, when a file has become unreadable; `folder.unreadable(split)` names it.
+        ValueError: a window that is not the first part, channels other than 1 or 3, a batch of other than whole
+            groups of `repeats`.
+        tf.errors.OpError: while iterating, when too many files have become unreadable; `folder.unreadable(split)`
+            names them.
     """
     import tensorflow as tf
 
     check(channels, augment)
     batch, steps = min(batch_size, len(split)), steps_per_epoch(len(split), batch_size)
+    if batch % repeats:
+        raise ValueError(f"a batch must divide by repeats={repeats}; {batch} came")
     columns = share.columns(batch)
     crop = augment[0] if augment and isinstance(augment[0], Window) else None
 
     def order(epoch):
-        rows = tf.reshape(permuted(len(split), seed, epoch)[: steps * batch], (steps, batch))
-        rows = tf.gather(rows, columns, axis=1)
-        return tf.data.Dataset.from_tensor_slices((tf.fill((steps, len(columns)), epoch), rows))
+        rows = tf.reshape(permuted(len(split), seed, epoch)[: steps * batch // repeats], (steps, batch // repeats))
+        # Copies are augmented as in epochs that never come; an even distance, for parts that alternate.
+        when = tf.repeat(epoch + COPY * tf.range(repeats, dtype=tf.int64), batch // repeats)
+        rows, when = tf.tile(rows, (1, repeats)), tf.tile(when[None], (steps, 1))
+        return tf.data.Dataset.from_tensor_slices(
+            (tf.gather(when, columns, axis=1), tf.gather(rows, columns, axis=1))
+        )
 
     def numbers(epoch, index):
         # Drawn for a whole batch: one by one, hashing would cost more than the crop.
@@ -110,7 +125,8 @@ def train_batches(
     if isinstance(split.images, Pixels) and crop is None:
         read = gathered(rows, split.images, size)
     else:
-        read = rows.map(numbers).unbatch().map(one, **PARALLEL).batch(len(columns), drop_remainder=True)
+        places = rows.map(numbers).unbatch()
+        read = (broken or Broken(split)).guarded(places, one, size).batch(len(columns), drop_remainder=True)
     count = max(0, (epochs - first_epoch) * steps - first_step)
     return delivered(read, changed, split.labels, size, channels, preprocess, count)
 
@@ -122,9 +138,9 @@ def permuted(n: int, seed: int, epoch):
     return tf.random.experimental.stateless_shuffle(tf.range(n), seed=(seed, epoch), alg="philox")
 
 
-def batch_indices(n: int, batch_size: int, seed: int, epoch: int, step: int) -> list[int]:
+def batch_indices(n: int, batch_size: int, seed: int, epoch: int, step: int, repeats: int = 1) -> list[int]:
     """Which of `n` images step `step` of an epoch is made of, both from 0."""
-    batch = min(batch_size, n)
+    batch = min(batch_size, n) // repeats
     return permuted(n, seed, epoch).numpy()[step * batch : (step + 1) * batch].tolist()
 
 
@@ -136,12 +152,14 @@ def eval_batches(
     batch_size: int,
     preprocess: Callable,
     crop: float = 1.0,
+    broken: Broken | None = None,
     share: Share = WHOLE,
 ):
     """All images once, in order: (float32 (b, size, size, channels), int32 (b,)); the last batch may be short.
 
     Images are resized by their shorter side to `size / crop` and cropped in the middle. See `train_batches`.
-    Of several workers each takes the images whose number leaves its own on division by their count.
+    Of several workers each takes every second, third, ... image. All take equally many, for they go in step: one
+    that would come up short repeats the last, and a third component, weights of 0 or 1, says which counts.
     """
     import tensorflow as tf
 
@@ -149,14 +167,29 @@ def eval_batches(
     if not 0 < crop <= 1:
         raise ValueError(f"crop is the share of the side that is kept, above 0 and at most 1; {crop} came")
     each = max(1, batch_size // share.count)
-    mine = range(share.index, len(split), share.count)
-    places = tf.data.Dataset.range(mine.start, mine.stop, mine.step).map(lambda i: (tf.zeros_like(i), i))
+    count, last = -(-len(split) // share.count), len(split) - 1
+
+    def place(i):
+        return tf.zeros_like(i), tf.minimum(i * share.count + share.index, last)
+
+    places = tf.data.Dataset.range(count).map(place)
     if isinstance(split.images, Pixels):
         read = gathered(places.batch(each), split.images, size, crop)
     else:
-        read = places.map(lambda e, i: (e, i, read_fitted(split.images, i, size, crop)), **PARALLEL).batch(each)
-    count = -(-len(mine) // each)
-    return delivered(read, lambda epoch, index, images: images, split.labels, size, channels, preprocess, count)
+        places = places.map(lambda epoch, index: (epoch, index, 0.0))
+
+        def one(epoch, index, _):
+            return epoch, index, read_fitted(split.images, index, size, crop)
+
+        read = (broken or Broken(split)).guarded(places, one, size).batch(each)
+    steps = -(-count // each)
+    stream = delivered(read, lambda epoch, index, images: images, split.labels, size, channels, preprocess, steps)
+    if share.count == 1:
+        return stream
+    counted = tf.data.Dataset.range(count).map(
+        lambda i: tf.cast(i * share.count + share.index <= last, tf.float32)
+    )
+    return tf.data.Dataset.zip((stream, counted.batch(each))).map(lambda pair, weights: (*pair, weights))
 
 
 def check(channels: int, augment: tuple) -> None:

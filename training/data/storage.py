@@ -4,11 +4,17 @@ A storage has `len()`, `[i]` (a uint8 array of height, width, channels), `take(i
 encoded kinds also have `read(tensor of indices) -> tensor of encoded bytes`, for use inside a tf.data function.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+
+def most_bytes() -> int:
+    """What a data set may fill: a third of the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
 
 
 @dataclass(frozen=True, eq=False)

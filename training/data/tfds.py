@@ -1,7 +1,6 @@
 """Data sets of TensorFlow Datasets, by name."""
 
 import logging
-import os
 import re
 import socket
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import numpy as np
 from keras_cnns.errors import unknown
 from training.data.dataset import DataSet, Split, checked, cut_three, cut_val
 from training.data.errors import DataError, some
-from training.data.storage import Encoded, Pixels
+from training.data.storage import Encoded, Pixels, most_bytes
 
 # name[/config][:version]. Names with other signs would make TFDS fetch code from elsewhere ("huggingface:...").
 NAME = r"[A-Za-z][\w-]*(/[\w.-]+)?(:[\w.*]+)?"
@@ -162,7 +161,7 @@ def mirrored(base: str) -> bool:
 
 def reader(tfds, name: str, builder, total: int, have: list[str]):
     """split name -> Split: decoded where shapes are fixed and memory allows, else encoded."""
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
+    limit = most_bytes()
     shape = image_shape(builder.info)
     if shape[0] is not None and total * shape[0] * shape[1] * shape[2] <= limit:
         return lambda split: read_pixels(tfds, builder, split, shape)

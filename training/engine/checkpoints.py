@@ -19,6 +19,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from training.data.npz import headers
 from training.door import Failure
 from training.engine import tensors
 from training.report.folder import write_json
@@ -62,7 +63,7 @@ class Checkpoint:
         model.optimizer.build(model.trainable_variables)
         path = self.folder / TENSORS
         try:
-            tensors.check(model, _headers(path))
+            tensors.check(model, headers(path))
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
         except (OSError, zipfile.BadZipFile, ValueError) as error:
@@ -170,19 +171,6 @@ def _verified(path: Path) -> dict:
         return {"run": state["run"], "place": state["place"], **state}
     except (OSError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
-
-
-def _headers(path: Path) -> dict[str, tuple]:
-    """Shape and type of each array of an .npz file, without reading the arrays."""
-    found = {}
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            with archive.open(name) as file:
-                version = np.lib.format.read_magic(file)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else None
-                shape, _, kind = (read or np.lib.format.read_array_header_2_0)(file)
-                found[name.removesuffix(".npy")] = (shape, kind)
-    return found
 
 
 def weights_sha256(model: keras.Model) -> str:

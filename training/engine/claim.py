@@ -9,6 +9,7 @@ from training.engine.lock import NAME, Lock
 from training.report.folder import write_text
 
 CHECKPOINTS = "checkpoints"
+SWEPT = {"rates.png", "rates.txt", "rates.csv"}  # what `--find-lr` leaves
 
 
 def check(folder: Path) -> None:
@@ -22,10 +23,10 @@ def check(folder: Path) -> None:
 
 
 def _ours(path: Path) -> bool:
-    """Whether a run that was killed in its first moment may have left it."""
+    """Whether a sweep over rates, or a run that was killed in its first moment, may have left it."""
     if path.name == CHECKPOINTS and path.is_dir():
         return {p.name for p in path.iterdir()} <= {NAME}
-    return path.name.startswith(".") and path.name.endswith(".tmp")
+    return path.name in SWEPT or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
 def compare(folder: Path, config: Config) -> None:

@@ -4,6 +4,7 @@ Every worker does the same; the collective operations wait for each other. Worke
 run folder. The others work in a folder that is thrown away, and get the chief's checkpoints at the start.
 """
 
+import faulthandler
 import json
 import os
 import socket
@@ -134,7 +135,7 @@ def lost_peers() -> Iterator[None]:
 
 
 class Watchdog:
-    """Ends this process, status 1, when it has not been fed for so many seconds: then a peer hangs or never came.
+    """Ends this process, status 1, when it has not been fed for so many seconds: then a peer hangs.
 
     A thread has to do it, since the main one sits in a collective operation that nothing can interrupt.
     """
@@ -161,7 +162,7 @@ class Watchdog:
                 return
             self.fed.clear()
         name = os.path.basename(sys.argv[0])
-        line = f"no step for {self.seconds:.0f} seconds: another worker hangs or never came; {AGAIN}"
+        line = f"no step for {self.seconds:.0f} seconds: another worker hangs; {AGAIN}"
         print(f"{name}: {line}", file=sys.stderr, flush=True)
         os._exit(1)
 
@@ -177,8 +178,15 @@ class Wire:
 
     def __init__(self, group: Group, patience: float = LONGEST):
         self.group = group
+        others = ", ".join(worker for i, worker in enumerate(group.workers) if i != group.index)
+        print(f"worker {group.index} waits for {others}, {patience:.0f} seconds at most", flush=True)
+        hush()
+        # TensorFlow keeps the interpreter locked while it waits, so no thread of Python's could end it.
+        with open(os.devnull, "w") as nowhere:
+            faulthandler.dump_traceback_later(patience, exit=True, file=nowhere)
+            self.strategy = group.strategy()
+            faulthandler.cancel_dump_traceback_later()
         self.watchdog = Watchdog(patience)
-        self.strategy = group.strategy()
 
     def alive(self) -> None:
         """Tells the watchdog that all goes well."""

@@ -105,7 +105,7 @@ def choose(
         replicas: of this process. None means all visible GPUs, else 1. Without GPUs, N are N logical CPU devices.
         precision: "auto", "float32", "bfloat16" or "float16".
         xla: "auto", "on" or "off".
-        deterministic: equal command and seed, equal weights. Always so on a CPU.
+        deterministic: equal command and seed, equal weights. Always so on a CPU without XLA.
         group: the processes that take part; with several, waits until all have come.
         norms: batch statistics of every replica's "own" share, or "synchronised".
         patience: seconds without a step after which a worker of several gives up.
@@ -123,7 +123,8 @@ def choose(
         raise ValueError(f"a worker without GPUs has one replica; --replicas {replicas} came")
     precision, because = _precision(tf, gpus, precision)
     compiled, reason = _xla(gpus, replicas * group.count, xla, norms)
-    if deterministic or not gpus:
+    # With it XLA refuses the gradient of max-pooling, on CPUs too, so a compiled run has it only if asked.
+    if deterministic or not (gpus or compiled):
         tf.config.experimental.enable_op_determinism()
     kind = "GPU" if gpus else "CPU"
     machines = "" if group.alone else f" on each of {group.count} workers"

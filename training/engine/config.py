@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import keras
-import numpy as np
 
 from keras_cnns import values, zoo
 from keras_cnns.architecture import Architecture
@@ -17,6 +16,7 @@ from keras_cnns.values import Count, Range, Value
 from training import recipe
 from training.recipe import Recipe
 from training.report.folder import write_text
+from training.starts import STARTS
 
 # What may differ when a run is taken up again: how it computes, not what.
 FREE = ("replicas", "xla", "workers")
@@ -65,28 +65,32 @@ class Config(Value):
     @property
     def has_training_heads(self) -> bool:
         """Whether the network trains with auxiliary heads: GoogLeNet, where its maps are large enough for them."""
-        return isinstance(self.architecture, GoogLeNetArchitecture) and self.image_size >= AUX_MIN_SIZE
+        large = self.image_size >= AUX_MIN_SIZE and not self.recipe.growing
+        return large and isinstance(self.architecture, GoogLeNetArchitecture)
 
     def build(self) -> keras.Model:
-        """The network, with softmax and freshly initialised."""
-        return self.build_for_training()[0]
+        """The network, with softmax and initialised as published."""
+        return self._build(self.input_shape)[0]
 
     def build_for_training(self) -> tuple[keras.Model, list[tuple]]:
         """The network, and the logits to train on, each with its share in the loss, the network's own first.
 
-        The heads of GoogLeNet share its layers and are no part of the network itself.
+        The heads of GoogLeNet share its layers and are no part of the network itself. Where images grow, the
+        network takes any size.
         """
-        arch, options = self.architecture, {"input_shape": self.input_shape, "classes": len(self.classes)}
+        plain, logits = self._build((None, None, self.channels) if self.recipe.growing else self.input_shape)
+        heads = keras.Model(plain.inputs, [output for output, _ in logits])
+        STARTS[self.recipe.start](heads, self.seed)
+        return plain, logits
+
+    def _build(self, shape: tuple) -> tuple[keras.Model, list[tuple]]:
+        arch, options = self.architecture, {"input_shape": shape, "classes": len(self.classes)}
         if self.recipe.dropout:
             arch = arch.with_unit(dropout=self.recipe.dropout)
         if not self.has_training_heads:
             plain = arch(**options)
-            if self.recipe.start == "centred":
-                centre(plain, self.seed)
             return plain, [(plain.get_layer("logits").output, 1.0)]
         whole = arch(aux_heads=True, **options)
-        if self.recipe.start == "centred":
-            centre(whole, self.seed)
         plain = keras.Model(whole.input, whole.outputs[0], name=whole.name)
         names = (("logits", 1.0), ("aux1_logits", AUX_WEIGHT), ("aux2_logits", AUX_WEIGHT))
         return plain, [(whole.get_layer(name).output, share) for name, share in names]
@@ -108,23 +112,6 @@ def fixed(config: Config) -> dict:
 def digest(config: Config) -> str:
     """Hash of `fixed`."""
     return hashlib.sha256(json.dumps(sorted(fixed(config).items()), default=str).encode()).hexdigest()
-
-
-def centre(model: keras.Model, seed: int) -> None:
-    """Draws every kernel anew by He's rule with the mean of each filter taken off, and sets every bias to zero.
-
-    Behind a ReLU all values are positive. A filter of mean zero does not see what they have in common; without
-    norms, deep networks with random filters (NIN, VGG) pass on little else, and do not begin to learn.
-    """
-    rng = np.random.default_rng(seed)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
-            kernel = rng.normal(size=layer.kernel.shape)
-            inputs = tuple(range(kernel.ndim - 1))
-            kernel -= kernel.mean(inputs, keepdims=True)
-            layer.kernel.assign(kernel * np.sqrt(2 / np.prod(kernel.shape[:-1])))
-            if layer.bias is not None:
-                layer.bias.assign(np.zeros(layer.bias.shape))
 
 
 PARTS = {**zoo.PARTS, **recipe.PARTS, "Config": Config}

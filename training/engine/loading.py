@@ -14,6 +14,8 @@ from keras_cnns.architecture import check_weights, load_weights
 from keras_cnns.deep import deep_recursion
 from keras_cnns.preprocessing import Preprocessing
 from training.engine import config as configs
+from training.engine.checkpoints import weights_sha256
+from training.engine.outcome import finished
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,19 @@ def from_run(folder: Path) -> Trained:
     with deep_recursion():
         model = config.build()
     load_weights(model, path)
+    check_hash(model, folder)
     name = f"{config.architecture.name} ({folder})"
     loss = config.architecture.head.loss()
     crop, views = config.recipe.test_crop, config.recipe.test_views
     return Trained(name, model, config.classes, config.preprocessing, crop, views, config.data, loss)
+
+
+def check_hash(model: keras.Model, folder: Path) -> None:
+    """Raises ValueError where the weights are not those that the run's `result.json` tells of."""
+    result = finished(folder)
+    told = result and result.get("weights_sha256")
+    if told and weights_sha256(model) != told:
+        raise ValueError(f"the weights in {folder}/model.keras do not have the weights_sha256 in its result.json")
 
 
 def from_weights(arch: str, weights: str, classes: tuple[str, ...] | None = None) -> Trained:

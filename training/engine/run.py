@@ -20,6 +20,7 @@ from training.engine.callbacks import Averaged, Best, Clock, EarlyStop, Narrator
 from training.engine.checkpoints import START, Checkpoint
 from training.engine.compute import Compute
 from training.engine.config import Config, digest
+from training.engine.memory import advice
 from training.engine.outcome import conclude
 from training.engine.saving import Counter, Saver
 from training.engine.setup import SPLITS, Run
@@ -56,7 +57,10 @@ def train(run: Run) -> dict:
         _normalise(model, True)
     if model.xla:
         log(selftest.settle(model, *_tried(config, run.compute.replicas)))
-    sizes = measure(plain)
+        if run.compute.wire and run.compute.wire.total([not model.xla])[0]:
+            model.xla = False  # on all workers or on none
+            model.make_halves()
+    sizes = measure(plain, config.input_shape)
     log(f"network: {sizes.trainable_params:,} parameters, {sizes.macs:,} MACs at {config.image_size} pixels")
     _check_space(run, model)
     identity = digest(config)
@@ -73,7 +77,8 @@ def train(run: Run) -> dict:
             log(f"continuing after epoch {place.epoch} of {config.recipe.epochs}{where}")
         if place.epoch < config.recipe.epochs and run.compute.group.alone:
             _announce(run, plain, steps, place.epoch)
-        with deferred() as pending, unreadable_images(run.data), run.compute.peers():
+        room = advice(model, config.recipe.batch_size, run.compute.replicas)
+        with deferred() as pending, unreadable_images(run.data), room, run.compute.peers():
             while _go_on(run, model, rate, found, (bar, history, board, clock), pending):
                 # The rest of a broken epoch is a `fit` of its own; all goes on from the checkpoint it leaves.
                 found = checkpoints.latest(run.folder / "checkpoints", checkpoints.STEP, identity, log)
@@ -86,7 +91,7 @@ def train(run: Run) -> dict:
         model.optimizer.finalize_variable_values(model.trainable_variables)
         synchronise(model)
         _normalise(model, False)
-        plain = _on_one_device(run, plain)
+        plain = _kept(run, plain)
         return conclude(run, plain, model, clock, history, board)
 
 
@@ -105,9 +110,12 @@ def _tried(config: Config, replicas: int) -> tuple[int, np.ndarray]:
     return images, np.zeros(images, "int32")
 
 
-def _on_one_device(run: Run, plain: keras.Model) -> keras.Model:
-    """A copy without a strategy: reading a statistic of several workers takes all of them, every time."""
-    if run.compute.group.alone:
+def _kept(run: Run, plain: keras.Model) -> keras.Model:
+    """The network to save: of the size it is tested at, and without a strategy of several workers.
+
+    Reading a statistic of several workers takes all of them, every time.
+    """
+    if run.compute.group.alone and not run.config.recipe.growing:
         return plain
     with deep_recursion():
         copy = run.config.build()
@@ -176,7 +184,9 @@ def close_epoch(model: keras.Model, epoch: int, callbacks: list, validation) -> 
 
 def _batch(run: Run, epoch: int, step: int) -> str:
     recipe = run.config.recipe
-    indices = pipeline.batch_indices(len(run.data.train), recipe.batch_size, run.config.seed, epoch, step)
+    indices = pipeline.batch_indices(
+        len(run.data.train), recipe.batch_size, run.config.seed, epoch, step, recipe.repeats
+    )
     return ", ".join(run.data.train.images.name(i) for i in indices)
 
 

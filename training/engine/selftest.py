@@ -19,7 +19,8 @@ def settle(model: StepModel, images_a_replica: int, labels: np.ndarray) -> str:
     """
     import tensorflow as tf
 
-    images = np.random.default_rng(0).normal(size=(images_a_replica, *model.input_shape[1:])).astype("float32")
+    shape = (64 if side is None else side for side in model.input_shape[1:])
+    images = np.random.default_rng(0).normal(size=(images_a_replica, *shape)).astype("float32")
     model.make_halves()
     before = [(v, keras.ops.convert_to_numpy(v)) for v in model.non_trainable_variables]
     strategy = model.distribute_strategy

@@ -1,10 +1,12 @@
 """What a run is made of, handed around together."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from training.data import pipeline
 from training.data.augment import suit
+from training.data.broken import Broken
 from training.data.dataset import DataSet, Split
 from training.data.mix import softened
 from training.engine.compute import Compute
@@ -27,6 +29,14 @@ class Run:
     log: Log
     every: Every = Every()
 
+    @cached_property
+    def _readers(self) -> list[Broken]:
+        return [Broken(getattr(self.data, name), self.log) for name in SPLITS]
+
+    def _broken(self, split: Split) -> Broken | None:
+        """What counts a split's broken files for the whole run."""
+        return next((reader for reader in self._readers if reader.split is split), None)
+
     @property
     def evaluation_batch(self) -> int:
         """Images of a batch of `evaluation`, over all workers."""
@@ -42,24 +52,41 @@ class Run:
             batch_size=self.evaluation_batch,
             preprocess=c.preprocessing,
             crop=c.recipe.test_crop,
+            broken=self._broken(split),
             share=self.compute.share,
         )
 
     def training(self, first_epoch: int = 0, first_step: int = 0):
         """The stream of training batches, this worker's share, from an epoch, and in it from a step, on."""
+        c, stream = self.config, None
+        steps = pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size)
+        for first, end, size in self._phases(first_epoch):
+            batches = pipeline.train_batches(
+                self.data.train,
+                size=size,
+                channels=c.channels,
+                batch_size=c.recipe.batch_size,
+                seed=c.seed,
+                epochs=end,
+                first_epoch=first,
+                first_step=first_step if first == first_epoch else 0,
+                augment=suit(c.recipe.augment, self.data)[0],
+                preprocess=c.preprocessing,
+                repeats=c.recipe.repeats,
+                broken=self._broken(self.data.train),
+                share=self.compute.share,
+            )
+            number = first * steps + (first_step if first == first_epoch else 0)
+            batches = softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, number)
+            stream = batches if stream is None else stream.concatenate(batches)
+        return stream
+
+    def _phases(self, first_epoch: int) -> list[tuple[int, int, int]]:
+        """(first epoch, end, pixels a side) of the stretches with one size."""
         c = self.config
-        batches = pipeline.train_batches(
-            self.data.train,
-            size=c.image_size,
-            channels=c.channels,
-            batch_size=c.recipe.batch_size,
-            seed=c.seed,
-            epochs=c.recipe.epochs,
-            first_epoch=first_epoch,
-            first_step=first_step,
-            augment=suit(c.recipe.augment, self.data)[0],
-            preprocess=c.preprocessing,
-            share=self.compute.share,
-        )
-        number = first_epoch * pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size) + first_step
-        return softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, number)
+        epochs, growing = c.recipe.epochs, c.recipe.growing
+        if growing is None:
+            return [(first_epoch, epochs, c.image_size)]
+        sides = [growing.side(epoch, epochs, c.image_size) for epoch in range(epochs)]
+        starts = [e for e in range(first_epoch, epochs) if e == first_epoch or sides[e] != sides[e - 1]]
+        return [(start, end, sides[start]) for start, end in zip(starts, [*starts[1:], epochs], strict=True)]

@@ -65,6 +65,7 @@ class StepModel(private.Built, keras.Model):
         """As Keras' own, whose `jit_compile` would refuse XLA silently under a strategy or with determinism."""
         super().compile(optimizer, loss, jit_compile=False)
         self.xla = xla
+        self.first_half = self.second_half = None
 
     def gradients(self, images, labels, weights):
         """One replica's half: loss of each image, logits, gradients of the mean loss, scaled for float16."""
@@ -97,7 +98,7 @@ class StepModel(private.Built, keras.Model):
         logits = keras.tree.flatten(self(self._never_empty(images), training=False))[0][
             : keras.ops.shape(labels)[0]
         ]
-        self._measure(self._each(labels, logits), labels, logits, weights)
+        self._measure(self._each(labels, logits), labels, logits, weights, counted=weights)
 
     def update(self, gradients):
         """The other half: the sums of gradients over parts -> new weights."""
@@ -120,7 +121,8 @@ class StepModel(private.Built, keras.Model):
             return self.train_function
         if self.steps_per_execution > 1:
             raise ValueError(f"steps_per_execution is 1 here; {self.steps_per_execution} came")
-        self.make_halves()
+        if self.first_half is None:
+            self.make_halves()
         step = self._on_every_replica(self.train_step)
 
         def train(iterator):
@@ -206,11 +208,11 @@ class StepModel(private.Built, keras.Model):
         """Loss of each image, (n,)."""
         return keras.losses.get(self.loss).call(labels, keras.ops.cast(logits, "float32"))
 
-    def _measure(self, losses, labels, logits, weights):
+    def _measure(self, losses, labels, logits, weights, counted=None):
         # Sums and counts, not means: replicas may have unequal shares of a last batch, or nothing at all.
         self.mean_loss.update_state(losses, sample_weight=weights)
         right = labels if len(labels.shape) == 1 else keras.ops.argmax(labels, axis=-1)
-        self.top1.update_state(right, logits)
+        self.top1.update_state(right, logits, sample_weight=counted)
 
 
 class SoftCrossEntropy(keras.losses.Loss):

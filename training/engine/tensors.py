@@ -52,6 +52,9 @@ def scatter(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
             continue
         if array.ndim == len(variable.shape):
             array = array[None]
+        processes = model.distribute_strategy.num_replicas_in_sync // len(local)
+        if variable.aggregation == "sum" and processes > 1:  # each process takes its part of the common sum
+            array = (array / processes).astype(array.dtype)
         if len(array) != len(local):
             array = _shared(array, len(local), variable.aggregation)
         for replica, value in zip(local, array, strict=True):

@@ -31,7 +31,7 @@ def take_part(args, config: Config, data: DataSet, compute: Compute, notes: list
 
     wire, every = compute.wire, (args.save_every[0], None)  # by steps only
     with compute.peers(), contextlib.ExitStack() as stack:
-        wire.agree(facts(config, data))
+        wire.agree({**facts(config, data), "save-every": every[0], "dry run": args.dry_run})
         if compute.group.chief and not args.dry_run:
             with arguments():
                 folder, result, held = take(args.run, config)
@@ -64,4 +64,5 @@ def facts(config: Config, data: DataSet) -> dict:
 
     labels = {f"{s} labels": hashlib.sha256(getattr(data, s).labels.tobytes()).hexdigest()[:12] for s in SPLITS}
     versions = {"keras_cnns": config.version, "keras": keras.__version__, "tensorflow": tf.__version__}
-    return {**{k: str(v) for k, v in fixed(config).items()}, "workers": config.workers, **labels, **versions}
+    asked = {"workers": config.workers, "xla": config.xla}
+    return {**{k: str(v) for k, v in fixed(config).items()}, **asked, **labels, **versions}

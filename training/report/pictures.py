@@ -66,6 +66,25 @@ def curves(rows, title: str):
     return figure
 
 
+def rate_sweep(rates, losses, smooth, suggested: float, title: str):
+    """Loss against the learning rate of a sweep, on a logarithmic axis, with the suggested rate marked.
+
+    Args:
+        rates, losses, smooth: of each step: rate, loss, smoothed loss.
+    """
+    figure = _figure(8, 5, _plain(title))
+    axis = figure.subplots()
+    axis.plot(rates, losses, color="0.75", linewidth=1, label="loss of a batch")
+    axis.plot(rates, smooth, linewidth=2, label="smoothed")
+    axis.axvline(suggested, color="tab:red", linestyle="--", label=f"suggested: {suggested:.2g}")
+    low, high = min(smooth), max(smooth[: max(1, len(smooth) // 2)])
+    axis.set_ylim(low - 0.1 * (high - low + 1e-6), high + 0.5 * (high - low + 1e-6))
+    axis.set(xscale="log", xlabel="learning rate", ylabel="loss")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return figure
+
+
 def _pair(axis, rows, name, scale, best):
     """Training and validation of one figure, with the best validation marked."""
     for column, label, colour in ((name, "training", BLUE), (f"val_{name}", "validation", ORANGE)):
