@@ -109,7 +109,7 @@ def test_weights(tmp_path, fill, says):
         keras_cnns.load_model(path)
 
 
-@pytest.mark.parametrize("name", ["../canary", "/tmp/canary", "assets/vocabulary.txt", "config.json/../canary"])
+@pytest.mark.parametrize("name", ["../canary", "/canary", "assets/vocabulary.txt", "config.json/../canary"])
 def test_members_outside_the_target(tmp_path, name):
     path = archive(tmp_path / "m.keras", layers(), **{name: b"x"})
     with pytest.raises(ValueError, match="is refused: holds"):
