@@ -83,9 +83,9 @@ class Recipe(Value):
         image_size: training and test size in pixels; None is the network's own.
         test_crop: fraction of the shorter side that a test crop keeps.
         test_views: the "centre" crop, or the mean probability of "ten": corners, centre and their mirror images.
-        start: weights as "published"; by He's rule with filters of mean zero ("centred"), from which AlexNet, VGG and
-            NIN learn small sets that leave the published start at chance; or with bottlenecks that start as their
-            shortcuts ("identity").
+        start: weights as "published"; by He's rule with filters of mean zero ("centred"), from which AlexNet, VGG
+            and NIN learn small sets that leave the published start at chance; or with bottlenecks that start as
+            their shortcuts ("identity").
         dropout: inside units that have a socket for it (Wide ResNet).
         keep: weights of the "last" epoch, or of the "best" on the validation split.
         patience: epochs without a rise of validation top-1 after which the run ends; None never.
