@@ -124,13 +124,19 @@ class Given:
                 raise ValueError(f"{self.source.path} holds weights of {named}, {what} this {self.arch}")
             return
         others = registry.twins(self.arch)
-        if others and self.entry is None and facts.get("model") != self.arch:
+        if others and self.entry is None and not _same_stages(self.source, model):
             LOG.warning(
                 "%s: the file does not say which network it is of; %s has weights of the same shapes as %s",
                 self.asked,
                 " and ".join(others),
                 self.arch,
             )
+
+
+def _same_stages(source: Source, model: keras.Model) -> bool:
+    """Whether a file that names all layers names the model's: an addition or a padding tells twins apart."""
+    own = {layer.name for layer in model.layers if layer.name.startswith("stage")}
+    return own == {name for name in source.layers if name.startswith("stage")}
 
 
 def given(weights: str | Path, arch: str) -> Given:

@@ -33,6 +33,7 @@ class Layout:
         place: of a unit; s and u count stages and units from 1, s0 and u0 from 0, s2 stages from 2.
         biased: ends of our names of the convolutions that have biases in these files.
         head: beginnings of their names that belong to the classifier, which a network may leave out.
+        pointwise: our dense layers that are 1x1 convolutions in these files.
         mark: a name that only files of this layout have, where they want another row; `change` is its name.
         change: what such files want otherwise, a name in `keras_cnns.weights.changes`.
         spelling: a layer's weights, ours -> theirs.
@@ -45,6 +46,7 @@ class Layout:
     place: str = ""
     biased: tuple[str, ...] = ()
     head: tuple[str, ...] = ("fc.",)
+    pointwise: tuple[str, ...] = ()
     mark: str = ""
     change: str = ""
     spelling: Mapping[str, str] = field(default_factory=lambda: TORCH)
@@ -160,6 +162,7 @@ RESNET_V2 = Layout(
     | {"preact_norm": "norm1", "conv1_norm": "norm2", "conv2_norm": "norm3", "shortcut": "downsample.conv"},
     "stages.{s0}.blocks.{u0}.",
     head=("head.",),
+    pointwise=("logits",),
 )
 
 

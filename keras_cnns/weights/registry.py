@@ -24,7 +24,6 @@ Percent = Annotated[float, Range(0, 100)]
 TWINS = (
     *((f"resnet{depth}", f"resnet{depth}_v1") for depth in (50, 101, 152)),
     *((f"resnet{depth}", f"plain{depth}") for depth in (20, 32, 44, 56, 110)),
-    ("vgg11", "vgg11_lrn"),
 )
 
 

@@ -44,10 +44,11 @@ def save_torch_weights(model: keras.Model, path: str | Path) -> None:
     named = next(((la, found) for la in TORCH_LAYOUTS if (found := slots(model, la)) is not None), None)
     if named is None:
         raise ValueError(f"no PyTorch library has a network of the layers of {model.name!r}")
-    tensors = {
-        slot.theirs: np.ascontiguousarray(ours_to_torch(slot, keras.ops.convert_to_numpy(slot.weight)))
-        for slot in named[1]
-    }
+    tensors = {}
+    for slot in named[1]:
+        x = ours_to_torch(slot, keras.ops.convert_to_numpy(slot.weight))
+        pointwise = slot.layer in named[0].pointwise and x.ndim == 2
+        tensors[slot.theirs] = np.ascontiguousarray(x[:, :, None, None] if pointwise else x)
     metadata = {"format": "pt", ARCHITECTURE: model.name, STRUCTURE: structure(model)}
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

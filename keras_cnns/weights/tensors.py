@@ -5,7 +5,6 @@ file can make nobody reserve more memory than the network has weights.
 """
 
 import io
-import json
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -34,13 +33,15 @@ class Tensor:
 class Source:
     """The tensors of a file by name.
 
-    `kind` is "torch" (PyTorch's layouts), "keras" (`keras.applications`) or "own" (`.weights.h5` and `.keras`).
+    `kind` is "torch" (PyTorch's layouts), "keras" (`keras.applications`) or "own" (`.weights.h5` and `.keras`);
+    `layers` are the names of all layers, with weights or not, where a file has them.
     """
 
     path: Path
     kind: str
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    layers: frozenset[str] = frozenset()
 
 
 def read(path: Path) -> Source:
@@ -91,22 +92,24 @@ def _from_safetensors(path: Path, name: str) -> np.ndarray:
 # --- HDF5 -------------------------------------------------------------------------------------------------------
 
 
-def _own(path: Path, opened: Callable, metadata: Mapping[str, str]) -> Source:
+def _own(path: Path, opened: Callable) -> Source:
     """Layer -> weights, as Keras 3 writes them: numbered, and the layer's name is an attribute beside them."""
     import h5py
 
-    found, every = {}, _datasets(path, opened)
+    found, names, every = {}, {}, _datasets(path, opened)
     with opened() as content, h5py.File(content, "r") as file:
-        for place, tensor in every.items():
-            match = re.fullmatch(r"layers/[^/]+/vars/(\d+)", place)
-            name = match and file[place].parent.attrs.get("name")
-            if match:
-                found[f"{name if isinstance(name, str) else place}/{match[1]}"] = tensor
-    return Source(path, "own", found, metadata)
+        for place in file.get("layers", ()):
+            name = file[f"layers/{place}/vars"].attrs.get("name")
+            names[place] = name if isinstance(name, str) else f"layers/{place}"
+    for place, tensor in every.items():
+        match = re.fullmatch(r"layers/([^/]+)/vars/(\d+)", place)
+        if match:
+            found[f"{names[match[1]]}/{match[2]}"] = tensor
+    return Source(path, "own", found, {}, frozenset(names.values()))
 
 
 def _own_h5(path: Path) -> Source:
-    return _own(path, partial(open, path, "rb"), {})
+    return _own(path, partial(open, path, "rb"))
 
 
 def _own_archive(path: Path) -> Source:
@@ -116,11 +119,9 @@ def _own_archive(path: Path) -> Source:
             if inside.compress_type != zipfile.ZIP_STORED or inside.file_size > MAX_MEMBER:
                 raise ValueError(f"{path}: {INSIDE} must be stored uncompressed, at most {MAX_MEMBER:,} bytes")
             content = archive.read(INSIDE)
-            name = json.loads(archive.read("config.json")).get("config", {}).get("name")
-    except (zipfile.BadZipFile, KeyError, ValueError, AttributeError, RecursionError) as error:
+    except (zipfile.BadZipFile, KeyError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as .keras: {error}") from None
-    metadata = {"model": name} if isinstance(name, str) else {}
-    return _own(path, lambda: io.BytesIO(content), metadata)
+    return _own(path, partial(io.BytesIO, content))
 
 
 def _keras_h5(path: Path) -> Source:
