@@ -101,6 +101,10 @@ class Given:
             Unreachable: known weights cannot be fetched.
             ValueError: the file does not fit, or holds numbers that are not finite.
         """
+        if self.entry is not None:
+            LOG.info("%s", self.entry)
+            if not self.entry.permissive:
+                LOG.warning("%s may not be used commercially: %s", self.asked, self.entry.licence)
         source = self.source
         self._check_origin(model)
         if source.kind == "own" and not any(f"{layer.name}/0" in source.tensors for layer in model.layers):
@@ -155,10 +159,6 @@ def given(weights: str | Path, arch: str) -> Given:
     if path.is_file():
         raise ValueError(f"a weights file ends in {', '.join(tensors.ENDINGS)}; {asked!r} came")
     entry = registry.find(asked, arch)
-    if asked == registry.IMAGENET:
-        LOG.info("imagenet: %s", entry)
-    elif not entry.permissive:
-        LOG.warning("%s may not be used commercially: %s", asked, entry.licence)
     return Given(arch, entry.name, entry)
 
 
@@ -166,7 +166,6 @@ def _fetched(entry: Entry) -> Path:
     """The file of known weights, from its cache or fetched."""
     if entry.file.endswith(".pth"):
         _needs_torch(entry)
-    LOG.info("%s: %s, %s", entry.name, entry.location, entry.licence)
     if entry.on_hub:
         return download.from_hub(entry.location, entry.file)
     path = download.cache_folder() / entry.file

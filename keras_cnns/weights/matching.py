@@ -19,7 +19,7 @@ SHOWN = 6
 Cells = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slot:
     """A weight of ours that a file has to fill.
 

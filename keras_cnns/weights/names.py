@@ -49,7 +49,7 @@ class Layout:
     pointwise: tuple[str, ...] = ()
     mark: str = ""
     change: str = ""
-    spelling: Mapping[str, str] = field(default_factory=lambda: TORCH)
+    spelling: Mapping[str, str] = field(default_factory=TORCH.copy)
     separator: str = "."
 
     def names(self, layers: Iterable[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from training.data.chance import draws
 from training.data.dataset import DataSet, Split
 from training.data.operations import as_bytes
 from training.data.storage import Encoded, Pixels, decode
+from training.data.view import View
 
 RESIZED_MEMORY = 2**31
 PARALLEL = {"num_parallel_calls": -1}  # tf.data.AUTOTUNE, without importing TensorFlow
@@ -89,16 +90,17 @@ def train_batches(
 
 
 def eval_batches(
-    split: Split, *, size: int, channels: int, batch_size: int, preprocess: Callable, crop: float = 1.0
+    split: Split, *, size: int, channels: int, batch_size: int, preprocess: Callable, crop: float | View = 1.0
 ):
     """All images once, in order: (float32 (b, size, size, channels), int32 (b,)); the last batch may be short.
 
-    Images are resized by their shorter side to `size / crop` and cropped in the middle. See `train_batches`.
+    Images are resized by their shorter side to `size / crop` and cropped in the middle; a `View` as `crop` has its
+    own rule. See `train_batches`.
     """
     import tensorflow as tf
 
     check(channels, ())
-    if not 0 < crop <= 1:
+    if not isinstance(crop, View) and not 0 < crop <= 1:
         raise ValueError(f"crop is the share of the side that is kept, above 0 and at most 1; {crop} came")
     places = tf.data.Dataset.range(len(split)).map(lambda index: (tf.zeros_like(index), index))
     if isinstance(split.images, Pixels):
@@ -123,7 +125,7 @@ def check(channels: int, augment: tuple) -> None:
 # --- reading ----------------------------------------------------------------------------------------------------
 
 
-def gathered(rows, images: Pixels, size: int, crop: float = 1.0):
+def gathered(rows, images: Pixels, size: int, crop: float | View = 1.0):
     """Rows of (epoch, index) -> (epoch, index, uint8 images) for decoded images, a batch at once."""
     import tensorflow as tf
 
@@ -133,7 +135,7 @@ def gathered(rows, images: Pixels, size: int, crop: float = 1.0):
     return rows.map(lambda e, i: (e, i, tf.gather(ready.tensor, i)), **PARALLEL)
 
 
-def resized(images: Pixels, size: int, crop: float = 1.0) -> Pixels | None:
+def resized(images: Pixels, size: int, crop: float | View = 1.0) -> Pixels | None:
     """The images as `fit` makes them, once and for all; None if they would fill more than 2 GiB."""
     if images.array.shape[1:3] == (size, size) and crop == 1:
         return images
@@ -145,10 +147,12 @@ def resized(images: Pixels, size: int, crop: float = 1.0) -> Pixels | None:
     return Pixels(out)
 
 
-def fit(images, size: int, crop: float = 1.0):
+def fit(images, size: int, crop: float | View = 1.0):
     """uint8 (b, h, w, c) -> uint8 (b, size, size, c): shorter side to `size / crop`, then the middle."""
     import tensorflow as tf
 
+    if isinstance(crop, View):
+        return crop(images)
     images = tf.convert_to_tensor(images)
     if images.shape[1:3] == (size, size) and crop == 1:
         return images
@@ -164,7 +168,7 @@ def fit(images, size: int, crop: float = 1.0):
     return tf.ensure_shape(images[:, top : top + size, left : left + size], (None, size, size, images.shape[-1]))
 
 
-def read_fitted(images: Encoded, index, size: int, crop: float = 1.0):
+def read_fitted(images: Encoded, index, size: int, crop: float | View = 1.0):
     """One encoded image, decoded and made to fit."""
     return fit(decode(images.read(index), images.channels)[None], size, crop)[0]
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from keras_cnns import measure
-from keras_cnns.architecture import load_weights
 from keras_cnns.deep import deep_recursion
+from keras_cnns.weights.loading import given
 from training.data import folder, pipeline
 from training.data.dataset import DataSet
 from training.door import Failure
@@ -24,6 +24,7 @@ from training.engine.step import SoftCrossEntropy, StepModel, steps_done, synchr
 from training.report import pictures
 from training.report.folder import History
 from training.report.progress import Bar, duration
+from training.report.stream import told
 from training.report.tensorboard import Board
 from training.schedules import Plateau, Rate
 
@@ -43,7 +44,8 @@ def train(run: Run) -> dict:
     with run.compute.scope(), deep_recursion():
         plain, logits = config.build_for_training()
         if config.weights:
-            load_weights(plain, config.weights)
+            with told(log):
+                given(config.weights, config.architecture.name).load(plain)
         model, rate = compiled(plain, logits, config, steps, run.compute)
     sizes = measure(plain)
     log(f"network: {sizes.trainable_params:,} parameters, {sizes.macs:,} MACs at {config.image_size} pixels")
