@@ -108,6 +108,7 @@ def replace_in_zoo(monkeypatch):
     return small
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_file_of_other_classes(tmp_path, monkeypatch, capsys):
     """The classifier starts afresh, which the log says; the config holds the row and the preprocessing."""
     small = replace_in_zoo(monkeypatch)
