@@ -9,8 +9,10 @@ import numpy as np
 
 from keras_cnns.deep import deep_recursion
 from keras_cnns.preprocessing import Preprocessing
+from keras_cnns.surgery.fuse import fuse
 from keras_cnns.values import Count, Value
 from keras_cnns.weights import loading, registry
+from keras_cnns.weights.names import INFERENCE
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Architecture(Value):
             weights: None for random initialisation; a tag of `keras_cnns.list_weights()`; "imagenet" for the best
                 of them that allows commercial use; or a path to `.safetensors` or `.pth` (PyTorch's layouts),
                 `.h5` (`keras.applications`), `.weights.h5` or `.keras`. What they want otherwise than this row
-                (`for_weights`), another number of classes or channels: it is adapted and logged.
+                (`for_weights`), another number of classes or channels: it is adapted and logged. A file of RepVGG
+                in inference form gives the network in that form.
             input_tensor: a Keras tensor to build on, instead of a new input.
             input_shape: (height, width, channels); None in height or width leaves that side open where the head
                 allows it. Without a top it defaults to (None, None, channels).
@@ -81,6 +84,8 @@ class Architecture(Value):
         model = suited._build(shape, input_tensor, include_top, pooling, classes, classifier_activation, name)
         if given is not None:
             with deep_recursion():
+                if given.change == INFERENCE:
+                    model = fuse(model)
                 given.load(model)
         return model
 

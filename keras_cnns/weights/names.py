@@ -166,10 +166,14 @@ RESNET_V2 = Layout(
 )
 
 
+INFERENCE = "inference_form"  # a change of the network, not of its row: branches merged
+
+
 def _repvgg(title: str, branches: dict[str, str], biased, stem, place, gate, head) -> Layout:
     inside = branches | {"gate_reduce": f"{gate}fc1", "gate_expand": f"{gate}fc2"}
     outside = {f"stem_{ours}": stem + theirs for ours, theirs in inside.items()}
-    return Layout(title, outside | {"logits": head}, inside, place, biased, (f"{head}.",))
+    merged = {"mark": f"{stem}{branches['3x3']}.weight", "change": INFERENCE} if len(branches) == 1 else {}
+    return Layout(title, outside | {"logits": head}, inside, place, biased, (f"{head}.",), **merged)
 
 
 _OFFICIAL = ("stage0.", "stage{s}.{u0}.", "se.", "linear")

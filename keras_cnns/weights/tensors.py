@@ -54,7 +54,7 @@ def read(path: Path) -> Source:
     ending = max((e for e in ENDINGS if str(path).endswith(e)), key=len)
     try:
         return _READERS[ending](path)
-    except OSError as error:
+    except (OSError, KeyError, RuntimeError) as error:  # the last two: a damaged HDF5 file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} cannot be read as {ending}: {reason}") from None
 
@@ -67,37 +67,31 @@ def _safetensors(path: Path) -> Source:
 
     try:
         # Checks the length of the header, that no tensors overlap, and that the file ends where the last one does.
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            heads = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            facts = {name: (tuple(h.get_shape()), h.get_dtype()) for name, h in heads.items()}
+        file = safe_open(path, framework="np")
+        slices = {name: file.get_slice(name) for name in file.keys() if not name.endswith(COUNTER)}  # noqa: SIM118
+        facts = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except SafetensorError as error:
         raise ValueError(f"{path} cannot be read as .safetensors: {error}") from None
-    facts = {name: fact for name, fact in facts.items() if not name.endswith(COUNTER)}
     wrong = [f"{name} ({kind})" for name, (_, kind) in facts.items() if kind not in FLOATS]
     if wrong:
         raise ValueError(f"{path}: weights are {', '.join(FLOATS)}; {wrong[0]} came")
-    found = {name: Tensor(shape, partial(_from_safetensors, path, name)) for name, (shape, _) in facts.items()}
-    return Source(path, "torch", found, metadata)
+    found = {name: Tensor(shape, partial(_from_safetensors, file, name)) for name, (shape, _) in facts.items()}
+    return Source(path, "torch", found, file.metadata() or {})
 
 
-def _from_safetensors(path: Path, name: str) -> np.ndarray:
+def _from_safetensors(file, name: str) -> np.ndarray:
     import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16; Keras itself requires it)
-    from safetensors import safe_open
 
-    with safe_open(path, framework="np") as file:
-        return np.asarray(file.get_tensor(name)).astype("float32")
+    return np.asarray(file.get_tensor(name)).astype("float32")
 
 
 # --- HDF5 -------------------------------------------------------------------------------------------------------
 
 
-def _own(path: Path, opened: Callable) -> Source:
+def _own(path: Path, content: Path | bytes) -> Source:
     """Layer -> weights, as Keras 3 writes them: numbered, and the layer's name is an attribute beside them."""
-    import h5py
-
-    found, names, every = {}, {}, _datasets(path, opened)
-    with opened() as content, h5py.File(content, "r") as file:
+    found, names, every = {}, {}, _datasets(path, content)
+    with _h5(content) as file:
         for place in file.get("layers", ()):
             name = file[f"layers/{place}/vars"].attrs.get("name")
             names[place] = name if isinstance(name, str) else f"layers/{place}"
@@ -109,7 +103,7 @@ def _own(path: Path, opened: Callable) -> Source:
 
 
 def _own_h5(path: Path) -> Source:
-    return _own(path, partial(open, path, "rb"))
+    return _own(path, path)
 
 
 def _own_archive(path: Path) -> Source:
@@ -121,13 +115,13 @@ def _own_archive(path: Path) -> Source:
             content = archive.read(INSIDE)
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as .keras: {error}") from None
-    return _own(path, partial(io.BytesIO, content))
+    return _own(path, content)
 
 
 def _keras_h5(path: Path) -> Source:
     """Layer -> weights, as Keras 1 and 2 wrote them: `conv1_conv/conv1_conv/kernel:0`, `fc1/fc1_W_1:0`."""
     found = {}
-    for name, tensor in _datasets(path, partial(open, path, "rb")).items():
+    for name, tensor in _datasets(path, path).items():
         parts = name.removeprefix("model_weights/").split("/")
         layer = "predictions" if parts[0] == "probs" else parts[0]  # its name when the files were made
         found[f"{layer}/{_kind(parts[-1], tensor.shape)}"] = tensor
@@ -141,7 +135,14 @@ def _kind(leaf: str, shape: tuple[int, ...]) -> str:
     return found or ("bias" if len(shape) == 1 else "kernel")
 
 
-def _datasets(path: Path, opened: Callable) -> dict[str, Tensor]:
+def _h5(content: Path | bytes):
+    """An HDF5 file, opened; never for long, since nobody can write to it meanwhile."""
+    import h5py
+
+    return h5py.File(io.BytesIO(content) if isinstance(content, bytes) else content, "r")
+
+
+def _datasets(path: Path, content: Path | bytes) -> dict[str, Tensor]:
     """Every data set of an HDF5 file. Links to elsewhere, and data kept elsewhere, are refused."""
     import h5py
 
@@ -161,17 +162,15 @@ def _datasets(path: Path, opened: Callable) -> dict[str, Tensor]:
                 if item.external or item.is_virtual:
                     raise ValueError(f"{path}: {prefix}{name} lies outside the file")
                 place = f"{prefix}{name}"
-                found[place] = Tensor(tuple(item.shape), partial(_from_h5, opened, place))
+                found[place] = Tensor(tuple(item.shape), partial(_from_h5, content, place))
 
-    with opened() as content, h5py.File(content, "r") as file:
+    with _h5(content) as file:
         visit(file, "")
     return found
 
 
-def _from_h5(opened: Callable, name: str) -> np.ndarray:
-    import h5py
-
-    with opened() as content, h5py.File(content, "r") as file:
+def _from_h5(content: Path | bytes, name: str) -> np.ndarray:
+    with _h5(content) as file:
         return file[name][()].astype("float32")
 
 

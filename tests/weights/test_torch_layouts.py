@@ -28,6 +28,7 @@ from keras_cnns.blocks import (
 )
 from keras_cnns.models.vgg import M
 from keras_cnns.weights.changes import CHANGES
+from keras_cnns.weights.saving import structure
 
 CLASSES = 5
 STAGES = ((2, 8), (2, 16))
@@ -148,6 +149,30 @@ def test_dense_layers_as_convolutions(path):
     save_file(net.weights, path)
     model = loaded(CASES["vgg"][0], path, (224, 224))
     np.testing.assert_allclose(model(x), expected, rtol=1e-4, atol=2e-5 * np.abs(expected).max())
+
+
+def test_repvgg_in_inference_form(path, tmp_path):
+    """The file decides: the network comes fused, and is saved as such."""
+    net, x = reference.Net(), images(2, 64, 64, 3)
+    options = {"stages": ((2, 8), (3, 12)), "classes": CLASSES, "groups": 2, "deployed": True}
+    expected = reference.repvgg(net, x.transpose(0, 3, 1, 2), **options)
+    save_file(net.weights, path)
+    model = loaded(CASES["repvgg g2"][0], path, (64, 64))
+    assert not any("1x1" in layer.name for layer in model.layers)
+    np.testing.assert_allclose(model(x), expected, rtol=1e-4, atol=2e-5 * np.abs(expected).max())
+    keras_cnns.save_torch_weights(model, tmp_path / "back.safetensors")
+    assert load_file(tmp_path / "back.safetensors").keys() == net.weights.keys()
+
+
+def test_structure_is_that_of_the_body():
+    """Not of the size, the classifier or the precision; but of every stride."""
+    a = MINIATURES["resnet50"]
+    models = a(), a(classes=3, input_shape=(97, 75, 3)), a(include_top=False)
+    assert len({structure(m) for m in models}) == 1
+    assert structure(a.with_unit(stride_at=1)()) != structure(models[0])
+    a = MINIATURES["googlenet_tv"]
+    shape = {"input_shape": (96, 96, 3)}
+    assert structure(a(aux_heads=True, **shape)) == structure(a(**shape)) == structure(a())
 
 
 @pytest.mark.parametrize("name", ["resnet v1.5", "resnet v2", "repvgg se", "vgg bn", "resnest 2s2x"])

@@ -197,10 +197,12 @@ def resnest(net, x, stages, classes, radix=2, cards=1, stem=8):
     return net.linear(pooled(x), "fc", classes)
 
 
-def repvgg(net, x, stages, classes, groups=1, gate=False, stem=8):
-    """timm's RepVGG in training form; every second layer of a stage is grouped."""
+def repvgg(net, x, stages, classes, groups=1, gate=False, stem=8, deployed=False):
+    """timm's RepVGG in training or inference form; every second layer of a stage is grouped."""
 
     def unit(x, place, w, stride, groups):
+        if deployed:
+            return relu(net.conv(x, f"{place}reparam_conv", w, 3, stride, groups=groups, bias=True))
         y = net.norm(net.conv(x, f"{place}conv_kxk.conv", w, 3, stride, groups=groups), f"{place}conv_kxk.bn")
         y += net.norm(net.conv(x, f"{place}conv_1x1.conv", w, 1, stride, groups=groups), f"{place}conv_1x1.bn")
         if stride == 1 and x.shape[1] == w:
