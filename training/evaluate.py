@@ -67,10 +67,10 @@ def _images(name: str, args):
 
     path = Path(name).expanduser()
     if args.arch and path.is_dir() and not idx.find(path):
-        classes, split, notes = folder.to_measure(path, args.split)
+        classes, split, what, notes = folder.to_measure(path, args.split)
         for note in notes:
             print(note, file=sys.stderr)
-        return classes, split, args.split or "whole"
+        return classes, split, what
     data, split = sources.load(name), args.split or "test"
     return data.classes, getattr(data, split), split
 

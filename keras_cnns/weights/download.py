@@ -216,11 +216,12 @@ def from_hub(repository: str, name: str, **options) -> Path:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The hub's client without its hints about accounts."""
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """The hub's client without its hints about accounts, and without a line on every try."""
+    from huggingface_hub.utils import logging as theirs
+
+    level = theirs.get_verbosity()
+    theirs.set_verbosity_error()
     try:
         yield
     finally:
-        logger.setLevel(level)
+        theirs.set_verbosity(level)

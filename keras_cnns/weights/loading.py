@@ -102,10 +102,6 @@ class Given:
             Unreachable: known weights cannot be fetched.
             ValueError: the file does not fit, or holds numbers that are not finite.
         """
-        if self.entry is not None:
-            LOG.info("%s", self.entry)
-            if not self.entry.permissive:
-                LOG.warning("%s may not be used commercially: %s", self.asked, self.entry.licence)
         source = self.source
         self._check_origin(model)
         if source.kind == "own" and not any(f"{layer.name}/0" in source.tensors for layer in model.layers):
@@ -164,7 +160,10 @@ def given(weights: str | Path, arch: str) -> Given:
 
 
 def _fetched(entry: Entry) -> Path:
-    """The file of known weights, from its cache or fetched."""
+    """The file of known weights, from its cache or fetched; says first which they are and under which licence."""
+    LOG.info("%s", entry)
+    if not entry.permissive:
+        LOG.warning("%s may not be used commercially: %s", entry.name, entry.licence)
     if entry.file.endswith(".pth"):
         _needs_torch(entry)
     if entry.on_hub:

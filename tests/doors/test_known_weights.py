@@ -61,7 +61,7 @@ def test_evaluate_measures_as_published(hub, photos, monkeypatch, capsys):
     found = json.loads(capsys.readouterr().out)
     entry = registry.entries()[tag]
     assert (entry.eval_size, entry.resized, entry.interpolation) == (224, 235, "bicubic")
-    assert (found["split"], found["n"]) == ("whole", 6)
+    assert (found["split"], found["n"]) == ("val", 6)
     view, places = View(224, 235, "bicubic"), [i for i, _ in registry.class_names()]
     losses = []
     for path in sorted((photos / "val").rglob("*.png")):

@@ -55,8 +55,8 @@ def load(folder: Path) -> DataSet:
     return assemble(folder, classes, paths, labels, sizes, dict(zip(roots, good, strict=True)), skipped, others)
 
 
-def to_measure(folder: Path, wanted: str | None = None) -> tuple[tuple[str, ...], Split, list[str]]:
-    """(classes, images, lines for the log) of one split, where nothing is trained and so nothing is held out.
+def to_measure(folder: Path, wanted: str | None = None) -> tuple[tuple[str, ...], Split, str, list[str]]:
+    """(classes, images, the split's name, lines for the log) of one split, for networks that were not trained here.
 
     `wanted` is train, val or test; by default the data's own test split, else its val, else all images. Only that
     split is looked at.
@@ -77,7 +77,7 @@ def to_measure(folder: Path, wanted: str | None = None) -> tuple[tuple[str, ...]
     if len(paths) - len(good) > MAX_UNREADABLE * len(paths) or not good:
         raise DataError(f"{folder}: {len(paths) - len(good)} of {len(paths)} images of {name!r} are unreadable")
     notes = [f"left out: {path}: {reason}" for path, reason in zip(paths, reasons, strict=True) if reason]
-    return classes, Split(Files(tuple(paths[i] for i in good)), labels[good]), notes
+    return classes, Split(Files(tuple(paths[i] for i in good)), labels[good]), name, notes
 
 
 def split_roots(folder: Path) -> dict[str, Path]:
