@@ -56,7 +56,7 @@ def load(folder: Path) -> DataSet:
 
 
 def to_measure(folder: Path, wanted: str | None = None) -> tuple[tuple[str, ...], Split, str, list[str]]:
-    """(classes, images, the split's name, lines for the log) of one split, for networks that were not trained here.
+    """(classes, images, the split's name, lines for the log) of one split, for networks not trained here.
 
     `wanted` is train, val or test; by default the data's own test split, else its val, else all images. Only that
     split is looked at.
