@@ -26,11 +26,14 @@ with open(Path(__file__).with_name("goldens.csv"), encoding="utf-8") as file:
     GOLDENS = {row["name"]: row for row in csv.DictReader(file)}
 
 
-def miniature(architecture):
-    """The same kinds of units, few and thin: two units in the first stage, one in every other."""
+def miniature(architecture, by: int = 16, dense: int = 24):
+    """The same kinds of units, few and thin: two units in the first stage, one in every other.
+
+    Networks before the residual ones keep their layers, with filters divided `by` and `dense` units.
+    """
     row = architecture.row
     if not isinstance(row, Staged):
-        return _thin(architecture)
+        return _thin(architecture, by, dense)
     stages = len(row.depths)
     width = 8 if row.widths[0] == row.stem.filters else 16  # a first stage that widens still does
     spatial = getattr(row.unit, "spatial", None)
@@ -48,33 +51,32 @@ def miniature(architecture):
     return replace(architecture, row=small, input_shape=(side, side, 3))
 
 
-def _thin(architecture):
-    """The same for the networks before the residual ones; dense layers of 24 units."""
+def _thin(architecture, by: int, dense: int):
     a, row = architecture, architecture.row
     if hasattr(a.head, "units"):
-        a = replace(a, head=replace(a.head, units=(24, 24)))
+        a = replace(a, head=replace(a.head, units=(dense, dense)))
     if isinstance(row, AlexNetBody | AlexNetOWTBody):
-        row, side = replace(row, widths=tuple(w // 16 for w in row.widths)), a.min_size + 5
+        row, side = replace(row, widths=tuple(w // by for w in row.widths)), a.min_size + 5
     elif isinstance(row, Column):  # VGG-11 and VGG-19 shrink alike: equal neighbours become one
         layers = [layer for i, layer in enumerate(row.layers) if layer != row.layers[i - 1]]
-        row, side = replace(row, layers=tuple(narrow(layer) for layer in layers)), 32
+        row, side = replace(row, layers=tuple(narrow(layer, by) for layer in layers)), 32
     elif isinstance(row, NINBody):
-        layers = tuple(replace(m, widths=tuple(w // 16 for w in m.widths)) for m in row.layers)
+        layers = tuple(replace(m, widths=tuple(w // by for w in m.widths)) for m in row.layers)
         row, side = replace(row, layers=layers), 64 if a.min_size == 32 else 16
     elif isinstance(row, GoogLeNetBody):
-        stages = tuple((narrow(stage[0]),) for stage in row.stages)
+        stages = tuple((narrow(stage[0], by),) for stage in row.stages)
         row, side = replace(row, stages=stages, widths=(8, 8, 12)), 64
     else:
         return a
     return replace(a, row=row, input_shape=(side, side, 3))
 
 
-def narrow(part):
-    """A layer of VGG's column or an inception module with a sixteenth of the filters."""
+def narrow(part, by: int = 16):
+    """A layer of VGG's column or an inception module with fewer filters."""
     if isinstance(part, int):
-        return part // 16
+        return part // by
     counts = {f.name: getattr(part, f.name) for f in fields(part) if f.type is Count and f.name != "kernel5"}
-    return replace(part, **{name: max(count // 16, 4) for name, count in counts.items()})
+    return replace(part, **{name: max(count // by, 4) for name, count in counts.items()})
 
 
 def _squeezed_less(part):

@@ -1,14 +1,12 @@
 """Network in Network: 1x1 convolutions as a perceptron of every pixel, class maps instead of dense layers."""
 
-from dataclasses import replace
-
 import keras
 import numpy as np
 import pytest
 from support import MINIATURES, images, randomise
 
-from keras_cnns import NIN, NINCIFAR, from_json, measure, to_json
-from keras_cnns.models.nin import Mlpconv, NINBody, linear
+from keras_cnns import NIN, NINCIFAR, measure
+from keras_cnns.models.nin import Mlpconv, NINBody
 
 
 def test_two_1x1_layers_are_a_perceptron_of_every_pixel():
@@ -57,16 +55,6 @@ def test_a_logit_is_the_mean_of_its_map(name):
     maps, logits = map(np.array, parts(images(2, *a.input_shape)))
     assert maps.min() < 0
     np.testing.assert_allclose(logits, np.maximum(maps, 0).mean((1, 2)), rtol=1e-5, atol=1e-6)
-
-
-def test_linear_class_maps():
-    """Scores of either sign; the same weights."""
-    a = MINIATURES["nin_cifar"]
-    bare = replace(a, head=replace(a.head, activation=linear))
-    assert from_json(to_json(bare)) == bare != a
-    model = randomise(bare(classifier_activation=None))
-    assert [w.shape for w in model.weights] == [w.shape for w in a().weights]
-    assert np.array(model(images(4, *a.input_shape))).min() < 0
 
 
 def test_without_top_ends_before_the_class_maps():

@@ -8,7 +8,7 @@ import pytest
 from support import MINIATURES, Reference, build, images, miniature, randomise, relu
 
 import keras_cnns
-from keras_cnns import measure
+from keras_cnns import measure, zoo
 from keras_cnns.blocks import (
     BareProjection,
     BareProjectionOrPick,
@@ -498,17 +498,24 @@ def places(row):
     return [f"stage{s}_unit{i}" for s, i, *_ in row.places()]
 
 
-@pytest.mark.parametrize("side", [64, 75])
-def test_resnet50_v1_is_that_of_keras_applications(side):
+@pytest.mark.parametrize(("depth", "side"), [(50, 64), (50, 75), (101, 64), (152, 64)])
+def test_resnet_v1_is_that_of_keras_applications(depth, side, zeros):
     """Their convolutions have biases, which fold into the moving mean behind them."""
-    theirs = randomise(keras.applications.ResNet50(weights=None, include_top=False, input_shape=(side, side, 3)))
-    ours = keras_cnns.ResNet50V1(include_top=False, input_shape=(side, side, 3))
+    build = getattr(keras.applications, f"ResNet{depth}")
+    theirs = build(weights=None, include_top=False, input_shape=(side, side, 3))
+    rng = np.random.default_rng(0)
+    theirs.set_weights(
+        [rng.standard_normal(w.shape, "float32") * (2 / np.prod(w.shape[:-1])) ** 0.5 for w in theirs.weights]
+    )
+    randomise(theirs)
+    a = zoo.architecture(f"resnet{depth}_v1")
+    ours = a(include_top=False, input_shape=(side, side, 3))
     pairs = {"stem_conv": "conv1"}
-    for place in places(keras_cnns.ResNet50V1.row):
+    for place in places(a.row):
         stage, unit = int(place[5]), place.partition("unit")[2]
         for mine, number in (("shortcut", 0), ("conv1", 1), ("conv2", 2), ("conv3", 3)):
             pairs[f"{place}_{mine}"] = f"conv{stage + 1}_block{unit}_{number}"
-    assert sum(bool(layer.weights) for layer in theirs.layers) == 106  # 53 convolutions, 53 norms
+    assert sum(bool(layer.weights) for layer in theirs.layers) == 2 * (depth + 3)  # convolutions and norms
     names = {layer.name for layer in ours.layers}
     for mine, other in pairs.items():
         if mine in names:

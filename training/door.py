@@ -7,11 +7,13 @@ import argparse
 import logging
 import os
 import shlex
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from training import interrupts
+from training.interrupts import Terminated
 
 
 class Refusal(Exception):
@@ -20,10 +22,6 @@ class Refusal(Exception):
 
 class Failure(Exception):
     """The run failed: one line, exit status 1."""
-
-
-class Terminated(BaseException):
-    """SIGTERM came."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,6 +75,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    """argparse type: a whole number from 0 on."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on; {text!r} came")
+    return int(text)
+
+
 def seed(text: str) -> int:
     """argparse type: a whole number from 0 to 2^31 - 1."""
     if not text.isdigit() or int(text) >= 2**31:
@@ -93,6 +98,18 @@ def fraction(text: str) -> float:
     if not 0 < value <= 100:
         raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 100; {text!r} came")
     return value
+
+
+def interval(text: str) -> tuple[int | None, float | None]:
+    """argparse type: "500" steps, "90s" or "10m" -> (steps, None) or (None, seconds)."""
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in ("s", "m") else (text, "")
+    try:
+        value = float(number)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1e9 or (not unit and value != int(value)):
+        raise argparse.ArgumentTypeError(f"must be steps (500), seconds (90s) or minutes (10m); {text!r} came")
+    return (None, value * {"s": 1, "m": 60}[unit]) if unit else (int(value), None)
 
 
 def quiet() -> None:
@@ -131,7 +148,7 @@ def again(folder) -> str:
 
 def enter(main: Callable[[], int | None]) -> None:
     """Runs a door and exits with its status."""
-    signal.signal(signal.SIGTERM, _terminate)
+    interrupts.install()
     name = os.path.basename(sys.argv[0])
     try:
         status = main() or 0
@@ -163,7 +180,3 @@ def _more(error: BaseException) -> str:
 def _say(text: str, status: int) -> int:
     print(text, file=sys.stderr)
     return status
-
-
-def _terminate(number, frame):
-    raise Terminated()

@@ -4,10 +4,10 @@ Without arguments it trains ResNet-20 on the digits that come with scikit-learn.
 --run goes on where it stopped.
 """
 
+import os
 import sys
 import tempfile
 from dataclasses import replace
-from operator import mul
 from pathlib import Path
 
 from training import door
@@ -18,9 +18,6 @@ EXAMPLES = """examples:
   python training/fit.py --arch resnet50 --data photos/ --set image_size=128 --epochs 20
   python training/fit.py --arch lenet5 --set optimizer.rate=0.001 --run runs/mine
 """
-
-
-LUMA = (0.2989, 0.587, 0.114)  # as tf.image.rgb_to_grayscale weighs red, green and blue
 
 
 def parser() -> door.Parser:
@@ -49,50 +46,75 @@ def parser() -> door.Parser:
     where.add_argument("--replicas", type=door.positive, metavar="N", help="devices; default: all GPUs, else 1")
     where.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     where.add_argument("--xla", default="auto", choices=("auto", "on", "off"))
+    where.add_argument(
+        "--save-every",
+        type=door.interval,
+        default="10m",
+        metavar="T",
+        help="within an epoch: 10m, 90s, 500 (steps)",
+    )
     where.add_argument("--deterministic", action="store_true", help="also on GPUs; CPUs always are")
     where.add_argument("--dry-run", action="store_true", help="one step of everything, nothing kept")
+    where.add_argument("--sync-bn", action="store_true", help="batch norm over all replicas' images; without XLA")
+    where.add_argument(
+        "--workers",
+        metavar="HOST:PORT,...",
+        help="all processes of a run on several machines (docs/distribution.md)",
+    )
+    where.add_argument("--worker-index", type=door.whole, metavar="I", help="which of them this is, from 0")
+    where.add_argument(
+        "--worker-timeout",
+        type=door.positive,
+        default=600,
+        metavar="S",
+        help="seconds without a step after which a worker gives up",
+    )
     later = p.add_argument_group("not available in this version")
-    later.add_argument("--workers", metavar="HOST:PORT,...", help=door.argparse.SUPPRESS)
-    later.add_argument("--worker-index", metavar="I", help=door.argparse.SUPPRESS)
-    later.add_argument("--sync-bn", action="store_true", help=door.argparse.SUPPRESS)
     later.add_argument("--find-lr", action="store_true", help=door.argparse.SUPPRESS)
     return p
 
 
 def main() -> None:
     args = parser().parse_args()
-    for option in ("--workers", "--worker-index", "--sync-bn", "--find-lr"):
+    for option in ("--find-lr",):
         door.unavailable(option, bool(getattr(args, option[2:].replace("-", "_"))))
     door.quiet()
     with door.arguments():
         config, data, compute, notes = prepare(args)
+    if compute.wire:
+        from training.engine.workers import take_part
+
+        take_part(args, config, data, compute, notes, with_resume_line)
+        return
     if args.dry_run:
         with tempfile.TemporaryDirectory() as folder:
-            work(Path(folder), config, data, compute, notes)
+            (Path(folder) / "checkpoints").mkdir()
+            work(Path(folder), config, data, compute, notes, args.save_every)
         print("dry run: one step of everything worked; nothing was kept")
         return
-    with door.arguments():
-        folder, result = take(args.run, config)
-    if result is None:
-        with_resume_line(folder, config, data, compute, notes)
-    else:
-        from training.engine.outcome import summary
+    from training.engine.outcome import summary
+    from training.engine.start import take
 
+    with door.arguments():
+        folder, result, held = take(args.run, config)
+    if result is None:
+        with held:
+            with_resume_line(folder, config, data, compute, notes, args.save_every)
+    else:
         print(f"this run is finished already\n{summary(result, folder)}")
 
 
 def prepare(args):
     """Arguments -> (config, data set, compute, lines for the log). Raises ValueError for a bad argument."""
-    from keras_cnns import __version__, zoo
+    from keras_cnns import zoo
     from keras_cnns.deep import deep_recursion
     from keras_cnns.models.googlenet import GoogLeNetArchitecture
     from keras_cnns.weights.loading import given
     from training import recipes
     from training.data import pipeline, sources
     from training.data.augment import suit
-    from training.engine import compute
-    from training.engine.config import Config
-    from training.engine.setup import dry
+    from training.engine import cluster, compute
+    from training.engine.start import configure, dry
     from training.report.stream import told
 
     architecture = zoo.architecture(args.arch)
@@ -104,36 +126,20 @@ def prepare(args):
     if args.epochs and args.budget:
         raise ValueError("--epochs and --budget say the same thing: give one of them")
     recipes.check_name(args.recipe)
-    chosen = compute.choose(args.replicas, args.precision, args.xla, args.deterministic)
+    group = cluster.group(args.workers, args.worker_index, os.environ.get("TF_CONFIG"))
+    if not group.alone:
+        cluster.hush()
+    norms = "synchronised" if args.sync_bn else "own"
+    how = (args.replicas, args.precision, args.xla, args.deterministic)
+    chosen = compute.choose(*how, group, norms, args.worker_timeout)
     data = sources.load(args.data)
     recipe = recipes.choose(architecture, data, args.data, args.recipe, args.epochs, args.budget)
     if args.batch_size:
         recipe = replace(recipe, batch_size=args.batch_size)
     for setting in args.set:
         recipe = recipe.with_setting(setting)
-    recipe = replace(recipe, batch_size=min(recipe.batch_size, len(data.train)))
-    size, channels = recipe.image_size or architecture.input_shape[0], architecture.input_shape[-1]
-    if size < architecture.min_size:
-        raise ValueError(f"{architecture.name} takes at least {architecture.min_size} pixels a side; {size} came")
-    recipes.check_fit(architecture, recipe)
-    pipeline.check(channels, recipe.augment)
-    chosen.check_batch(recipe.batch_size)
-    own = args.weights or recipe.normalise == "network"
-    config = Config(
-        architecture=architecture,
-        recipe=recipe,
-        data=args.data,
-        classes=data.classes,
-        preprocessing=architecture.preprocessing if own else normalising(data, channels),
-        image_size=size,
-        channels=channels,
-        seed=args.seed,
-        replicas=chosen.replicas,
-        precision=chosen.precision,
-        xla="on" if chosen.xla else "off",
-        weights=asked and asked.asked,
-        version=__version__,
-    )
+    config = configure(architecture, recipe, data, args.data, chosen, args.seed, asked and asked.asked)
+    size, channels = config.image_size, config.channels
     if asked and asked.path:  # a file may not fit: known before there is a run folder
         with told([].append), deep_recursion():
             asked.load(config.build())
@@ -149,52 +155,13 @@ def prepare(args):
         *(f"data: {line}" for line in pipeline.conversions(data, size, channels)),
         *suit(recipe.augment, data)[1],
         *heads,
-        f"recipe: {recipe.name}, {recipe.epochs} epochs, batch size {recipe.batch_size} ({recipe.citation})",
+        f"recipe: {recipe.name}, {recipe.epochs} epochs, "
+        f"batch size {config.recipe.batch_size} ({recipe.citation})",
         chosen.why,
     ]
     if args.dry_run:
         config, data = dry(config, data)
     return config, data, chosen, notes
-
-
-def normalising(data, channels: int):
-    """Zero mean and unit deviation over the training images, channel by channel."""
-    from keras_cnns.preprocessing import Preprocessing
-
-    mean, std = data.mean_std()
-    if channels == 1 and len(mean) == 3:
-        mean, std = ((round(sum(map(mul, LUMA, values)), 4),) for values in (mean, std))
-    return Preprocessing(mean, tuple(max(s, 1.0) for s in std))  # an all-black set must not divide by nothing
-
-
-def take(asked: Path | None, config):
-    """The folder to work in and, if that run is finished, its result.
-
-    Raises ValueError where the folder holds another run, or something that is no run.
-    """
-    from training.engine import config as configs
-    from training.engine.outcome import finished
-    from training.report.folder import next_folder
-
-    if asked is None:
-        folder = next_folder(Path("runs"), config.architecture.name, config.data)
-        configs.write(config, folder)
-        return folder, None
-    if asked.exists() and not asked.is_dir():
-        raise ValueError(f"--run wants a folder; {str(asked)!r} is a file")
-    if (asked / "config.json").exists():
-        differences = configs.read(asked).differences(config)
-        if differences:
-            raise ValueError(f"{asked} holds another run ({'; '.join(differences)}); give another --run")
-        return asked, finished(asked)
-    if asked.is_dir() and any(asked.iterdir()):
-        raise ValueError(f"--run wants a new, an empty or a run's folder; {str(asked)!r} holds other files")
-    try:
-        asked.mkdir(parents=True, exist_ok=True)
-        configs.write(config, asked)
-    except OSError as error:
-        raise ValueError(f"--run {str(asked)!r} cannot be written: {error.strerror or error}") from None
-    return asked, None
 
 
 def with_resume_line(folder: Path, *what) -> None:
@@ -205,10 +172,11 @@ def with_resume_line(folder: Path, *what) -> None:
         raise type(error)(f"continue with: {door.again(folder)}") from None
 
 
-def work(folder: Path, config, data, compute, notes) -> None:
+def work(folder: Path, config, data, compute, notes, every) -> None:
     """Trains in the folder and prints the result."""
     from training.engine.outcome import summary
     from training.engine.run import train
+    from training.engine.saving import Every
     from training.engine.setup import Run
     from training.report.folder import Log
 
@@ -216,7 +184,7 @@ def work(folder: Path, config, data, compute, notes) -> None:
         log(f"run: {folder} ({config.architecture.name})")
         for note in notes:
             log(note)
-        log(summary(train(Run(config, data, compute, folder, log)), folder))
+        log(summary(train(Run(config, data, compute, folder, log, Every(*every))), folder))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from training import schedules
 from training.data import mix
 from training.data.augment import AUGMENTATIONS
 from training.data.mix import CutMix, Mixup
+from training.momentum import Momentum
 from training.schedules import Constant, Schedule, WarmUp
 
 
@@ -23,8 +24,7 @@ class SGD(Value):
     nesterov: bool = False
 
     def build(self, rate, average: float = 0.0) -> keras.optimizers.Optimizer:
-        momentum, nesterov = self.momentum, self.nesterov
-        return keras.optimizers.SGD(rate, momentum=momentum, nesterov=nesterov, **_averaging(average))
+        return Momentum(rate, momentum=self.momentum, nesterov=self.nesterov, **_averaging(average))
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Recipe(Value):
         decay: L2 coefficient; decay times the weight is added to its gradient, as papers mean it.
         undecayed: patterns of the paths of weights that are not decayed; none in the early papers, which decay
             biases and norms too.
+        clip: largest norm of all gradients together, after their sum over devices and before decay; None is any.
+        accumulate: passes over a device's share of a batch, one part each, before one update.
         augment: parts applied to training images, in order. A mirror is left out where data must not be mirrored.
         smoothing: share of the label that is spread over all classes.
         mix: Mixup or CutMix.
@@ -63,10 +65,11 @@ class Recipe(Value):
         image_size: training and test size in pixels; None is the network's own.
         test_crop: fraction of the shorter side that a test crop keeps.
         test_views: the "centre" crop, or the mean probability of "ten": corners, centre and their mirror images.
-        start: weights drawn as "published", or He's way with zero biases ("he"), from which AlexNet, VGG and NIN
-            learn small sets that leave the published start at chance.
+        start: weights drawn as "published", or by He's rule with filters of mean zero ("centred"), from which
+            AlexNet, VGG and NIN learn small sets that leave the published start at chance.
         dropout: inside units that have a socket for it (Wide ResNet).
         keep: weights of the "last" epoch, or of the "best" on the validation split.
+        patience: epochs without a rise of validation top-1 after which the run ends; None never.
     """
 
     name: str
@@ -78,6 +81,8 @@ class Recipe(Value):
     warm_up: WarmUp = None
     decay: Fraction = 0.0
     undecayed: tuple[str, ...] = ()
+    clip: Positive | None = None
+    accumulate: Count = 1
     augment: tuple[Callable, ...] = ()
     smoothing: Fraction = 0.0
     mix: Mixup | CutMix | None = None
@@ -86,9 +91,10 @@ class Recipe(Value):
     image_size: Count | None = None
     test_crop: Fraction = 1.0
     test_views: Literal["centre", "ten"] = "centre"
-    start: Literal["published", "he"] = "published"
+    start: Literal["published", "centred"] = "published"
     dropout: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
+    patience: Count | None = None
 
     @property
     def soft(self) -> bool:

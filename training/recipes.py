@@ -265,12 +265,15 @@ def quick(architecture: Architecture, data: DataSet) -> Recipe:
     fewest = max(1, round(min(10, FEWEST_IMAGES / images)))
     epochs = int(min(MOST_EPOCHS, max(fewest, WORK / (work * images))))
     normalised = any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
+    dense = sum(isinstance(layer, keras.layers.Dense) for layer in network.layers)
+    rectified = any(getattr(layer, "activation", None) is keras.activations.relu for layer in network.layers)
+    bare = rectified and (not normalised or dense > 1)  # ReLUs with no norm before them
     return replace(
         QUICK.scaled(epochs),
         batch_size=128 if images > 5_000 else 64 if images > 500 else 16,
         optimizer=QUICK.optimizer if normalised else Adam(2e-3),
         decay=QUICK.decay if normalised else 0.0,
-        start="published" if normalised else "he",
+        start="centred" if bare else "published",
         augment=(PadCrop(max(1, size // 8)), Flip()) if data.mirror else (Affine(rotate=10, shift=0.1, zoom=0.1),),
         image_size=size,
     )

@@ -50,22 +50,22 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
-        ones, zeros = tf.ones_like(self.moving_variance), tf.zeros_like(self.moving_mean)
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+        # In training the kernel itself mixes the batch's statistics into the moving ones, which it gives back.
+        outputs, new_mean, new_variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
-            scale=tf.convert_to_tensor(self.gamma) if self.scale else ones,
-            offset=tf.convert_to_tensor(self.beta) if self.center else zeros,
-            mean=zeros[:0] if updates else tf.convert_to_tensor(self.moving_mean),
-            variance=zeros[:0] if updates else tf.convert_to_tensor(self.moving_variance),
+            scale=tf.convert_to_tensor(self.gamma) if self.scale else tf.ones_like(variance),
+            offset=tf.convert_to_tensor(self.beta) if self.center else tf.zeros_like(mean),
+            mean=mean,
+            variance=variance,
             epsilon=self.epsilon,
+            exponential_avg_factor=1 - self.momentum if updates else 1.0,
             is_training=updates,
         )
         if updates:
-            shape = tf.shape(inputs)
-            n = tf.cast(shape[0] * shape[1] * shape[2], variance.dtype)
-            variance = variance * ((n - 1) / n)
-            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+            n = tf.cast(tf.size(inputs, tf.int64), variance.dtype) / inputs.shape[-1]
+            self.moving_mean.assign(new_mean)
+            self.moving_variance.assign(new_variance - (new_variance - variance * self.momentum) / n)
         return outputs
 
     def _fits_the_fused_kernel(self, inputs, mask, updates: bool) -> bool:

@@ -74,32 +74,20 @@ class NINBody(Value):
         return x
 
 
-def rectified(x, name: str):
-    """The ReLU behind the class maps: no score is below zero."""
-    return relu(x, name=name, dtype="float32")
-
-
-def linear(x, name: str):
-    """Class maps as they come."""
-    return x
-
-
 @dataclass(frozen=True)
 class ClassMaps(Value):
     """The last 1x1 convolution, one map a class, and the global average of each map (section 3.2).
 
-    By default it has a ReLU like every other, as the released models have. On few images all maps tend to die of
-    it within an epoch (the loss stays at log(classes)); `replace(NINCIFAR, head=ClassMaps(activation=linear))`
-    trains on.
+    It has a ReLU like every other, as in the released models: no score is below zero. From He's plain start all
+    maps may die of it on small sets (the loss stays at log(classes)); filters of mean zero learn.
     """
 
     loss: Callable = cross_entropy
-    activation: Callable = rectified
 
     def __call__(self, x, classes: int, activation: str | Callable | None):
         # In float32 whatever the precision of the body, as every head.
         x = Conv2D(classes, 1, kernel_initializer=he_fan_in(), dtype="float32", name="class_maps")(x)
-        x = self.activation(x, "class_maps_relu")
+        x = relu(x, name="class_maps_relu", dtype="float32")
         return predictions(GlobalAveragePooling2D(dtype="float32", name="logits")(x), activation)
 
 
@@ -135,4 +123,4 @@ NINCIFAR = Architecture(
     min_size=8,
 )
 
-PARTS = by_name((ClassMaps, Mlpconv, NINBody, linear, rectified))
+PARTS = by_name((ClassMaps, Mlpconv, NINBody))

@@ -39,6 +39,12 @@ def folders(root):
 
 # door, arguments ({} is the folder above), what the line says
 CASES = [
+    ("benchmark.py", "--mode trian", "no mode 'trian'; did you mean 'train'?"),
+    ("benchmark.py", "--against tourch", "no engine 'tourch'; did you mean 'torch'?"),
+    ("benchmark.py", "--arch resnet5", "no architecture 'resnet5'"),
+    ("benchmark.py", "--arch resnet50 --image-size 8", "resnet50 takes at least 32 pixels a side; 8 came"),
+    ("benchmark.py", "--mode ,", "give at least one mode and one network"),
+    ("benchmark.py", "--json nowhere/x.json", "--json: no folder 'nowhere'"),
     ("fit.py", "--arch wrn28-10", "no architecture 'wrn28-10'; did you mean 'wrn28_10'?"),
     ("fit.py", "--arhc resnet20", "no option '--arhc'; did you mean '--arch'?"),
     ("fit.py", "--recipe wrn", "no recipe 'wrn'; did you mean 'wrn_cifar'?"),

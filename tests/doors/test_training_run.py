@@ -148,7 +148,7 @@ def test_interrupted_again_and_again_gives_the_unbroken_weights(run, tmp_path):
         [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], 1
     ):
         process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-        wait_for(folder / "checkpoints" / f"epoch_{epoch:08d}", process)
+        wait_for(folder / "checkpoints" / f"step_{19 * epoch:08d}", process)
         os.kill(process.pid, number)
         _, err = process.communicate(timeout=60)
         assert process.returncode == status, err
@@ -214,7 +214,7 @@ def test_an_image_that_breaks_after_indexing_is_named(tmp_path):
             Image.fromarray(pixels).save(tmp_path / "photos" / kind / f"{i}.png")
     args = ["--data", tmp_path / "photos", "--epochs", 50, "--set", "image_size=16", "--run", tmp_path / "run"]
     process = subprocess.Popen(command("fit.py", *args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(tmp_path / "run" / "checkpoints" / "epoch_00000001", process)
+    wait_for(tmp_path / "run" / "history.csv", process)
     for broken in (tmp_path / "photos" / "cats").iterdir():
         broken.write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     _, err = process.communicate(timeout=120)

@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import keras
+import numpy as np
 import pytest
 
 import keras_cnns
@@ -48,6 +50,25 @@ def test_dropout_reaches_the_units(config):
     wet = replace(config, recipe=replace(config.recipe, dropout=0.3))
     assert [la.name for la in wet.build().layers if "dropout" in la.name][:1] == ["stage1_unit1_dropout"]
     assert not [la.name for la in config.build().layers if "dropout" in la.name]
+
+
+def test_the_centred_start(config):
+    """Filters of mean zero and He's size, no bias; the seed decides."""
+
+    def start(**changes):
+        recipe = replace(config.recipe, start="centred")
+        return replace(config, architecture=keras_cnns.NINCIFAR, image_size=32, recipe=recipe, **changes).build()
+
+    model = start()
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            np.testing.assert_allclose(kernel.mean((0, 1, 2)), 0, atol=1e-6)
+            assert float(kernel.std()) == pytest.approx(np.sqrt(2 / np.prod(kernel.shape[:3])), rel=0.1)
+            assert not np.any(keras.ops.convert_to_numpy(layer.bias))
+    same, other = start(), start(seed=1)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), same.get_weights(), strict=True))
+    assert not np.array_equal(model.get_weights()[0], other.get_weights()[0])
 
 
 @pytest.mark.parametrize(

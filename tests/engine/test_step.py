@@ -17,7 +17,7 @@ def linear(decay=0.0, undecayed=(), optimizer=None):
     keras.utils.set_random_seed(1)
     image = keras.Input((6,))
     model = StepModel(image, keras.layers.Dense(3, name="logits")(image), decay, undecayed)
-    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), cross_entropy(), jit_compile=False)
+    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), cross_entropy())
     return model
 
 
@@ -131,7 +131,7 @@ def test_training_heads_have_their_share_of_the_gradient():
     heads = [keras.layers.Dense(3, name=name) for name in ("logits", "aux1_logits")]
     features = body(image)
     model = StepModel(image, [h(features) for h in heads], shares=(1.0, 0.3))
-    model.compile(keras.optimizers.SGD(1.0), cross_entropy(), jit_compile=False)
+    model.compile(keras.optimizers.SGD(1.0), cross_entropy())
     images, labels = (a[0] for a in batches(1))
     alone = []
     for head in heads:

@@ -27,6 +27,26 @@ def test_last_stage_is_the_output_without_top(name):
     assert list(found.values())[-1] is model.output
 
 
+PLACES = ("resnet20", "vgg11_bn", "googlenet", "alexnet", "nin", "repvgg_b1g2", "resnet50_v2")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in PLACES else pytest.mark.slow) for n in MINIATURES]
+)
+def test_every_network_has_them(name):
+    """Maps shrink and deepen from end to end, each is a tensor of the graph, and fusing leaves them in place."""
+    model = MINIATURES[name]()
+    found = shapes(model)
+    maps = [shape for shape in found.values() if len(shape) == 3]
+    assert len(found) >= 2
+    assert [shape[0] for shape in maps] == sorted((shape[0] for shape in maps), reverse=True)
+    assert maps[-1][0] < maps[0][0]
+    assert maps[-1][2] >= maps[0][2]
+    features = keras_cnns.feature_extractor(model, found).output
+    assert {key: tuple(tensor.shape[1:]) for key, tensor in features.items()} == found
+    assert shapes(keras_cnns.fuse(model)) == found
+
+
 def test_lenet_in_any_case():
     model = keras_cnns.LeNet5()
     assert list(keras_cnns.endpoints(model)) == ["C1", "S2", "C3", "S4", "C5", "F6"]

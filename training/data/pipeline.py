@@ -5,6 +5,7 @@ image). So a resumed run sees what the unbroken one would have seen, and any bat
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +18,29 @@ from training.data.view import View
 
 RESIZED_MEMORY = 2**31
 PARALLEL = {"num_parallel_calls": -1}  # tf.data.AUTOTUNE, without importing TensorFlow
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every batch a worker takes, of `count` equal ones. All of it by default."""
+
+    index: int = 0
+    count: int = 1
+
+    def columns(self, batch: int) -> np.ndarray:
+        """Places in a training batch: as many from its front as from its end.
+
+        Images are mixed with the batch turned round, first with last; so a pair stays together. An odd share is
+        taken from one stretch, for batches that are not mixed.
+        """
+        each, start = batch // self.count, self.index * (batch // self.count)
+        if each % 2:
+            return np.arange(start, start + each)
+        front = np.arange(start // 2, start // 2 + each // 2)
+        return np.concatenate([front, batch - 1 - front[::-1]])
+
+
+WHOLE = Share()
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
@@ -36,6 +60,7 @@ def train_batches(
     first_step: int = 0,
     augment: tuple[Callable, ...] = (),
     preprocess: Callable,
+    share: Share = WHOLE,
 ):
     """The training stream, all epochs in one flat Dataset of (float32 (b, size, size, channels), int32 (b,)).
 
@@ -48,6 +73,7 @@ def train_batches(
         batch_size: global, over all replicas; at most the number of images is used.
         augment: parts of `augment.py`, in order; one that chooses a window must be the first.
         preprocess: called last, on float32 (b, size, size, channels) of the scale 0-255.
+        share: the part of each batch that is wanted; augmentation belongs to an image, whoever asks for it.
 
     Raises:
         ValueError: a window that is not the first part, channels other than 1 or 3.
@@ -57,12 +83,13 @@ def train_batches(
 
     check(channels, augment)
     batch, steps = min(batch_size, len(split)), steps_per_epoch(len(split), batch_size)
+    columns = share.columns(batch)
     crop = augment[0] if augment and isinstance(augment[0], Window) else None
 
     def order(epoch):
-        places = tf.random.experimental.stateless_shuffle(tf.range(len(split)), seed=(seed, epoch), alg="philox")
-        rows = tf.reshape(places[: steps * batch], (steps, batch))
-        return tf.data.Dataset.from_tensor_slices((tf.fill((steps, batch), epoch), rows))
+        rows = tf.reshape(permuted(len(split), seed, epoch)[: steps * batch], (steps, batch))
+        rows = tf.gather(rows, columns, axis=1)
+        return tf.data.Dataset.from_tensor_slices((tf.fill((steps, len(columns)), epoch), rows))
 
     def numbers(epoch, index):
         # Drawn for a whole batch: one by one, hashing would cost more than the crop.
@@ -84,32 +111,53 @@ def train_batches(
     if isinstance(split.images, Pixels) and crop is None:
         read = gathered(rows, split.images, size)
     else:
-        read = rows.map(numbers).unbatch().map(one, **PARALLEL).batch(batch, drop_remainder=True)
+        read = rows.map(numbers).unbatch().map(one, **PARALLEL).batch(len(columns), drop_remainder=True)
     count = max(0, (epochs - first_epoch) * steps - first_step)
     return delivered(read, changed, split.labels, size, channels, preprocess, count)
 
 
+def permuted(n: int, seed: int, epoch):
+    """Order of `n` images in an epoch, int32 (n,)."""
+    import tensorflow as tf
+
+    return tf.random.experimental.stateless_shuffle(tf.range(n), seed=(seed, epoch), alg="philox")
+
+
+def batch_indices(n: int, batch_size: int, seed: int, epoch: int, step: int) -> list[int]:
+    """Which of `n` images step `step` of an epoch is made of, both from 0."""
+    batch = min(batch_size, n)
+    return permuted(n, seed, epoch).numpy()[step * batch : (step + 1) * batch].tolist()
+
+
 def eval_batches(
-    split: Split, *, size: int, channels: int, batch_size: int, preprocess: Callable, crop: float | View = 1.0
+    split: Split,
+    *,
+    size: int,
+    channels: int,
+    batch_size: int,
+    preprocess: Callable,
+    crop: float | View = 1.0,
+    share: Share = WHOLE,
 ):
     """All images once, in order: (float32 (b, size, size, channels), int32 (b,)); the last batch may be short.
 
     Images are resized by their shorter side to `size / crop` and cropped in the middle; a `View` as `crop` has its
     own rule. See `train_batches`.
+    Of several workers each takes the images whose number leaves its own on division by their count.
     """
     import tensorflow as tf
 
     check(channels, ())
     if not isinstance(crop, View) and not 0 < crop <= 1:
         raise ValueError(f"crop is the share of the side that is kept, above 0 and at most 1; {crop} came")
-    places = tf.data.Dataset.range(len(split)).map(lambda index: (tf.zeros_like(index), index))
+    each = max(1, batch_size // share.count)
+    mine = range(share.index, len(split), share.count)
+    places = tf.data.Dataset.range(mine.start, mine.stop, mine.step).map(lambda i: (tf.zeros_like(i), i))
     if isinstance(split.images, Pixels):
-        read = gathered(places.batch(batch_size), split.images, size, crop)
+        read = gathered(places.batch(each), split.images, size, crop)
     else:
-        read = places.map(lambda e, i: (e, i, read_fitted(split.images, i, size, crop)), **PARALLEL).batch(
-            batch_size
-        )
-    count = -(-len(split) // batch_size)
+        read = places.map(lambda e, i: (e, i, read_fitted(split.images, i, size, crop)), **PARALLEL).batch(each)
+    count = -(-len(mine) // each)
     return delivered(read, lambda epoch, index, images: images, split.labels, size, channels, preprocess, count)
 
 

@@ -39,6 +39,10 @@ class Pixels:
         with tf.init_scope():  # an eager tensor, even if the first to ask is a graph
             return tf.constant(self.array)
 
+    def name(self, index: int) -> str:
+        """What to call an image in a log: its number in this split."""
+        return str(index)
+
     def take(self, indices) -> "Pixels":
         return Pixels(self.array[indices])
 
@@ -55,6 +59,10 @@ class Encoded:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return decode(self.read(index), self.channels).numpy()
+
+    def name(self, index: int) -> str:
+        """What to call an image in a log: its number in this split, or its path."""
+        return str(index)
 
     def take(self, indices):
         return type(self)(tuple(self.items[i] for i in indices), self.channels)
@@ -74,6 +82,9 @@ class Encoded:
 @dataclass(frozen=True, eq=False)
 class Files(Encoded):
     """Encoded images in files. `items` are paths."""
+
+    def name(self, index: int) -> str:
+        return self.items[index]
 
     def read(self, index):
         import tensorflow as tf

@@ -3,12 +3,15 @@
 import math
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from training.door import Failure
 from training.engine import checkpoints
+from training.engine.saving import Counter
 from training.engine.step import StepModel, steps_done, synchronise
 from training.report.folder import History
 from training.report.progress import Bar
@@ -19,17 +22,51 @@ WARM_UP = 3  # steps that trace, compile and fill buffers
 
 
 class Watch(keras.callbacks.Callback):
-    """Stops on a loss that is not finite, before anything is saved, and keeps replicas alike for validation."""
+    """Stops on a loss or a weight that is not finite, before anything is saved; makes replicas alike to validate.
+
+    Args:
+        blame: takes epoch and step, both from 0, and writes down which images that batch was made of.
+    """
+
+    def __init__(self, counter: Counter, blame: Callable[[int, int], None]):
+        super().__init__()
+        self.counter, self.blame = counter, blame
 
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
+            place = self.counter.place
+            self.blame(place.epoch, place.step - 1)
             raise Failure(
-                f"the loss is {logs['loss']} at step {steps_done(self.model)}: nothing was saved "
-                "after the last finished epoch; a smaller --set optimizer.rate usually helps"
+                f"the loss is {logs['loss']} at step {place.step} of epoch {place.epoch + 1}: nothing was saved "
+                "after the last good checkpoint; log.txt names the images of that batch; "
+                "a smaller --set optimizer.rate usually helps"
             )
 
     def on_test_begin(self, logs=None):
         synchronise(self.model)
+        for variable in self.model.variables:
+            value = keras.ops.convert_to_numpy(variable)
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise Failure(
+                    f"{variable.path} is not finite after epoch {self.counter.place.epoch + 1}: nothing was saved "
+                    "after the last good checkpoint; a smaller --set optimizer.rate usually helps"
+                )
+
+
+class Averaged(keras.callbacks.Callback):
+    """Validates the running average of the weights, which is what a recipe with `average` keeps.
+
+    Keras' own callback exchanges the two by sums and differences, which changes the weights in their last digits.
+    """
+
+    def on_test_begin(self, logs=None):
+        self.own = [keras.ops.convert_to_numpy(v) for v in self.model.trainable_variables]
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def on_test_end(self, logs=None):
+        for variable, value in zip(self.model.trainable_variables, self.own, strict=True):
+            variable.assign(value)
+        del self.own
 
 
 class Clock(keras.callbacks.Callback):
@@ -68,19 +105,21 @@ class Clock(keras.callbacks.Callback):
 
 
 class Narrator(keras.callbacks.Callback):
-    """Progress bar, `history.csv` and TensorBoard scalars."""
+    """Progress bar, `history.csv` and TensorBoard scalars. Remembers how long an interrupted epoch took so far."""
 
-    def __init__(self, bar: Bar, history: History, board: Board, clock: Clock):
+    def __init__(self, bar: Bar, history: History, board: Board, clock: Clock, counter: Counter):
         super().__init__()
-        self.bar, self.history, self.board, self.clock = bar, history, board, clock
+        self.bar, self.history, self.board, self.clock, self.counter = bar, history, board, clock, counter
+        self.spent = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.began = time.perf_counter()
+        self.began = time.perf_counter() - self.spent
+        self.spent = 0.0
         self.bar.start(epoch + 1)
 
     def on_train_batch_end(self, batch, logs=None):
         speed = self.clock.images_per_second()
-        self.bar.update(batch + 1, logs["loss"], logs["top1"], self._rate(), speed)
+        self.bar.update(self.counter.place.step, logs["loss"], logs["top1"], self._rate(), speed)
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.began
@@ -92,6 +131,16 @@ class Narrator(keras.callbacks.Callback):
         self.board.scalars(step, {**train, **pace}, "train")
         self.board.scalars(step, {k[4:]: v for k, v in measures.items() if k.startswith("val_")}, "val")
         self.bar.end(**measures, **pace, seconds=seconds)
+        self.began = None
+
+    @property
+    def state(self) -> dict:
+        """Seconds of the epoch under way; 0 between two."""
+        return {"spent": time.perf_counter() - self.began if self.began else 0.0}
+
+    def restore(self, state: dict) -> None:
+        """Takes up the state of an interrupted run."""
+        self.spent = float(state["spent"])
 
     def _rate(self) -> float:
         return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
@@ -121,32 +170,46 @@ class PlateauWatch(keras.callbacks.Callback):
         self.rate.brake.assign(self.plateau.by ** state["lowered"])
 
 
-class Best(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the highest validation top-1 (the first of equals)."""
+class EarlyStop(keras.callbacks.Callback):
+    """Ends the run when validation top-1 has not risen for `patience` epochs."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, patience: int, say: Callable[[str], None]):
         super().__init__()
-        self.folder = folder
-        self.state = {"best": -1.0, "epoch": 0}
+        self.patience, self.say = patience, say
+        self.state = {"best": -1.0, "waited": 0}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run is over."""
+        return self.state["waited"] >= self.patience
 
     def on_epoch_end(self, epoch, logs=None):
         if logs["val_top1"] > self.state["best"]:
-            self.state = {"best": float(logs["val_top1"]), "epoch": epoch + 1}
-            checkpoints.save(self.folder, "best", epoch + 1, self.model, {})
+            self.state = {"best": float(logs["val_top1"]), "waited": 0}
+            return
+        self.state = self.state | {"waited": self.state["waited"] + 1}
+        if self.stopped:
+            self.model.stop_training = True
+            self.say(f"stopped early: validation top-1 has not risen for {self.patience} epochs")
 
     def restore(self, state: dict) -> None:
         """Takes up the state of an interrupted run."""
         self.state = dict(state)
 
 
-class Saver(keras.callbacks.Callback):
-    """Writes a checkpoint after every epoch, with the states of the callbacks before it. Comes last."""
+class Best(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the highest validation top-1 (the first of equals)."""
 
-    def __init__(self, folder: Path, stateful: dict[str, keras.callbacks.Callback]):
+    def __init__(self, folder: Path, run: str, counter: Counter):
         super().__init__()
-        self.folder, self.stateful = folder, stateful
+        self.folder, self.run, self.counter = folder, run, counter
+        self.state = {"best": -1.0, "epoch": 0}
 
     def on_epoch_end(self, epoch, logs=None):
-        synchronise(self.model)
-        states = {name: callback.state for name, callback in self.stateful.items()}
-        checkpoints.save_epoch(self.folder, epoch + 1, self.model, states)
+        if logs["val_top1"] > self.state["best"]:
+            self.state = {"best": float(logs["val_top1"]), "epoch": epoch + 1}
+            checkpoints.save(self.folder, checkpoints.BEST, self.counter.finished(), self.model, {}, self.run)
+
+    def restore(self, state: dict) -> None:
+        """Takes up the state of an interrupted run."""
+        self.state = dict(state)

@@ -1,16 +1,17 @@
 """Everything needed to repeat a run, as a value: `config.json` is this, and a run is rebuilt from it."""
 
-from dataclasses import dataclass, is_dataclass, replace
+import hashlib
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import keras
+import numpy as np
 
 from keras_cnns import values, zoo
 from keras_cnns.architecture import Architecture
-from keras_cnns.blocks import he_fan_in
 from keras_cnns.models.googlenet import AUX_MIN_SIZE, AUX_WEIGHT, GoogLeNetArchitecture
-from keras_cnns.models.nin import linear
 from keras_cnns.preprocessing import Preprocessing
 from keras_cnns.values import Count, Range, Value
 from training import recipe
@@ -18,7 +19,7 @@ from training.recipe import Recipe
 from training.report.folder import write_text
 
 # What may differ when a run is taken up again: how it computes, not what.
-FREE = ("replicas", "xla")
+FREE = ("replicas", "xla", "workers")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Config(Value):
         image_size, channels: of what the network is fed.
         seed: of the weights, the order and the augmentation.
         replicas, precision, xla: as chosen.
+        workers: processes, as chosen.
+        norms: batch statistics of every replica's "own" share, or "synchronised" over all.
         weights: file the run started from, or None.
         dry: one step of everything.
     """
@@ -48,6 +51,8 @@ class Config(Value):
     replicas: Count
     precision: Literal["float32", "bfloat16", "float16"]
     xla: Literal["on", "off"]
+    workers: Count = 1
+    norms: Literal["own", "synchronised"] = "own"
     weights: str | None = None
     dry: bool = False
     version: str = ""
@@ -72,14 +77,16 @@ class Config(Value):
         The heads of GoogLeNet share its layers and are no part of the network itself.
         """
         arch, options = self.architecture, {"input_shape": self.input_shape, "classes": len(self.classes)}
-        if self.recipe.start == "he":
-            arch = he_start(arch)
         if self.recipe.dropout:
             arch = arch.with_unit(dropout=self.recipe.dropout)
         if not self.has_training_heads:
             plain = arch(**options)
+            if self.recipe.start == "centred":
+                centre(plain, self.seed)
             return plain, [(plain.get_layer("logits").output, 1.0)]
         whole = arch(aux_heads=True, **options)
+        if self.recipe.start == "centred":
+            centre(whole, self.seed)
         plain = keras.Model(whole.input, whole.outputs[0], name=whole.name)
         names = (("logits", 1.0), ("aux1_logits", AUX_WEIGHT), ("aux2_logits", AUX_WEIGHT))
         return plain, [(whole.get_layer(name).output, share) for name, share in names]
@@ -93,19 +100,31 @@ class Config(Value):
         ]
 
 
-def he_start(architecture: Architecture) -> Architecture:
-    """The architecture with He's initialisation and zero biases wherever its row and head leave the choice.
+def fixed(config: Config) -> dict:
+    """All that may not change when a run is taken up again, by path."""
+    return {path: value for path, value in _flat(values.encode(config)).items() if path not in (*FREE, "version")}
 
-    NIN's class maps lose their ReLU, under which all of them can die within an epoch.
+
+def digest(config: Config) -> str:
+    """Hash of `fixed`."""
+    return hashlib.sha256(json.dumps(sorted(fixed(config).items()), default=str).encode()).hexdigest()
+
+
+def centre(model: keras.Model, seed: int) -> None:
+    """Draws every kernel anew by He's rule with the mean of each filter taken off, and sets every bias to zero.
+
+    Behind a ReLU all values are positive. A filter of mean zero does not see what they have in common; without
+    norms, deep networks with random filters (NIN, VGG) pass on little else, and do not begin to learn.
     """
-    row = _with(architecture.row, init=he_fan_in, start=0.0)
-    head = _with(architecture.head, init=he_fan_in, start=0.0, activation=linear)
-    return replace(architecture, row=row, head=head)
-
-
-def _with(part, **wanted):
-    """The part with those of the wanted fields that it has."""
-    return replace(part, **{k: v for k, v in wanted.items() if hasattr(part, k)}) if is_dataclass(part) else part
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            kernel = rng.normal(size=layer.kernel.shape)
+            inputs = tuple(range(kernel.ndim - 1))
+            kernel -= kernel.mean(inputs, keepdims=True)
+            layer.kernel.assign(kernel * np.sqrt(2 / np.prod(kernel.shape[:-1])))
+            if layer.bias is not None:
+                layer.bias.assign(np.zeros(layer.bias.shape))
 
 
 PARTS = {**zoo.PARTS, **recipe.PARTS, "Config": Config}

@@ -50,7 +50,7 @@ def conclude(run: Run, plain, model, clock: Clock, history: History, board: Boar
         "seed": config.seed,
         "replicas": run.compute.replicas,
         "precision": run.compute.precision,
-        "xla": "on" if run.compute.xla else "off",
+        "xla": "on" if model.xla else "off",
         "images_per_second": clock.images_per_second() or _last(history, "images_per_second"),
         "data_wait": clock.data_wait(model),
         **figures,

@@ -1,5 +1,6 @@
 """One training run, from a config and a data set to a finished run folder."""
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -13,14 +14,18 @@ from keras_cnns.deep import deep_recursion
 from keras_cnns.weights.loading import given
 from training.data import folder, pipeline
 from training.data.dataset import DataSet
-from training.door import Failure
-from training.engine import checkpoints, scoring
-from training.engine.callbacks import Best, Clock, Narrator, PlateauWatch, Saver, Watch
+from training.door import Failure, arguments
+from training.engine import checkpoints, scoring, selftest, tensors
+from training.engine.callbacks import Averaged, Best, Clock, EarlyStop, Narrator, PlateauWatch, Watch
+from training.engine.checkpoints import START, Checkpoint
 from training.engine.compute import Compute
-from training.engine.config import Config
+from training.engine.config import Config, digest
 from training.engine.outcome import conclude
+from training.engine.saving import Counter, Saver
 from training.engine.setup import SPLITS, Run
-from training.engine.step import SoftCrossEntropy, StepModel, steps_done, synchronise
+from training.engine.step import SoftCrossEntropy, StepModel, synchronise
+from training.engine.together import Together
+from training.interrupts import Pending, deferred
 from training.report import pictures
 from training.report.folder import History
 from training.report.progress import Bar, duration
@@ -35,7 +40,8 @@ def train(run: Run) -> dict:
     """Trains, or goes on training, and fills the run folder; returns what `result.json` holds.
 
     Raises:
-        Failure: the loss is not finite.
+        Failure: the loss is not finite, the disk is full, or too many images have become unreadable.
+        Refusal: the folder's checkpoints are of another version or another run.
     """
     config, log = run.config, run.log
     seed, steps = config.seed, pipeline.steps_per_epoch(len(run.data.train), config.recipe.batch_size)
@@ -47,44 +53,142 @@ def train(run: Run) -> dict:
             with told(log):
                 given(config.weights, config.architecture.name).load(plain)
         model, rate = compiled(plain, logits, config, steps, run.compute)
+        model.optimizer.build(model.trainable_variables)
+    if run.compute.norms == "synchronised" and run.compute.replicas > 1:
+        _normalise(model, True)
+    if model.xla:
+        log(selftest.settle(model, *_tried(config, run.compute.replicas)))
     sizes = measure(plain)
     log(f"network: {sizes.trainable_params:,} parameters, {sizes.macs:,} MACs at {config.image_size} pixels")
-    found = checkpoints.latest(run.folder / "checkpoints", log)
-    first_epoch = found.epoch if found else 0
-    history = History(run.folder / "history.csv")
-    history.truncate(first_epoch)
-    watchers = _stateful(run, rate)
-    if found:
-        found.restore(model)
-        for name, state in found.states.items():
-            watchers[name].restore(state)
-        log(f"continuing after epoch {first_epoch} of {config.recipe.epochs}")
+    _check_space(run, model)
+    identity = digest(config)
+    with arguments():  # a checkpoint of another version or another run is refused
+        found = checkpoints.latest(run.folder / "checkpoints", checkpoints.STEP, identity, log)
     clock = Clock(config.recipe.batch_size)
-    done = steps_done(model)
-    with Board(run.folder / "tensorboard", purge_step=done if found else None, warn=log) as board:
+    history = History(run.folder / "history.csv")
+    place = found.place if found else START
+    with Board(run.folder / "tensorboard", purge_step=place.number if found else None, warn=log) as board:
         _show_batch(run, board)
-        if first_epoch < config.recipe.epochs:
-            _announce(run, plain, steps, first_epoch)
-            bar = Bar(config.recipe.epochs, steps, sys.stdout, say=log)
-            narrator = Narrator(bar, history, board, clock)
-            saver = Saver(run.folder / "checkpoints", watchers)
-            with unreadable_images(run.data):
-                model.fit(
-                    run.training(first_epoch),
-                    epochs=config.recipe.epochs,
-                    initial_epoch=first_epoch,
-                    steps_per_epoch=steps,
-                    validation_data=run.evaluation(run.data.val),
-                    verbose=0,
-                    shuffle=False,  # the stream has its own order
-                    callbacks=[Watch(), clock, narrator, *watchers.values(), saver],
-                )
+        bar = Bar(config.recipe.epochs, steps, sys.stdout, say=log)
+        if found:
+            where = f" and {place.step} of {steps} steps" if place.step else ""
+            log(f"continuing after epoch {place.epoch} of {config.recipe.epochs}{where}")
+        if place.epoch < config.recipe.epochs and run.compute.group.alone:
+            _announce(run, plain, steps, place.epoch)
+        with deferred() as pending, unreadable_images(run.data), run.compute.peers():
+            while _go_on(run, model, rate, found, (bar, history, board, clock), pending):
+                # The rest of a broken epoch is a `fit` of its own; all goes on from the checkpoint it leaves.
+                found = checkpoints.latest(run.folder / "checkpoints", checkpoints.STEP, identity, log)
+        if config.recipe.keep == "best":
+            best = checkpoints.latest(run.folder / "checkpoints", checkpoints.BEST, identity, log)
+            if best is None:
+                raise Failure(f"no checkpoint of the best epoch is left whole in {run.folder / 'checkpoints'}")
+            best.restore(model)
         # Keras does this at the end of `fit`; a run that was interrupted after its last epoch comes here without.
         model.optimizer.finalize_variable_values(model.trainable_variables)
-        if config.recipe.keep == "best":
-            checkpoints.read(run.folder / "checkpoints" / "best").restore(model)
         synchronise(model)
+        _normalise(model, False)
+        plain = _on_one_device(run, plain)
         return conclude(run, plain, model, clock, history, board)
+
+
+def _normalise(model: keras.Model, synchronized: bool) -> None:
+    """Says whether batch norm takes its statistics over all replicas; a saved model must not."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = synchronized
+
+
+def _tried(config: Config, replicas: int) -> tuple[int, np.ndarray]:
+    """How many images a pass of the step has, and labels for them."""
+    images, classes = config.recipe.batch_size // replicas // config.recipe.accumulate, len(config.classes)
+    if config.recipe.soft:
+        return images, np.full((images, classes), 1 / classes, "float32")
+    return images, np.zeros(images, "int32")
+
+
+def _on_one_device(run: Run, plain: keras.Model) -> keras.Model:
+    """A copy without a strategy: reading a statistic of several workers takes all of them, every time."""
+    if run.compute.group.alone:
+        return plain
+    with deep_recursion():
+        copy = run.config.build()
+    copy.set_weights([keras.ops.convert_to_numpy(v) for v in plain.weights])
+    return copy
+
+
+def _go_on(
+    run: Run, model: StepModel, rate: Rate, found: Checkpoint | None, report: tuple, pending: Pending
+) -> bool:
+    """Trains from a checkpoint, or the start, to the end of a broken epoch or of the run: is more to come?"""
+    config, recipe, (bar, history, board, clock) = run.config, run.config.recipe, report
+    steps = pipeline.steps_per_epoch(len(run.data.train), recipe.batch_size)
+    place, sums = (found.place, found.restore(model)) if found else (START, {})
+    history.truncate(place.epoch)
+    counter = Counter(place, sums, steps)
+    narrator = Narrator(bar, history, board, clock, counter)
+    stateful = {"narrator": narrator, **_stateful(run, rate, counter)}
+    if found:
+        for name, callback in stateful.items():
+            callback.restore(found.states[name])
+    if place.epoch == recipe.epochs or any(getattr(c, "stopped", False) for c in stateful.values()):
+        return False
+    watch = Watch(counter, lambda epoch, step: run.log(f"images of the batch: {_batch(run, epoch, step)}"))
+    together = []
+    if run.compute.wire:
+        own, pending = pending, Pending()
+        together.append(Together(run.compute.wire, own, pending))
+    saver = Saver(run.folder / "checkpoints", digest(config), run.every, counter, stateful, pending)
+    callbacks = [
+        counter,
+        watch,
+        clock,
+        *together,
+        *([Averaged()] if recipe.average else []),
+        *stateful.values(),
+        saver,
+    ]
+    validation = run.compute.feed(run.evaluation(run.data.val), run.evaluation_batch)
+    if place.step == steps:
+        close_epoch(model, place.epoch, callbacks, validation)
+    else:
+        model.fit(
+            run.compute.feed(run.training(place.epoch, place.step), recipe.batch_size, endless=True),
+            epochs=place.epoch + 1 if place.step else recipe.epochs,
+            initial_epoch=place.epoch,
+            steps_per_epoch=steps - place.step,
+            validation_data=validation,
+            verbose=0,
+            shuffle=False,  # the stream has its own order
+            callbacks=callbacks,
+        )
+    return place.step > 0
+
+
+def close_epoch(model: keras.Model, epoch: int, callbacks: list, validation) -> None:
+    """What `fit` does after an epoch's last step, for a run that was interrupted right there."""
+    calls = keras.callbacks.CallbackList(callbacks, model=model)
+    calls.on_train_begin()
+    calls.on_epoch_begin(epoch)
+    logs = {name: float(value) for name, value in model.get_metrics_result().items()}
+    measured = model.evaluate(validation, verbose=0, return_dict=True, callbacks=calls)
+    calls.on_epoch_end(epoch, logs | {f"val_{name}": value for name, value in measured.items()})
+    calls.on_train_end()
+
+
+def _batch(run: Run, epoch: int, step: int) -> str:
+    recipe = run.config.recipe
+    indices = pipeline.batch_indices(len(run.data.train), recipe.batch_size, run.config.seed, epoch, step)
+    return ", ".join(run.data.train.images.name(i) for i in indices)
+
+
+def _check_space(run: Run, model: StepModel) -> None:
+    """Raises Failure before the first step where the disk cannot hold the checkpoints of a run."""
+    kinds = 2 if run.config.recipe.keep == "best" else 1
+    need = (kinds * checkpoints.KEEP + 1) * tensors.size(model)
+    free = shutil.disk_usage(run.folder).free
+    if need > free:
+        raise Failure(f"{run.folder}: the checkpoints need {need / 2**20:,.0f} MiB, {free / 2**20:,.0f} are free")
 
 
 @contextmanager
@@ -108,19 +212,23 @@ def compiled(plain, logits: list[tuple], config: Config, steps: int, compute: Co
     recipe = config.recipe
     rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, steps)
     outputs, shares = zip(*logits, strict=True)
-    model = StepModel(plain.inputs, list(outputs), recipe.decay, recipe.undecayed, shares)
+    model = StepModel(
+        plain.inputs, list(outputs), recipe.decay, recipe.undecayed, shares, recipe.clip, recipe.accumulate
+    )
     loss = SoftCrossEntropy() if recipe.soft else config.architecture.head.loss()
-    model.compile(recipe.optimizer.build(rate, recipe.average), loss, jit_compile=compute.xla)
+    model.compile(recipe.optimizer.build(rate, recipe.average), loss, xla=compute.xla)
     return model, rate
 
 
-def _stateful(run: Run, rate: Rate) -> dict[str, keras.callbacks.Callback]:
+def _stateful(run: Run, rate: Rate, counter: Counter) -> dict[str, keras.callbacks.Callback]:
     recipe = run.config.recipe
     watchers = {}
     if isinstance(recipe.schedule, Plateau):
         watchers["plateau"] = PlateauWatch(recipe.schedule, rate)
     if recipe.keep == "best":
-        watchers["best"] = Best(run.folder / "checkpoints")
+        watchers["best"] = Best(run.folder / "checkpoints", digest(run.config), counter)
+    if recipe.patience:
+        watchers["early_stop"] = EarlyStop(recipe.patience, run.log)
     return watchers
 
 

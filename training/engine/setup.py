@@ -1,6 +1,6 @@
-"""What a run is made of, handed around together, and its small form, the dry run."""
+"""What a run is made of, handed around together."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.data import pipeline
@@ -9,37 +9,44 @@ from training.data.dataset import DataSet, Split
 from training.data.mix import softened
 from training.engine.compute import Compute
 from training.engine.config import Config
+from training.engine.saving import Every
 from training.report.folder import Log
 
 EVALUATION_BATCH = 256
-DRY_BATCH = 4
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run is made of, handed around together."""
+    """What a run is made of, handed around together; `every` says how often it saves within an epoch."""
 
     config: Config
     data: DataSet
     compute: Compute
     folder: Path
     log: Log
+    every: Every = Every()
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Images of a batch of `evaluation`, over all workers."""
+        return min(EVALUATION_BATCH, max(self.config.recipe.batch_size, 2 * self.compute.replicas))
 
     def evaluation(self, split: Split):
-        """Batches of a split as it is measured: in order, without augmentation."""
+        """Batches of a split as it is measured, in order, without augmentation: this worker's share."""
         c = self.config
         return pipeline.eval_batches(
             split,
             size=c.image_size,
             channels=c.channels,
-            batch_size=min(EVALUATION_BATCH, max(c.recipe.batch_size, 2 * self.compute.replicas)),
+            batch_size=self.evaluation_batch,
             preprocess=c.preprocessing,
             crop=c.recipe.test_crop,
+            share=self.compute.share,
         )
 
-    def training(self, first_epoch: int = 0):
-        """The stream of training batches from an epoch on."""
+    def training(self, first_epoch: int = 0, first_step: int = 0):
+        """The stream of training batches, this worker's share, from an epoch, and in it from a step, on."""
         c = self.config
         batches = pipeline.train_batches(
             self.data.train,
@@ -49,16 +56,10 @@ class Run:
             seed=c.seed,
             epochs=c.recipe.epochs,
             first_epoch=first_epoch,
+            first_step=first_step,
             augment=suit(c.recipe.augment, self.data)[0],
             preprocess=c.preprocessing,
+            share=self.compute.share,
         )
-        first_step = first_epoch * pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size)
-        return softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, first_step)
-
-
-def dry(config: Config, data: DataSet) -> tuple[Config, DataSet]:
-    """One step of everything: one small batch to train on, one to validate, one to test."""
-    batch = max(DRY_BATCH, config.replicas)
-    few = {name: getattr(data, name).take(range(min(batch, len(getattr(data, name))))) for name in SPLITS}
-    recipe = replace(config.recipe.scaled(1), batch_size=min(batch, len(few["train"])))
-    return replace(config, recipe=recipe, dry=True), replace(data, **few)
+        number = first_epoch * pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size) + first_step
+        return softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, number)

@@ -1,27 +1,37 @@
-"""The training step, as a model that `fit` drives."""
+"""The training step, as a model that `fit` drives, on one device or on many."""
 
 import time
 from fnmatch import fnmatch
+from functools import partial
 
 import keras
 
+from training.engine import private
 
-class StepModel(keras.Model):
+
+class StepModel(private.Built, keras.Model):
     """A functional model with this project's training step; gives logits.
 
     Built on the tensors of a plain model, `StepModel(plain.inputs, logits)`, it shares that model's layers: what
     it learns is in the plain model. `compile(optimizer, loss)` as usual; metrics are the mean loss and top-1.
-    Labels are integers (n,) or, where images are mixed or labels smoothed, probabilities (n, classes).
+    Labels are integers (n,) or, where images are mixed or labels smoothed, probabilities (n, classes); weights of
+    images (n,), which `class_weight` of `fit` makes too, multiply their losses.
 
-    The step has two halves. `gradients` is one replica's forward and backward pass; `train_step` sums the
-    gradients over replicas and updates. Only the first half may ever be compiled under a strategy, because an
-    all-reduce cannot be.
+    The step has two halves. `gradients` is the forward and backward pass of one replica over one part of its
+    share of the batch. `update` sums the gradients over parts and replicas, clips, decays and applies them. With
+    `compile(..., xla=True)` XLA compiles the first half; under a strategy no more, because it cannot compile an
+    all-reduce, and on one device the second half, too.
+
+    Every replica and every part has equally many images; the door sees to it.
 
     Attributes:
         decay: L2 coefficient; decay times the weight is added to the gradient.
         undecayed: patterns of the paths of weights that are left out of it, as ("*/bias", "*/gamma").
         shares: weight of each output's loss; the first output is the network's answer, others are training heads.
+        clip: largest norm of all gradients together, after their sum over replicas and before decay; None is any.
+        accumulate: parts into which a replica's images are cut, one forward and backward pass each.
         waited: seconds that training has waited for input so far.
+        traces: how often Python went through `gradients`; once a replica, or shapes change.
     """
 
     def __init__(
@@ -31,6 +41,8 @@ class StepModel(keras.Model):
         decay: float = 0.0,
         undecayed: tuple[str, ...] = (),
         shares: tuple[float, ...] = (1.0,),
+        clip: float | None = None,
+        accumulate: int = 1,
     ):
         super().__init__(inputs, outputs)
         if len(shares) != len(self.outputs):
@@ -38,7 +50,10 @@ class StepModel(keras.Model):
         self.decay = decay
         self.undecayed = undecayed
         self.shares = shares
+        self.clip = clip
+        self.accumulate = accumulate
         self.waited = 0.0
+        self.traces = 0
         self.mean_loss = keras.metrics.Mean("loss")
         self.top1 = keras.metrics.SparseCategoricalAccuracy("top1")
 
@@ -46,72 +61,156 @@ class StepModel(keras.Model):
     def metrics(self):
         return [self.mean_loss, self.top1]
 
-    def gradients(self, images, labels):
-        """One replica's half: its share of the mean loss, logits, gradients of the weights."""
+    def compile(self, optimizer, loss, xla: bool = False):
+        """As Keras' own, whose `jit_compile` would refuse XLA silently under a strategy or with determinism."""
+        super().compile(optimizer, loss, jit_compile=False)
+        self.xla = xla
+
+    def gradients(self, images, labels, weights):
+        """One replica's half: loss of each image, logits, gradients of the mean loss, scaled for float16."""
         import tensorflow as tf
 
+        self.traces += 1
         with tf.GradientTape() as tape:
             outputs = keras.tree.flatten(self(images, training=True))
-            losses = [self.compute_loss(images, labels, logits) for logits in outputs]
-            loss = sum(share * each for share, each in zip(self.shares, losses, strict=True))
-            scaled = self.optimizer.scale_loss(loss)
-        return loss, outputs[0], tape.gradient(scaled, self.trainable_variables)
+            each = sum(s * self._each(labels, o) for s, o in zip(self.shares, outputs, strict=True))
+            penalty = sum(self.losses) if self.losses else 0.0
+            weighted = each if weights is None else each * keras.ops.cast(weights, each.dtype)
+            objective = self.optimizer.scale_loss(keras.ops.mean(weighted) + penalty)
+        variables = [v.value for v in self.trainable_variables]
+        gradients = tape.gradient(objective, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return each + penalty, outputs[0], gradients
 
     def train_step(self, data):
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-        loss, logits, gradients = self.gradients(images, labels)
-        gradients = self._decayed(gradients)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        return self._measure(loss, labels, logits)
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        losses, logits, gradients = [], [], []
+        for part in self._parts(images, labels, weights):
+            each, answers, slopes = self.first_half(*part)
+            losses.append(each)
+            logits.append(answers)
+            gradients = [a + b for a, b in zip(gradients, slopes, strict=True)] if gradients else slopes
+        self.second_half(gradients)
+        self._measure(keras.ops.concatenate(losses), labels, keras.ops.concatenate(logits), weights)
 
     def test_step(self, data):
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-        logits = keras.tree.flatten(self(images, training=False))[0]
-        return self._measure(self.compute_loss(images, labels, logits, training=False), labels, logits)
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        logits = keras.tree.flatten(self(self._never_empty(images), training=False))[0][
+            : keras.ops.shape(labels)[0]
+        ]
+        self._measure(self._each(labels, logits), labels, logits, weights)
+
+    def update(self, gradients):
+        """The other half: the sums of gradients over parts -> new weights."""
+        import tensorflow as tf
+
+        by = 1 / (self.accumulate * self._replicas)
+        gradients = [g * keras.ops.cast(by, g.dtype) for g in gradients]
+        if self._replicas > 1:
+            gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        # Where float16 scales the loss, limit and decay are scaled as the gradients are. A gradient that is not
+        # finite on one replica is so on all of them by now, and all of them leave out this step.
+        if self.clip is not None:
+            norm, limit = tf.linalg.global_norm(gradients), self.optimizer.scale_loss(tf.constant(self.clip))
+            gradients = [g * keras.ops.cast(limit / tf.maximum(norm, limit), g.dtype) for g in gradients]
+        self.optimizer.apply_gradients(zip(self._decayed(gradients), self.trainable_variables, strict=True))
 
     def make_train_function(self, force=False):
         """Keras calls this once; taking the batch outside the graph lets the wait for it be measured."""
-        import tensorflow as tf
-
         if self.train_function is not None and not force:
             return self.train_function
-        strategy = self.distribute_strategy if self.distribute_strategy.num_replicas_in_sync > 1 else None
-
-        def step(data):
-            return self.train_step(data) if strategy is None else strategy.run(self.train_step, args=(data,))
-
-        compiled = tf.function(step, jit_compile=self.jit_compile or None)
+        if self.steps_per_execution > 1:
+            raise ValueError(f"steps_per_execution is 1 here; {self.steps_per_execution} came")
+        self.make_halves()
+        step = self._on_every_replica(self.train_step)
 
         def train(iterator):
             began = time.perf_counter()
             data = next(iterator)
             self.waited += time.perf_counter() - began
-            compiled(data)
+            step(data)
             return self.get_metrics_result()
 
         self.train_function = train
         return train
 
-    def _decayed(self, gradients):
-        if not self.decay:
-            return gradients
-        # Before the sum over replicas and under loss scaling: both factors must be in it, too.
-        decay = self.optimizer.scale_loss(keras.ops.cast(self.decay / self._replicas, "float32"))
-        return [
-            g if any(fnmatch(v.path, p) for p in self.undecayed) else g + keras.ops.cast(decay, g.dtype) * v
-            for g, v in zip(gradients, self.trainable_variables, strict=True)
-        ]
+    def make_test_function(self, force=False):
+        """As Keras' own, whose way to the mean over replicas fails on several workers."""
+        if self.test_function is not None and not force:
+            return self.test_function
+        step = self._on_every_replica(self.test_step)
+
+        def test(iterator):
+            step(next(iterator))
+            return self.get_metrics_result()
+
+        self.test_function = test
+        return test
+
+    def make_halves(self) -> None:
+        """Makes the graphs of the two halves, compiled or not as `xla` says, and the optimizer ready."""
+        import tensorflow as tf
+
+        compiled = partial(tf.function, jit_compile=True, autograph=False) if self.xla else lambda half: half
+        self.first_half = compiled(self.gradients)
+        self.second_half = compiled(self.update) if self._replicas == 1 else self.update
+        with self.distribute_strategy.scope():
+            if not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
+        private.leave_gradients(self.optimizer)
+        if self._replicas > 1:
+            differ_by_replica(self)
 
     @property
     def _replicas(self) -> int:
         return self.distribute_strategy.num_replicas_in_sync
 
-    def _measure(self, loss, labels, logits):
-        # Keras' losses divide by the number of replicas; each replica's metric wants its own mean.
-        self.mean_loss.update_state(loss * self._replicas, sample_weight=keras.ops.shape(labels)[0])
+    def _on_every_replica(self, step):
+        import tensorflow as tf
+
+        strategy = self.distribute_strategy
+        step = tf.autograph.experimental.do_not_convert(step)
+        return tf.function(lambda data: strategy.run(step, args=(data,)), autograph=False, reduce_retracing=True)
+
+    def _parts(self, images, labels, weights):
+        """The images of a replica in `accumulate` equal parts."""
+        import tensorflow as tf
+
+        if self.accumulate == 1:
+            return [(images, labels, weights)]
+        columns = [
+            [None] * self.accumulate if x is None else tf.split(x, self.accumulate)
+            for x in (images, labels, weights)
+        ]
+        return zip(*columns, strict=True)
+
+    def _never_empty(self, images):
+        """The images, and a black one where a replica has none of a short last batch: oneDNN fails on nothing."""
+        import tensorflow as tf
+
+        if self._replicas == 1:
+            return images
+        missing = tf.maximum(0, 1 - tf.shape(images)[0])
+        # Not tf.pad: oneDNN takes it for the padding of the first convolution and leaves out that of the batch.
+        return tf.concat([images, tf.zeros([missing, *images.shape[1:]], images.dtype)], axis=0)
+
+    def _decayed(self, gradients):
+        if not self.decay:
+            return gradients
+        decay = self.optimizer.scale_loss(keras.ops.cast(self.decay, "float32"))
+        return [
+            g if any(fnmatch(v.path, p) for p in self.undecayed) else g + keras.ops.cast(decay, g.dtype) * v
+            for g, v in zip(gradients, self.trainable_variables, strict=True)
+        ]
+
+    def _each(self, labels, logits):
+        """Loss of each image, (n,)."""
+        return keras.losses.get(self.loss).call(labels, keras.ops.cast(logits, "float32"))
+
+    def _measure(self, losses, labels, logits, weights):
+        # Sums and counts, not means: replicas may have unequal shares of a last batch, or nothing at all.
+        self.mean_loss.update_state(losses, sample_weight=weights)
         right = labels if len(labels.shape) == 1 else keras.ops.argmax(labels, axis=-1)
         self.top1.update_state(right, logits)
-        return self.get_metrics_result()
 
 
 class SoftCrossEntropy(keras.losses.Loss):
@@ -121,6 +220,25 @@ class SoftCrossEntropy(keras.losses.Loss):
         if len(y_true.shape) == 1:
             return keras.ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
         return keras.ops.categorical_crossentropy(y_true, y_pred, from_logits=True)
+
+
+def differ_by_replica(model: keras.Model) -> None:
+    """Makes dropout draw other numbers on every replica. Keras keeps equal seeds on all, so equal masks.
+
+    What is drawn depends on the seed, the draws before and the number of the replica, so runs can be repeated;
+    the first replica draws what one device would.
+    """
+    import tensorflow as tf
+
+    def of(generator, ordered=True):
+        seed = type(generator).next(generator, ordered)
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, seed.dtype)
+        return seed + tf.stack([replica * 1_000_003, 0 * replica])
+
+    for layer in model.layers:
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.next = partial(of, generator)
 
 
 def synchronise(model: keras.Model) -> None:

@@ -1,0 +1,135 @@
+"""Contestants measured in turn, so that what disturbs the machine disturbs all of them alike."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import IO
+
+from training.bench.task import Task
+
+ROUND_SECONDS = 3.0  # work of one round, if a unit is shorter
+MOST_UNITS = 200
+FLOPS = {"train": 6, "infer": 2, "fused": 2, "eager": 2, "predict": 2}  # per multiply-accumulate of inference
+
+
+@dataclass
+class Contestant:
+    """One process, and what it has done so far.
+
+    Attributes:
+        task: what it measures.
+        process, complaints: the process, and the file that its standard error goes to (a pipe might fill).
+        seconds: for one unit of work, round by round.
+        peak_gb: largest resident memory.
+        excuse: why it does not take part, if it does not.
+    """
+
+    task: Task
+    process: subprocess.Popen | None = None
+    complaints: IO | None = None
+    units: int = 1
+    seconds: list[float] = field(default_factory=list)
+    peak_gb: float = 0.0
+    excuse: str = ""
+
+    @property
+    def rates(self) -> list[float]:
+        """Images a second, round by round."""
+        return [self.task.batch / s for s in self.seconds]
+
+
+def compete(tasks: list[Task], rounds: int, say: Callable[[str], None]) -> list[Contestant]:
+    """Starts a process a task, one after the other, then takes `rounds` rounds in turn.
+
+    The order of a round is turned round each time, so that nobody always comes after the same other.
+    """
+    contestants = [Contestant(task) for task in tasks]
+    try:
+        for one in contestants:
+            say(f"starting {one.task.engine}, {one.task.mode}")
+            start(one)
+        running = [c for c in contestants if not c.excuse]
+        for one in running:
+            one.units = min(MOST_UNITS, max(1, round(ROUND_SECONDS / ask(one, 1))))
+        for number in range(rounds):
+            for one in running if number % 2 == 0 else reversed(running):
+                one.seconds.append(ask(one, one.units) / one.units)
+            say(f"round {number + 1} of {rounds}")
+        for one in running:
+            one.process.stdin.close()
+            one.peak_gb = answer(one)["peak_gb"]
+    finally:
+        for one in contestants:
+            if one.process is not None:
+                one.process.kill()
+                one.process.wait()
+                one.complaints.close()
+    return contestants
+
+
+def start(one: Contestant) -> None:
+    """Its process, up to the end of its warm-up."""
+    command = [sys.executable, "-m", "training.bench.worker", one.task.to_json()]
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+    one.complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed with the process
+    one.process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=one.complaints, text=True, env=environment
+    )
+    told = answer(one)
+    one.excuse = told.get("unavailable", "")
+
+
+def ask(one: Contestant, units: int) -> float:
+    """Seconds for so many units of work."""
+    one.process.stdin.write(f"{units}\n")
+    one.process.stdin.flush()
+    return answer(one)["seconds"]
+
+
+def answer(one: Contestant) -> dict:
+    line = one.process.stdout.readline()
+    if not line:
+        one.process.wait()
+        one.complaints.seek(0)
+        last = (one.complaints.read().strip().splitlines() or [f"status {one.process.returncode}"])[-1]
+        one.excuse = f"failed: {last}"
+        return {"unavailable": one.excuse}
+    return json.loads(line)
+
+
+# --- figures ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, least and most of several rounds."""
+
+    median: float
+    least: float
+    most: float
+
+    @staticmethod
+    def of(values: list[float]) -> "Spread":
+        """From the rounds' values."""
+        return Spread(statistics.median(values), min(values), max(values))
+
+
+def ratio(one: Contestant, other: Contestant) -> Spread:
+    """How much faster `one` is, from the rounds' own ratios, in which a slow minute of the machine cancels."""
+    return Spread.of([b / a for a, b in zip(one.seconds, other.seconds, strict=True)])
+
+
+def peaks(tasks: list[Task], say: Callable[[str], None]) -> dict[str, float]:
+    """Precision -> floating-point operations a second of a large matrix product on this machine."""
+    found = {}
+    for precision in dict.fromkeys(t.precision for t in tasks):
+        task = replace(tasks[0], engine="ours", mode="matmul", precision=precision, xla=False)
+        (one,) = compete([task], 3, say)
+        if not one.excuse:
+            found[precision] = 2 * 2048**3 / min(one.seconds)
+    return found

@@ -1,0 +1,74 @@
+"""What one process of a benchmark measures, as a value that goes to it on its command line."""
+
+import json
+from dataclasses import asdict, dataclass
+
+# What can be measured, and what one unit of it is.
+MODES = {
+    "train": "a training step: forward, backward, momentum update",
+    "infer": "a compiled forward pass",
+    "fused": "a compiled forward pass of the inference form (norms folded, branches merged)",
+    "eager": "a forward pass without compilation",
+    "predict": "model.predict on one batch",
+    "saved_model": "the SavedModel of the inference form",
+    "tflite": "the inference form in LiteRT, float32, XNNPACK",
+    "dense": "VGG's dense test: a 384-pixel image in one pass, as one convolution network",
+    "crops": "the same image as 36 crops of 224 pixels",
+    "input": "photographs: decode, random resized crop, flip",
+    "build": "building the model",
+    "first_step": "tracing and the first training step",
+    "matmul": "a 2,048 x 2,048 matrix product, the machine's peak",
+}
+KERAS = ("ours", "keras_applications", "stock")
+TORCH = ("torch", "torch_compiled")
+# Which engines take part where.
+FIELDS = {
+    **dict.fromkeys(("train", "infer"), KERAS + TORCH),
+    "fused": ("ours", *TORCH),
+    **dict.fromkeys(("eager", "predict", "build", "first_step"), KERAS),
+    **dict.fromkeys(("saved_model", "tflite", "dense", "crops", "matmul"), ("ours",)),
+    "input": ("ours", "decoder"),
+}
+ENGINES = {
+    "ours": "keras_cnns",
+    "keras_applications": "the same network of keras.applications",
+    "stock": "the same network from stock Keras layers",
+    "torch": "the same network of torchvision or timm, channels last",
+    "torch_compiled": "the same under torch.compile",
+    "decoder": "the JPEG decoder alone",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One contestant in one discipline.
+
+    Attributes:
+        engine: a name of `ENGINES`.
+        arch: network of the zoo.
+        mode: a name of `MODES`.
+        batch, size: images at a time, and their side in pixels.
+        precision: "float32", "bfloat16" or "float16" (mixed: variables stay float32).
+        xla: whether the step is compiled by XLA.
+    """
+
+    engine: str
+    arch: str
+    mode: str
+    batch: int = 16
+    size: int = 224
+    precision: str = "float32"
+    xla: bool = False
+
+    def to_json(self) -> str:
+        """For a command line."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> "Task":
+        """What `to_json` wrote."""
+        return Task(**json.loads(text))
+
+
+class Unavailable(Exception):
+    """This engine cannot do this; the message says why."""

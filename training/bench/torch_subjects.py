@@ -1,0 +1,171 @@
+"""Contestants in PyTorch: torchvision's and timm's networks, and a plain ResNet-20."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from training.bench.task import Task, Unavailable
+
+TORCHVISION = {
+    "alexnet_owt": "alexnet",
+    "googlenet_tv": "googlenet",
+    **{f"vgg{d}": f"vgg{d}" for d in (11, 13, 16, 19)},
+    **{f"vgg{d}_bn": f"vgg{d}_bn" for d in (11, 13, 16, 19)},
+    **{f"resnet{d}": f"resnet{d}" for d in (18, 34, 50, 101, 152)},
+    **{f"resnet{d}_v1": f"resnet{d}" for d in (50, 101, 152)},  # as much work, with the stride one layer later
+    "wide_resnet50_2": "wide_resnet50_2",
+    "wide_resnet101_2": "wide_resnet101_2",
+    "resnext50_32x4d": "resnext50_32x4d",
+    "resnext101_32x8d": "resnext101_32x8d",
+    "resnext101_64x4d": "resnext101_64x4d",
+}
+TIMM = {
+    **{f"resnet{d}_v2": f"resnetv2_{d}" for d in (18, 34, 50, 101, 152)},
+    **{f"seresnet{d}": f"seresnet{d}" for d in (18, 34, 50, 101, 152)},
+    "seresnext50_32x4d": "seresnext50_32x4d",
+    "seresnext101_32x4d": "seresnext101_32x4d",
+    "resnext101_32x4d": "resnext101_32x4d",
+    "sknet50": "skresnext50_32x4d",
+    **{
+        f"resnest{d}": f"resnest{d}{kind}" for d, kind in ((14, "d"), (26, "d"), (50, "d"), (101, "e"), (200, "e"))
+    },
+    **{f"repvgg_{k}": f"repvgg_{k}" for k in ("a0", "a1", "a2", "b0", "b1", "b1g4", "b2", "b2g4", "b3", "b3g4")},
+}
+
+
+def make(task: Task) -> Callable[[int], float]:
+    """The subject of a task.
+
+    Raises:
+        Unavailable: torch or the library is not installed, or has no such network or mode.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise Unavailable("torch is not installed") from None
+    if task.xla:
+        raise Unavailable("XLA is not torch's compiler")
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = network(task).to(device, memory_format=torch.channels_last)
+    compile = torch.compile if task.engine == "torch_compiled" else lambda f: f
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.normal(size=(task.batch, 3, task.size, task.size)), dtype=torch.float32)
+    x = x.to(device).contiguous(memory_format=torch.channels_last)
+    labels = torch.tensor(rng.integers(0, 10, task.batch), device=device)
+    kinds = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    autocast = torch.autocast(device, kinds.get(task.precision), enabled=task.precision != "float32")
+    if task.mode == "train":
+        return training(model.train(), compile, x, labels, autocast)
+    if task.mode == "fused":
+        if not task.arch.startswith("repvgg"):
+            raise Unavailable("timm re-parameterises RepVGG only")
+        from timm.utils.model import reparameterize_model
+
+        model = reparameterize_model(model)
+    return inference(model.eval(), compile, x, autocast)
+
+
+def training(model, compile: Callable, x, labels, autocast) -> Callable[[int], float]:
+    """Steps on one batch that is there already."""
+    import torch
+
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, foreach=True)
+    forward = compile(model)
+
+    def run(n: int) -> float:
+        began = time.perf_counter()
+        for _ in range(n):
+            with autocast:
+                logits = forward(x)
+            logits = getattr(logits, "logits", logits)  # GoogLeNet in training
+            loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        loss.item()
+        return time.perf_counter() - began
+
+    return run
+
+
+def inference(model, compile: Callable, x, autocast) -> Callable[[int], float]:
+    """Forward passes."""
+    import torch
+
+    forward = compile(model)
+
+    def run(n: int) -> float:
+        began = time.perf_counter()
+        with torch.inference_mode(), autocast:
+            for _ in range(n):
+                out = forward(x)
+        out.float().sum().item()
+        return time.perf_counter() - began
+
+    return run
+
+
+def network(task: Task):
+    """The torch network of a task, randomly initialised."""
+    if task.arch == "resnet20":
+        return resnet20()
+    library()
+    if task.arch in TORCHVISION:
+        import torchvision
+
+        options = {"init_weights": False} if task.arch.startswith(("vgg", "googlenet")) else {}
+        return torchvision.models.get_model(TORCHVISION[task.arch], weights=None, **options)
+    if task.arch not in TIMM:
+        raise Unavailable(f"neither torchvision nor timm has {task.arch}")
+    try:
+        import timm
+    except ImportError as error:
+        raise Unavailable(f"timm does not load: {error}") from None
+    return timm.create_model(TIMM[task.arch], pretrained=False)
+
+
+def library() -> None:
+    """Imports torchvision, which timm needs too.
+
+    The published torchvision wants compiled operators that are missing beside a CPU build of torch. No classifier
+    calls them: there they are declared, without an implementation.
+    """
+    import torch
+
+    try:
+        import torchvision
+    except ImportError as error:
+        raise Unavailable(f"torchvision does not load: {error}") from None
+    except RuntimeError:
+        declared = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            declared.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
+        library.declared = declared  # it ends with its object
+        import torchvision  # noqa: F401
+
+
+def resnet20():
+    """ResNet-20 for 32 pixels, as a torch user writes it (He et al. 2015, section 4.2, option A)."""
+    from torch import nn
+    from torch.nn import functional
+
+    class Unit(nn.Module):
+        def __init__(self, inside: int, width: int):
+            super().__init__()
+            self.stride = width // inside
+            self.conv1 = nn.Conv2d(inside, width, 3, self.stride, 1, bias=False)
+            self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+            self.norm1, self.norm2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+            self.more = (width - inside) // 2
+
+        def forward(self, x):
+            out = self.norm2(self.conv2(functional.relu(self.norm1(self.conv1(x)))))
+            side = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more, self.more))
+            return functional.relu(out + side)
+
+    units = [Unit(16, 16) for _ in range(3)]
+    units += [Unit(16, 32), Unit(32, 32), Unit(32, 32), Unit(32, 64), Unit(64, 64), Unit(64, 64)]
+    stem = (nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+    return nn.Sequential(*stem, *units, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))

@@ -1,0 +1,258 @@
+"""Several processes that train one network, one a machine or all on one: who they are, what they tell each other.
+
+Every worker does the same; the collective operations wait for each other. Worker 0 is the chief: it alone has the
+run folder. The others work in a folder that is thrown away, and get the chief's checkpoints at the start.
+"""
+
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from training.door import Failure, Refusal
+
+CHUNK = 2**24  # int32 numbers in one message: 64 MiB
+LONGEST = 600.0  # seconds without a step after which a worker gives up
+AGAIN = "start all workers again with the same command, and the run goes on from its last checkpoint"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run, as "host:port", and which of them this is. Alone by default.
+
+    Raises:
+        ValueError: an address that is none, one that comes twice, or an index that is none of theirs.
+    """
+
+    workers: tuple[str, ...] = ()
+    index: int = 0
+
+    def __post_init__(self):
+        for worker in self.workers:
+            host, colon, port = worker.rpartition(":")
+            if not (host and colon and port.isdigit() and 0 < int(port) < 65_536):
+                raise ValueError(f"--workers wants host:port,host:port,...; {worker!r} came")
+        if len(set(self.workers)) < len(self.workers):
+            raise ValueError(f"--workers must all differ; {','.join(self.workers)} came")
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"--worker-index must be from 0 to {self.count - 1}; {self.index} came")
+
+    @property
+    def count(self) -> int:
+        """How many processes."""
+        return max(1, len(self.workers))
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is only this one."""
+        return self.count == 1
+
+    @property
+    def chief(self) -> bool:
+        """Whether this one writes the run folder."""
+        return self.index == 0
+
+    def strategy(self):
+        """A `MultiWorkerMirroredStrategy`; waits until all have come.
+
+        Raises:
+            ValueError: the port of this worker is taken.
+        """
+        import tensorflow as tf
+
+        port = int(self.workers[self.index].rpartition(":")[2])
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(("", port))
+            except OSError as error:
+                raise ValueError(f"worker {self.index} cannot have port {port}: {error.strerror}") from None
+        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({"worker": list(self.workers)}),
+            task_type="worker",
+            task_id=self.index,
+            rpc_layer="grpc",
+        )
+        with lost_peers():
+            return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+
+
+def hush() -> None:
+    """Keeps TensorFlow's C++ lines, many when a peer dies, out of stderr; Python's own still get there."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
+        return
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def group(workers: str | None, index: int | None, config: str | None) -> Group:
+    """The group that `--workers` and `--worker-index` name, or else the text of `TF_CONFIG`.
+
+    Raises:
+        ValueError: half of it, or something that cannot be meant.
+    """
+    if workers is not None or index is not None:
+        if workers is None or index is None:
+            raise ValueError("--workers and --worker-index go together")
+        return Group(tuple(worker.strip() for worker in workers.split(",")), index)
+    if not config:
+        return Group()
+    try:
+        found = json.loads(config)
+        jobs, task = found.get("cluster", {}), found.get("task", {})
+        kind, number = task.get("type", "worker"), int(task.get("index", 0))
+        if not set(jobs) <= {"chief", "worker"} or kind not in ("chief", "worker"):
+            raise ValueError("only the jobs chief and worker train here")
+        chiefs = tuple(jobs.get("chief", ()))
+        return Group((*chiefs, *jobs.get("worker", ())), number + (len(chiefs) if kind == "worker" else 0))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"TF_CONFIG cannot be used: {error}") from None
+
+
+@contextmanager
+def lost_peers() -> Iterator[None]:
+    """Inside, the errors that a peer's death causes become one Failure."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        raise Failure(f"another worker is gone: {AGAIN}") from error
+    except (tf.errors.InternalError, tf.errors.FailedPreconditionError, tf.errors.DeadlineExceededError) as error:
+        if "ollective" not in str(error) and "oordination" not in str(error):
+            raise
+        raise Failure(f"another worker is gone: {AGAIN}") from error
+
+
+class Watchdog:
+    """Ends this process, status 1, when it has not been fed for so many seconds: then a peer hangs or never came.
+
+    A thread has to do it, since the main one sits in a collective operation that nothing can interrupt.
+    """
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+        self.fed, self.over = threading.Event(), False
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def feed(self) -> None:
+        """All goes well."""
+        self.fed.set()
+
+    def stop(self) -> None:
+        """Nothing more to watch."""
+        self.over = True
+        self.fed.set()
+        self.thread.join()
+
+    def _watch(self):
+        while self.fed.wait(self.seconds):
+            if self.over:
+                return
+            self.fed.clear()
+        name = os.path.basename(sys.argv[0])
+        line = f"no step for {self.seconds:.0f} seconds: another worker hangs or never came; {AGAIN}"
+        print(f"{name}: {line}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+class Wire:
+    """Messages between the workers, by the strategy's own all-reduce. Every worker must call alike, in order.
+
+    Made before anything else uses TensorFlow; waits until all have come.
+
+    Attributes:
+        strategy: a `MultiWorkerMirroredStrategy`.
+    """
+
+    def __init__(self, group: Group, patience: float = LONGEST):
+        self.group = group
+        self.watchdog = Watchdog(patience)
+        self.strategy = group.strategy()
+
+    def alive(self) -> None:
+        """Tells the watchdog that all goes well."""
+        self.watchdog.feed()
+
+    def close(self) -> None:
+        """Waits for the others: a process that ends early is taken for dead."""
+        self.total([0])
+        self.watchdog.stop()
+
+    def total(self, numbers) -> np.ndarray:
+        """Sum over workers of int32 numbers."""
+        import tensorflow as tf
+
+        each = max(1, self.strategy.num_replicas_in_sync // self.group.count)
+
+        def one(values):
+            context = tf.distribute.get_replica_context()
+            mine = tf.cast(tf.equal(context.replica_id_in_sync_group % each, 0), tf.int32)
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, [values * mine])[0]
+
+        with lost_peers():
+            summed = tf.function(lambda values: self.strategy.run(one, args=(values,)))
+            result = summed(tf.constant(np.asarray(numbers, np.int32)))
+            self.alive()
+            return np.asarray(self.strategy.experimental_local_results(result)[0])
+
+    def gather(self, message: bytes) -> list[bytes]:
+        """The short messages of all workers, in order."""
+        lengths = np.zeros(self.group.count, np.int32)
+        lengths[self.group.index] = len(message)
+        lengths = self.total(lengths)
+        board = np.zeros((self.group.count, lengths.max()), np.int32)
+        board[self.group.index, : len(message)] = np.frombuffer(message, np.uint8)
+        board = self.total(board).astype(np.uint8)
+        return [row[:n].tobytes() for row, n in zip(board, lengths, strict=True)]
+
+    def broadcast(self, message: bytes) -> bytes:
+        """The chief's message, of any length; what the others give is not looked at."""
+        mine = message if self.group.chief else b""
+        high, low = divmod(len(mine), 2**20)
+        high, low = self.total([high, low]).tolist()
+        length, parts = high * 2**20 + low, []
+        for start in range(0, length, 4 * CHUNK):
+            size = min(4 * CHUNK, length - start)
+            numbers = np.zeros(-(-size // 4), np.int32)
+            if self.group.chief:
+                numbers.view(np.uint8)[:size] = np.frombuffer(mine[start : start + size], np.uint8)
+            parts.append(self.total(numbers).view(np.uint8)[:size].tobytes())
+        return b"".join(parts)
+
+    def agree(self, facts: dict) -> None:
+        """Raises Refusal, on all, unless all workers were started alike."""
+        told = [json.loads(text) for text in self.gather(json.dumps(facts, sort_keys=True).encode())]
+        for index, other in enumerate(told):
+            for key in sorted(set(told[0]) | set(other)):
+                if told[0].get(key) != other.get(key):
+                    raise Refusal(
+                        f"all workers must be started alike; {key} is {told[0].get(key)!r} on the chief "
+                        f"and {other.get(key)!r} on worker {index}"
+                    )
+
+    def hand_out(self, folder: Path) -> None:
+        """Gives every worker the chief's files below a folder, in their own folder of that name."""
+        files = []
+        if self.group.chief:
+            found = sorted(p for p in folder.rglob("*") if p.is_file() and p.parent != folder)
+            files = [(p, p.relative_to(folder).as_posix()) for p in found]
+        listed = json.dumps([(name, path.stat().st_size) for path, name in files]).encode()
+        for name, size in json.loads(self.broadcast(listed)):
+            content = (folder / name).read_bytes() if self.group.chief else b""
+            content = self.broadcast(content)
+            if not self.group.chief:
+                if len(content) != size or ".." in Path(name).parts:
+                    raise Failure(f"{name} did not come whole from the chief: {AGAIN}")
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(content)

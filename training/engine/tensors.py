@@ -1,0 +1,105 @@
+"""Every number that a training step reads or changes: weights, optimizer, random states, sums of metrics.
+
+Keras' own files leave out the states of dropout and of the metrics, and of a variable that every replica keeps for
+itself (batch-norm statistics, sums of metrics) they keep one value. Here each replica's own value is kept.
+"""
+
+import re
+
+import keras
+import numpy as np
+
+METRIC = "metric"
+COUNTED = {
+    "model": re.compile(r"(?<=^seed_generator)_\d+(?=/)"),
+    "optimizer": re.compile(r"^[^/]+/"),
+    METRIC: re.compile(r"$^"),
+}
+
+
+def gather(model: keras.Model) -> dict[str, np.ndarray]:
+    """Name -> array of a compiled and built model; of variables local to replicas (replicas, *shape)."""
+    return {name: _read(model, variable) for name, variable in _named(model).items()}
+
+
+def metrics(model: keras.Model) -> dict[str, np.ndarray]:
+    """The part of `gather` that the metrics are."""
+    return {n: _read(model, v) for n, v in _named(model).items() if n.startswith(METRIC)}
+
+
+def check(model: keras.Model, arrays: dict[str, tuple]) -> None:
+    """Raises ValueError unless the arrays, given as name -> (shape, dtype), are exactly what the model has."""
+    wanted = _named(model)
+    odd = sorted(set(wanted) ^ set(arrays))
+    if odd:
+        lack = "is missing" if odd[0] in wanted else "is not the model's"
+        raise ValueError(f"the tensors must be the model's {len(wanted)}; {odd[0]} {lack}")
+    for name, variable in wanted.items():
+        shape, kind = arrays[name]
+        local = _is_local(variable) and len(shape) == len(variable.shape) + 1
+        if tuple(shape[1:] if local else shape) != tuple(variable.shape) or str(kind) != variable.dtype:
+            raise ValueError(f"{name} must be {variable.dtype} {tuple(variable.shape)}; {kind} {shape} came")
+
+
+def scatter(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+    """Puts arrays of `gather` back; they may come from another number of replicas."""
+    wanted = _named(model)
+    for name, array in arrays.items():
+        variable = wanted[name]
+        local = _replicas(model, variable)
+        if not _is_local(variable):
+            variable.assign(array)
+            continue
+        if array.ndim == len(variable.shape):
+            array = array[None]
+        if len(array) != len(local):
+            array = _shared(array, len(local), variable.aggregation)
+        for replica, value in zip(local, array, strict=True):
+            replica.assign(value)
+
+
+def not_finite(arrays: dict[str, np.ndarray]) -> str | None:
+    """Name of the first array that holds a NaN or an infinity, or None."""
+    return next((n for n, a in arrays.items() if a.dtype.kind == "f" and not np.isfinite(a).all()), None)
+
+
+def size(model: keras.Model) -> int:
+    """Bytes that `gather` fills, on one replica."""
+    return sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in _named(model).values())
+
+
+def _named(model) -> dict[str, keras.Variable]:
+    """All variables by kind, number and path, without the numbers by which Keras counts what else was built."""
+    kinds = {"model": model.variables, "optimizer": model.optimizer.variables, METRIC: model.metrics_variables}
+    return {
+        f"{kind}/{i:05d}/{COUNTED[kind].sub('', variable.path)}": variable
+        for kind, variables in kinds.items()
+        for i, variable in enumerate(variables)
+    }
+
+
+def _is_local(variable) -> bool:
+    return getattr(variable, "synchronization", "auto") == "on_read"
+
+
+def _replicas(model, variable) -> list:
+    """The variable's copies on the replicas of this process."""
+    return list(model.distribute_strategy.experimental_local_results(variable.value))
+
+
+def _read(model, variable) -> np.ndarray:
+    if _is_local(variable):
+        local = _replicas(model, variable)
+        # With several processes only the common value can be known here.
+        if 1 < len(local) == model.distribute_strategy.num_replicas_in_sync:
+            return np.stack([np.asarray(value) for value in local])
+    return keras.ops.convert_to_numpy(variable)
+
+
+def _shared(values: np.ndarray, replicas: int, how: str) -> np.ndarray:
+    """Values of some replicas as those of another number, with the same sum or mean."""
+    if how == "sum":
+        return np.concatenate(
+            [values.sum(0, keepdims=True), np.zeros((replicas - 1, *values.shape[1:]), values.dtype)]
+        )
+    return np.repeat(values.mean(0, keepdims=True, dtype=values.dtype), replicas, axis=0)
