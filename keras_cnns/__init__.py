@@ -159,6 +159,8 @@ from keras_cnns.surgery.fully_convolutional import dense_evaluate, fully_convolu
 from keras_cnns.surgery.fuse import fuse, unfoldable
 from keras_cnns.surgery.swap import swap
 from keras_cnns.version import __version__
+from keras_cnns.weights.registry import list_weights
+from keras_cnns.weights.saving import save_torch_weights
 from keras_cnns.zoo import create_model, from_json, list_models, to_json
 
 __all__ = [
@@ -279,8 +281,10 @@ __all__ = [
     "fully_convolutional",
     "fuse",
     "list_models",
+    "list_weights",
     "load_model",
     "measure",
+    "save_torch_weights",
     "swap",
     "to_json",
     "unfoldable",

@@ -1,7 +1,5 @@
 """An architecture: a row with a name, a head, an input shape, a preprocessing and a citation. Call it to build."""
 
-import warnings
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +10,10 @@ import numpy as np
 from keras_cnns.deep import deep_recursion
 from keras_cnns.guard import check_model_file
 from keras_cnns.preprocessing import Preprocessing
+from keras_cnns.surgery.fuse import fuse
 from keras_cnns.values import Count, Value
-
-WEIGHT_FILES = (".weights.h5", ".keras")
+from keras_cnns.weights import loading, registry
+from keras_cnns.weights.names import INFERENCE
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,11 @@ class Architecture(Value):
 
         Args:
             include_top: with the classifier; without it the output is the last feature map (n, h, w, c).
-            weights: None for random initialisation, or a path to `.weights.h5` or `.keras`.
+            weights: None for random initialisation; a tag of `keras_cnns.list_weights()`; "imagenet" for the best
+                of them that allows commercial use; or a path to `.safetensors` or `.pth` (PyTorch's layouts),
+                `.h5` (`keras.applications`), `.weights.h5` or `.keras`. What they want otherwise than this row
+                (`for_weights`), another number of classes or channels: it is adapted and logged. A file of RepVGG
+                in inference form gives the network in that form.
             input_tensor: a Keras tensor to build on, instead of a new input.
             input_shape: (height, width, channels); None in height or width leaves that side open where the head
                 allows it. Without a top it defaults to (None, None, channels).
@@ -70,10 +73,25 @@ class Architecture(Value):
             name: name of the model.
 
         Raises:
-            ValueError: with the rule and what came, before any layer is built.
+            ValueError: with the rule and what came, before any layer is built; or the weights do not fit.
+            ConnectionError: known weights cannot be fetched; the message says how to do without a network.
         """
         shape = self._checked_shape(input_shape, input_tensor, include_top)
-        self._check(include_top, weights, pooling, classes, classifier_activation, name)
+        given = self._check(include_top, weights, pooling, classes, classifier_activation, name)
+        suited = self
+        if given is not None:
+            given.source  # noqa: B018 (fetched, and its header read, before any layer is built)
+            suited = self._suited(given, classes if include_top else 0)
+        model = suited._build(shape, input_tensor, include_top, pooling, classes, classifier_activation, name)
+        if given is not None:
+            with deep_recursion():
+                if given.change == INFERENCE:
+                    model = fuse(model)
+                given.load(model)
+        return model
+
+    def _build(self, shape, input_tensor, include_top, pooling, classes, classifier_activation, name):
+        """The network itself, of arguments that have been checked."""
         with deep_recursion():
             image = keras.Input(shape, name="image") if input_tensor is None else input_tensor
             x = self.row(image)
@@ -82,30 +100,66 @@ class Architecture(Value):
             elif pooling is not None:
                 x = _POOLINGS[pooling](name=f"{pooling}_pool")(x)
             sources = keras.utils.get_source_inputs(image)
-            model = keras.Model(
+            return keras.Model(
                 sources[0] if len(sources) == 1 else sources, x, name=self.name if name is None else name
             )
-            if weights is not None:
-                load_weights(model, weights)
-        return model
+
+    def for_weights(self, weights: str | Path) -> "Architecture":
+        """This architecture as weights want it: row, preprocessing, and the map that a dense head reads.
+
+        Known weights decide what no file can show: where a unit strides, how the stem pools, what is subtracted
+        from the image. `ResNet50(weights=tag)` is `ResNet50.for_weights(tag)` built and filled.
+
+        Raises:
+            ValueError: no such tag or file; a tag for a row that is not the published one.
+        """
+        return self._suited(loading.given(weights, self.name), 0)
+
+    def _suited(self, given: loading.Given, classes: int | None) -> "Architecture":
+        """`for_weights`; with `classes` None, a file of another number of classes is refused."""
+        if classes is None and given.path and given.classes not in (None, self.classes):
+            rule = f"the classifier of {given.asked} knows {given.classes} classes, {self.name} {self.classes}"
+            raise ValueError(f"{rule}: give classes={given.classes} for it, or classes= another for a fresh one")
+        changes = {"row": given.suited(self.row)}
+        if given.entry is not None:
+            changes["preprocessing"] = given.entry.preprocessing
+        if hasattr(self.head, "cells"):
+            with deep_recursion():
+                cells = tuple(self.row(keras.Input(self.input_shape)).shape[1:])
+            if given.reads_cells(cells):
+                changes["head"] = replace(self.head, cells=cells[:2])
+        return replace(self, **changes)
 
     def preprocess_input(self, x, weights: str | None = None):
-        """0-255 RGB (..., channels) to what this network expects; never in place."""
-        if weights is not None:
-            raise ValueError(f"preprocessing of a tag is not available in this version; weights={weights!r} came")
-        return self.preprocessing(x)
+        """0-255 RGB (..., channels) to what this network, or its weights of that tag, expect; never in place.
+
+        >>> import keras_cnns, numpy as np
+        >>> white = np.full((1, 1, 1, 3), 255, "uint8")
+        >>> [round(float(v), 4) for v in keras_cnns.ResNet50.preprocess_input(white).ravel()]
+        [2.2489, 2.4286, 2.64]
+        >>> tag = "timm/resnet34.ra4_e3600_r224_in1k"
+        >>> [float(v) for v in keras_cnns.ResNet34.preprocess_input(white, weights=tag).ravel()]
+        [1.0, 1.0, 1.0]
+        """
+        entry = None if weights is None else loading.given(weights, self.name).entry
+        return (self if entry is None else entry).preprocessing(x)
 
     def decode_predictions(self, predictions, top: int = 5, labels=None) -> list[list[tuple[str, float]]]:
         """The `top` most probable classes of every row of (n, classes), as (label, probability), best first.
 
+        Args:
+            labels: names of the classes; by default those of ImageNet, where there are 1,000.
+
         Raises:
-            ValueError: if `labels` is missing or its length is not the number of classes.
+            ValueError: if there are no labels, or not one a class.
         """
         scores = np.asarray(predictions)
         if scores.ndim != 2:
             raise ValueError(f"predictions must be (n, classes); shape {scores.shape} came")
         if labels is None:
-            raise ValueError("the names of the ImageNet classes are not available in this version: give labels=")
+            if scores.shape[1] != len(registry.class_names()):
+                raise ValueError(f"the names of {scores.shape[1]} classes are not known: give labels=")
+            labels = [name for _, name in registry.class_names()]
         if len(labels) != scores.shape[1]:
             raise ValueError(f"{scores.shape[1]} classes need as many labels; {len(labels)} came")
         order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
@@ -141,7 +195,7 @@ class Architecture(Value):
             raise ValueError("keras_cnns builds channels-last networks; image_data_format is 'channels_first'")
         return shape
 
-    def _check(self, include_top: bool, weights, pooling, classes, classifier_activation, name) -> None:
+    def _check(self, include_top: bool, weights, pooling, classes, classifier_activation, name):
         if pooling not in (None, *_POOLINGS):
             raise ValueError(f"pooling must be None, 'avg' or 'max'; {pooling!r} came")
         if include_top and pooling is not None:
@@ -155,43 +209,11 @@ class Architecture(Value):
             raise ValueError(f"{rule}; {classifier_activation!r} came") from None
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name must be text without a slash; {name!r} came")
-        if weights is not None:
-            check_weights(weights)
+        return None if weights is None else loading.given(weights, self.name)
 
 
 def _is_count(value) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
-
-
-def check_weights(weights: str | Path) -> Path:
-    """The path of a weights file, or a ValueError that says what can be given."""
-    if not isinstance(weights, str | Path):
-        raise ValueError(f"weights must be None or a path; {weights!r} came")
-    path = Path(weights)
-    if not str(path).endswith(WEIGHT_FILES):
-        raise ValueError(
-            f"weights must be None or a path to {' or '.join(WEIGHT_FILES)} (names of pretrained weights are not "
-            f"available in this version); {str(weights)!r} came"
-        )
-    if not path.is_file():
-        raise ValueError(f"no weights file {str(weights)!r}")
-    return path
-
-
-def load_weights(model: keras.Model, weights: str | Path) -> None:
-    """Loads a weights file into a model of the same structure.
-
-    Raises:
-        ValueError: the file is no weights file, or does not fit.
-    """
-    path = check_weights(weights)
-    try:
-        with deep_recursion(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Skipping nested container")  # where weights miss, Keras raises too
-            model.load_weights(path)
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} does not fit {model.name} {model.output_shape}: {first}") from error
 
 
 def load_model(path: str | Path) -> keras.Model:

@@ -47,17 +47,44 @@ class Preprocessing(Value):
         x = x.astype("float32") if isinstance(x, np.ndarray) else keras.ops.cast(x, "float32")
         return ((x[..., ::-1] if self.order == "bgr" else x) - mean) / std
 
+    def as_layers(self, x, name: str = "preprocessing"):
+        """The same on a Keras tensor, by stock layers only: a graph that is exported can begin with it.
 
-def _of_unit(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
+        >>> image = keras.Input((8, 8, 3))
+        >>> model = keras.Model(image, TORCH.as_layers(image))
+        >>> white = np.full((1, 8, 8, 3), 255, "uint8")
+        >>> [round(float(v), 4) for v in model(white)[0, 0, 0]]
+        [2.2489, 2.4286, 2.64]
+        """
+        if len(self.mean) not in (1, x.shape[-1]):
+            raise ValueError(f"this preprocessing is for {len(self.mean)} channels; {x.shape[-1]} came")
+        if self.order == "bgr":
+            # The last axis is a column to a channels-first layer; no stock layer reverses it at once.
+            last = x.shape[-1] - 1
+            cut = [
+                keras.layers.Cropping2D(
+                    ((0, 0), (i, last - i)), data_format="channels_first", name=f"{name}_channel{i}"
+                )
+                for i in range(last, -1, -1)
+            ]
+            x = keras.layers.Concatenate(name=f"{name}_bgr")([crop(x) for crop in cut])
+        scale = [1 / s for s in self.std]
+        offset = [-m / s for m, s in zip(self.mean, self.std, strict=True)]
+        if len(scale) == 1:
+            return keras.layers.Rescaling(scale[0], offset[0], name=name)(x)
+        return keras.layers.Rescaling(scale, offset, name=name)(x)
+
+
+def of_unit(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
     """Mean and std as papers and libraries print them, for values in [0, 1]."""
     return Preprocessing(tuple(round(255 * m, 4) for m in mean), tuple(round(255 * s, 4) for s in std))
 
 
-TORCH = _of_unit((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision and timm: ImageNet statistics
+TORCH = of_unit((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision and timm: ImageNet statistics
 CAFFE = Preprocessing((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "bgr")  # VGG, MSRA: mean BGR only
 MEAN = Preprocessing((123.68, 116.779, 103.939), (1.0, 1.0, 1.0))  # mean RGB only, as the nets of 2012 to 2014
 TF = Preprocessing((127.5,), (127.5,))  # [-1, 1]
 UNIT = Preprocessing((0.0,), (255.0,))  # [0, 1]
-CIFAR = _of_unit((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))  # CIFAR-10 training set
+CIFAR = of_unit((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))  # CIFAR-10 training set
 # LeNet-5: background -0.1, ink 1.175, so that mean and variance are about 0 and 1. Ink is 255, as in MNIST.
 LENET = Preprocessing((20.0,), (200.0,))

@@ -13,14 +13,18 @@ ROOT = Path(__file__).parent.parent
 TABLE = runpy.run_path(str(ROOT / "docs" / "architecture_table.py"))
 
 
+PAGES = [f"docs/{name}.md" for name in ("adding_a_network", "data", "surgery", "weights")]
+
+
 def python_blocks(page):
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["docs/adding_a_network.md", "docs/data.md", "docs/surgery.md"])
-def test_the_code_of_a_page_runs(page, capsys):
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_of_a_page_runs(page, capsys, tmp_path, monkeypatch):
     blocks = python_blocks(page)
     assert blocks
+    monkeypatch.chdir(tmp_path)
     for block in blocks:
         exec(compile(block, page, "exec"), {})
     assert capsys.readouterr().out

@@ -210,8 +210,8 @@ def test_logits_of_the_heads(tmp_path):
     for one, two, three in zip(model(x), again(x), loaded(x), strict=True):
         np.testing.assert_array_equal(two, one)
         np.testing.assert_array_equal(three, one)
-    with pytest.raises(ValueError, match="does not fit"):
-        a(weights=tmp_path / "net.weights.h5")
+    plain = a(weights=tmp_path / "net.weights.h5")  # the heads may be left out, as in torchvision's files
+    np.testing.assert_allclose(plain(x), model(x)[0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ FLOORS = [
     {"values"},
     {"preprocessing", "measure", "layers"},
     {"blocks", "surgery", "explain"},
+    {"weights"},
     {"architecture"},
     {"models"},
     {"zoo"},

@@ -68,6 +68,19 @@ def test_tensors_and_symbols(mode):
     np.testing.assert_allclose(keras.Model(image, mode(image))(x.astype("float32")), mode(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", [TORCH, CAFFE, TF, UNIT])
+def test_as_stock_layers_of_an_exported_graph(mode, tmp_path):
+    x = np.arange(96, dtype="uint8").reshape(2, 4, 4, 3)
+    image = keras.Input((4, 4, 3), dtype="uint8")
+    model = keras.Model(image, mode.as_layers(image))
+    np.testing.assert_allclose(model(x), mode(x), rtol=1e-5, atol=1e-5)
+    assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
+    model.save(tmp_path / "net.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "net.keras")(x), model(x))
+    with pytest.raises(ValueError, match="1 came"):
+        TORCH.as_layers(keras.Input((4, 4, 1)))
+
+
 def test_number_of_channels():
     with pytest.raises(ValueError, match="for 3 channels; 1 came"):
         TORCH(np.zeros((2, 2, 1)))

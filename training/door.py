@@ -4,6 +4,7 @@ Exit status: 0 done, 1 failed, 2 bad arguments, 130 and 143 interrupted but resu
 """
 
 import argparse
+import logging
 import os
 import shlex
 import sys
@@ -44,11 +45,21 @@ class Parser(argparse.ArgumentParser):
 
 @contextmanager
 def arguments() -> Iterator[None]:
-    """Inside, a ValueError is the user's: it becomes a one-line refusal."""
+    """Inside, a ValueError is the user's: it becomes a one-line refusal. A network that fails is a failure."""
     try:
         yield
     except ValueError as error:
         raise Refusal(str(error)) from error
+    except ConnectionError as error:
+        raise Failure(str(error)) from error
+
+
+def narrate() -> None:
+    """Shows on stderr what the package logs: which weights, under which licence, what was adapted."""
+    logger, handler = logging.getLogger("keras_cnns"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 def unavailable(option: str, given: bool) -> None:

@@ -1,9 +1,11 @@
 """Measures a trained network on the test split: python training/evaluate.py --run DIR [--data WHAT]
 
+With --arch and the tag of known weights it repeats the published evaluation: size, crop, filter, preprocessing.
 With several --run the networks are an ensemble: their probabilities are averaged.
 """
 
 import json
+import sys
 from pathlib import Path
 
 from training import door
@@ -12,6 +14,7 @@ EXAMPLES = """examples:
   python training/evaluate.py --run runs/resnet20-digits-1
   python training/evaluate.py --run runs/a --run runs/b --split val
   python training/evaluate.py --arch resnet20 --weights my.weights.h5 --data digits
+  python training/evaluate.py --arch resnet50 --weights timm/resnet50.a1_in1k --data imagenet/val
 """
 
 
@@ -20,9 +23,13 @@ def parser() -> door.Parser:
     p = door.Parser(prog="evaluate.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("--run", type=Path, action="append", default=[], metavar="DIR", help="run folder; repeatable")
     p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
-    p.add_argument("--weights", metavar="PATH", help=".weights.h5 or .keras file")
+    p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
     p.add_argument("--data", metavar="WHAT", help="as in fit.py; default: the run's own")
-    p.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
+    p.add_argument(
+        "--split",
+        choices=("train", "val", "test"),
+        help="default: test; with --arch, of a folder without one: val, or all images",
+    )
     p.add_argument("--json", action="store_true", help="print JSON")
     return p
 
@@ -30,28 +37,42 @@ def parser() -> door.Parser:
 def main() -> None:
     args = parser().parse_args()
     door.quiet()
+    door.narrate()
     with door.arguments():
-        from training.data import sources
         from training.engine import loading, scoring
 
         if args.arch and args.weights and not args.data:
             raise ValueError("--data is needed with --arch: which images to measure on")
-        data = sources.load(args.data) if args.data else None
-        networks = loading.choose(args.run, args.arch, args.weights, data and data.classes)
+        found = _images(args.data, args) if args.data else None
+        networks = loading.choose(args.run, args.arch, args.weights, found and found[0])
         name = args.data or networks[0].data
-        data = data or sources.load(name)
-        networks = [loading.with_classes(n, data.classes) for n in networks]
-    outputs = [_logits(n, getattr(data, args.split)) for n in networks]
+        classes, split, what = found or _images(name, args)
+        pairs = [loading.labelled(n, classes, split) for n in networks]
+    outputs = [_logits(*pair) for pair in pairs]
     figures = scoring.measure(*scoring.ensemble(outputs), networks[0].loss)
     if args.json:
-        print(json.dumps({"data": name, "split": args.split, "runs": [n.name for n in networks], **figures}))
+        print(json.dumps({"data": name, "split": what, "runs": [n.name for n in networks], **figures}))
         return
     for network in networks:
         print(network.name)
     print(
-        f"{name}, {args.split} split: top-1 {figures['top1']:.4f} (n={figures['n']}), "
+        f"{name}, {what} split: top-1 {figures['top1']:.4f} (n={figures['n']}), "
         f"top-5 {figures['top5']:.4f}, loss {figures['loss']:.4f}"
     )
+
+
+def _images(name: str, args):
+    """(classes, split, its name) to measure on."""
+    from training.data import folder, idx, sources
+
+    path = Path(name).expanduser()
+    if args.arch and path.is_dir() and not idx.find(path):
+        classes, split, what, notes = folder.to_measure(path, args.split)
+        for note in notes:
+            print(note, file=sys.stderr)
+        return classes, split, what
+    data, split = sources.load(name), args.split or "test"
+    return data.classes, getattr(data, split), split
 
 
 def _logits(network, split):

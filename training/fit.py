@@ -31,7 +31,7 @@ def parser() -> door.Parser:
         metavar="WHAT",
         help="digits, a folder with one folder per class, a folder of IDX files, a .npz file, or a TFDS name",
     )
-    what.add_argument("--weights", metavar="PATH", help="start from a .weights.h5 or .keras file")
+    what.add_argument("--weights", metavar="TAG_OR_PATH", help="start from known weights, or from a file")
     how = p.add_argument_group("how")
     how.add_argument("--recipe", metavar="NAME", help="default: the paper's on its own data, else quick")
     how.add_argument("--epochs", type=door.positive, metavar="N", help="scales the recipe's schedule to N epochs")
@@ -110,17 +110,22 @@ def main() -> None:
 def prepare(args):
     """Arguments -> (config, data set, compute, lines for the log). Raises ValueError for a bad argument."""
     from keras_cnns import zoo
-    from keras_cnns.architecture import check_weights
+    from keras_cnns.deep import deep_recursion
     from keras_cnns.models.googlenet import GoogLeNetArchitecture
+    from keras_cnns.weights.loading import given
     from training import recipes
     from training.data import pipeline, sources
     from training.data.augment import suit
     from training.engine import cluster, compute
     from training.engine.start import configure, dry
+    from training.report.stream import told
 
     architecture = zoo.architecture(args.arch)
-    if args.weights:
-        check_weights(args.weights)
+    asked = given(args.weights, args.arch) if args.weights else None
+    if asked:
+        with told([].append):
+            asked.source  # noqa: B018 (fetched before there is a run folder)
+            architecture = architecture.for_weights(args.weights)
     if args.epochs and args.budget:
         raise ValueError("--epochs and --budget say the same thing: give one of them")
     recipes.check_name(args.recipe)
@@ -134,8 +139,11 @@ def prepare(args):
         recipe = replace(recipe, batch_size=args.batch_size)
     for setting in args.set:
         recipe = recipe.with_setting(setting)
-    config = configure(architecture, recipe, data, args.data, chosen, args.seed, args.weights)
+    config = configure(architecture, recipe, data, args.data, chosen, args.seed, asked and asked.asked)
     size, channels = config.image_size, config.channels
+    if asked and asked.path:  # a file may not fit: known before there is a run folder
+        with told([].append), deep_recursion():
+            asked.load(config.build())
     heads = []
     if isinstance(architecture, GoogLeNetArchitecture):
         heads.append(

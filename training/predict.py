@@ -1,5 +1,6 @@
 """Names what is on images: python training/predict.py --run DIR IMAGE_OR_FOLDER...
 
+With --arch and --weights (a tag, "imagenet" for the best, or a file) a network of the zoo does it.
 Prints the five most probable classes of every image. With several --run the networks are an ensemble.
 """
 
@@ -12,6 +13,7 @@ from training import door
 EXAMPLES = """examples:
   python training/predict.py --run runs/resnet50-photos-1 cat.jpg holiday/
   python training/predict.py --run runs/resnet20-digits-1 --json digit.png
+  python training/predict.py --arch resnet50 --weights imagenet photo.jpg
 """
 BATCH = 64
 
@@ -22,7 +24,7 @@ def parser() -> door.Parser:
     p.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="files, or folders of files")
     p.add_argument("--run", type=Path, action="append", default=[], metavar="DIR", help="run folder; repeatable")
     p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
-    p.add_argument("--weights", metavar="PATH", help=".weights.h5 or .keras file")
+    p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
     p.add_argument("--top", type=door.positive, default=5, metavar="N", help="classes to print; default 5")
     p.add_argument("--json", action="store_true", help="print one JSON object a line")
     return p
@@ -33,6 +35,7 @@ def main() -> None:
     with door.arguments():
         paths = list(_files(args.images))
     door.quiet()
+    door.narrate()
     with door.arguments():
         import numpy as np
 

@@ -33,7 +33,7 @@ def centred(model: keras.Model, seed: int) -> None:
 
 
 def identity(model: keras.Model, seed: int) -> None:
-    """The last norm of every bottleneck at zero: each unit starts as its shortcut (Goyal et al. 2017, section 5.1)."""
+    """The last norm of every bottleneck at zero, each unit its shortcut (Goyal et al. 2017, section 5.1)."""
     for layer in model.layers:
         if LAST_NORM.fullmatch(layer.name):
             layer.gamma.assign(np.zeros(layer.gamma.shape))

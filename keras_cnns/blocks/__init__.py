@@ -3,7 +3,7 @@
 from keras_cnns.blocks.attention import SelectiveKernel, SplitAttention
 from keras_cnns.blocks.branches import EarlyConcatenation, RepVGGStem, RepVGGUnit, SeparateBranches
 from keras_cnns.blocks.conv import conv_relu, gaussian, he_fan_in, he_fan_out
-from keras_cnns.blocks.gate import SqueezeExcite
+from keras_cnns.blocks.gate import GateBehindReLU, SqueezeExcite
 from keras_cnns.blocks.head import Classifier, DenseHead, cross_entropy, uniform_dense
 from keras_cnns.blocks.inception import (
     Inception,
@@ -25,7 +25,15 @@ from keras_cnns.blocks.shortcut import (
 )
 from keras_cnns.blocks.spatial import Conv3x3
 from keras_cnns.blocks.staged import Staged
-from keras_cnns.blocks.stem import DeepStem, Stem3x3, Stem7x7, StemConv3x3, StemConv7x7
+from keras_cnns.blocks.stem import (
+    DeepStem,
+    Stem3x3,
+    Stem7x7,
+    StemCeil7x7,
+    StemConv3x3,
+    StemConv7x7,
+    StemZeroPool7x7,
+)
 from keras_cnns.blocks.unit import (
     Basic,
     Bottleneck,
@@ -57,6 +65,7 @@ PARTS = by_name(
         cross_entropy,
         DeepStem,
         EarlyConcatenation,
+        GateBehindReLU,
         NormAfterAddition,
         PooledProjection,
         PreActivationBasic,
@@ -73,8 +82,10 @@ PARTS = by_name(
         Staged,
         Stem3x3,
         Stem7x7,
+        StemCeil7x7,
         StemConv3x3,
         StemConv7x7,
+        StemZeroPool7x7,
         ZeroPad,
         gaussian,
         he_fan_in,

@@ -1,5 +1,6 @@
 """Plugs of the `gate` socket: (x, name) -> x, each channel times a number that the whole picture decides."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from keras.layers import Activation, GlobalAveragePooling2D, Multiply
@@ -11,15 +12,26 @@ from keras_cnns.values import Count, Value
 @dataclass(frozen=True)
 class SqueezeExcite(Value):
     """x * sigmoid(W2 ReLU(W1 mean(x) + b1) + b2) (Hu et al. 2017): W1 has `reduction` times fewer rows than x
-    has channels. The dense layers are 1x1 convolutions of the 1x1 map, with biases.
+    has channels, but not below `least`. The dense layers are 1x1 convolutions of the 1x1 map, with biases.
     """
 
     reduction: Count = 16
+    least: Count = 1
 
     def __call__(self, x, name: str):
         channels = x.shape[-1]
-        squeezed = max(channels // self.reduction, 1)  # never rounded up to 8, as timm does
+        squeezed = max(channels // self.reduction, self.least)  # timm's SE-ResNet-18 and 34 have 8
         s = GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
         s = relu(conv(s, squeezed, 1, bias=True, name=f"{name}_reduce"), name=f"{name}_reduce_relu")
         s = Activation("sigmoid", name=f"{name}_sigmoid")(conv(s, channels, 1, bias=True, name=f"{name}_expand"))
         return Multiply(name=f"{name}_scale")([x, s])
+
+
+@dataclass(frozen=True)
+class GateBehindReLU(Value):
+    """A gate with a ReLU before it: the basic unit of the SENet release, unlike paper and bottleneck."""
+
+    gate: Callable = SqueezeExcite()
+
+    def __call__(self, x, name: str):
+        return self.gate(relu(x, name=f"{name}_relu"), name)

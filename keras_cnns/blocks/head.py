@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
-from keras.layers import Activation, Dense, Dropout, Flatten, GlobalAveragePooling2D
+from keras.layers import Activation, AdaptiveAveragePooling2D, Dense, Dropout, Flatten, GlobalAveragePooling2D
 
 from keras_cnns.blocks.conv import gaussian, relu
 from keras_cnns.values import Count, Fraction, Value
@@ -37,6 +37,13 @@ def dense_relu(x, units: int, *, name: str, init: Callable = uniform_dense, star
     return relu(x, name=f"{name}_relu")
 
 
+def flattened(x, cells: tuple[int, int] | None):
+    """A map as a vector in the order height, width, channels; first averaged to `cells` where it has others."""
+    if cells and tuple(x.shape[1:3]) != cells:
+        x = AdaptiveAveragePooling2D(cells, name="adapt")(x)
+    return Flatten(name="flatten")(x)
+
+
 @dataclass(frozen=True)
 class Classifier(Value):
     """Global average pooling, dropout if any, and one dense layer that starts as `init` says."""
@@ -62,6 +69,8 @@ class DenseHead(Value):
         units: of the hidden layers.
         first: number of the first hidden layer in names; the papers count the convolutions before it.
         start: where the biases of the hidden layers start.
+        cells: the map is averaged to (height, width) first (torchvision's rule for other sizes than the one that
+            weights were trained at); None takes it as it comes.
     """
 
     units: tuple[Count, ...] = (4096, 4096)
@@ -70,11 +79,12 @@ class DenseHead(Value):
     start: float = 0.0
     first: Count = 1
     loss: Callable = cross_entropy
+    cells: tuple[Count, Count] | None = None
 
     any_size = False  # the dense layers follow the input
 
     def __call__(self, x, classes: int, activation: str | Callable | None):
-        x = Flatten(name="flatten")(x)
+        x = flattened(x, self.cells)
         for i, units in enumerate(self.units, self.first):
             x = dense_relu(x, units, init=self.init, start=self.start, name=f"fc{i}")
             x = Dropout(self.dropout, name=f"fc{i}_dropout")(x)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from keras.layers import MaxPooling2D, ZeroPadding2D
 
 from keras_cnns.blocks.conv import conv, conv_norm_relu, he_fan_out
+from keras_cnns.layers import CeilMaxPooling2D
 from keras_cnns.values import Count, Value
 
 
 def _pool(x):
-    """3x3 max-pool stride 2 behind a ReLU, where zeros are as good as -inf around the image."""
+    """3x3 max-pool stride 2 with zeros around the image; behind a ReLU they are as good as -inf."""
     return MaxPooling2D(3, strides=2, name="stem_pool")(ZeroPadding2D(1, name="stem_pool_pad")(x))
 
 
@@ -38,6 +39,31 @@ class StemConv7x7(Value):
         x = conv(x, self.filters, 7, stride=2, name="stem_conv")
         x = MaxPooling2D(3, strides=1, padding="same", name="stem_pool_window")(x)
         return MaxPooling2D(1, strides=2, name="stem_pool")(x)
+
+
+@dataclass(frozen=True)
+class StemCeil7x7(Value):
+    """`Stem7x7` whose pool is not padded but may stand over the far edge, as Caffe counts (the SENet release)."""
+
+    filters: Count = 64
+
+    def __call__(self, x):
+        return CeilMaxPooling2D(3, 2, name="stem_pool")(
+            conv_norm_relu(x, self.filters, 7, stride=2, name="stem_conv")
+        )
+
+
+@dataclass(frozen=True)
+class StemZeroPool7x7(Value):
+    """`StemConv7x7` with a bias and with zeros around its pool: the V2 networks of `keras.applications`.
+
+    The values are signed, so the zeros count; and a bias before zeros cannot be moved into a later norm.
+    """
+
+    filters: Count = 64
+
+    def __call__(self, x):
+        return _pool(conv(x, self.filters, 7, stride=2, bias=True, name="stem_conv"))
 
 
 @dataclass(frozen=True)

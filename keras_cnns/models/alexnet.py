@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
-from keras.layers import Concatenate, Dropout, Flatten, MaxPooling2D
+from keras.layers import Concatenate, Dropout, MaxPooling2D
 
 from keras_cnns.architecture import Architecture
 from keras_cnns.blocks import LRN, DenseHead, cross_entropy, gaussian, uniform_dense
 from keras_cnns.blocks.conv import conv_relu, split
-from keras_cnns.blocks.head import dense_relu, logits, predictions
+from keras_cnns.blocks.head import dense_relu, flattened, logits, predictions
 from keras_cnns.preprocessing import MEAN, TORCH
 from keras_cnns.values import Count, Fraction, Value, by_name
 
@@ -140,16 +140,20 @@ class AlexNetOWTBody(Value):
 
 @dataclass(frozen=True)
 class AlexNetOWTHead(Value):
-    """fc6, fc7 and the classes, with dropout before each hidden layer (in 2012 it came after)."""
+    """fc6, fc7 and the classes, with dropout before each hidden layer (in 2012 it came after).
+
+    `cells` as of `keras_cnns.blocks.DenseHead`.
+    """
 
     units: tuple[Count, ...] = (4096, 4096)
     dropout: Fraction = 0.5
     loss: Callable = cross_entropy
+    cells: tuple[Count, Count] | None = None
 
     any_size = False  # the dense layers follow the input
 
     def __call__(self, x, classes: int, activation: str | Callable | None):
-        x = Flatten(name="flatten")(x)
+        x = flattened(x, self.cells)
         for i, units in enumerate(self.units, 6):
             x = dense_relu(Dropout(self.dropout, name=f"fc{i}_dropout")(x), units, name=f"fc{i}")
         return predictions(logits(x, classes), activation)

@@ -5,7 +5,7 @@ classifiers on 4a and 4d help training and are gone at inference.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Annotated
@@ -13,7 +13,7 @@ from typing import Annotated
 import keras
 from keras.layers import AdaptiveAveragePooling2D, AveragePooling2D, Dropout, Flatten
 
-from keras_cnns.architecture import Architecture, load_weights
+from keras_cnns.architecture import Architecture
 from keras_cnns.blocks import (
     LRN,
     Classifier,
@@ -132,17 +132,26 @@ class GoogLeNetArchitecture(Architecture):
         Raises:
             ValueError: also for heads without a classifier, on an open size or on less than 80 pixels.
         """
-        options = (include_top, None, input_tensor, input_shape, pooling, classes, classifier_activation, name)
-        if not aux_heads:
-            return super().__call__(include_top, weights, *options[2:])
-        self._check(include_top, weights, pooling, classes, classifier_activation, name)
         sides = self._checked_shape(input_shape, input_tensor, include_top)[:2]
-        if not include_top:
+        if aux_heads and not include_top:
             raise ValueError("auxiliary heads go with a classifier; aux_heads=True came with include_top=False")
-        if None in sides or min(sides) < AUX_MIN_SIZE:
+        if aux_heads and (None in sides or min(sides) < AUX_MIN_SIZE):
             rule = f"the auxiliary heads of {self.name} need a fixed size of at least {AUX_MIN_SIZE} pixels a side"
             raise ValueError(f"{rule}; {sides} came")
-        main = super().__call__(*options)
+        options = (include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation, name)
+        return Architecture.__call__(self.with_heads() if aux_heads else self, *options)
+
+    def with_heads(self) -> "GoogLeNetWithHeads":
+        """The architecture that always builds both heads."""
+        return GoogLeNetWithHeads(**{f.name: getattr(self, f.name) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class GoogLeNetWithHeads(GoogLeNetArchitecture):
+    """GoogLeNet with its auxiliary heads."""
+
+    def _build(self, shape, input_tensor, include_top, pooling, classes, classifier_activation, name):
+        main = super()._build(shape, input_tensor, include_top, pooling, classes, classifier_activation, name)
         heads = [
             self.aux(
                 main.get_layer(place).output,
@@ -152,10 +161,7 @@ class GoogLeNetArchitecture(Architecture):
             )
             for i, place in enumerate(AUX_PLACES, 1)
         ]
-        model = keras.Model(main.input, [main.output, *heads], name=main.name)
-        if weights is not None:
-            load_weights(model, weights)
-        return model
+        return keras.Model(main.input, [main.output, *heads], name=main.name)
 
 
 # --- Table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj ----------------------------------------------

@@ -3,32 +3,22 @@
 Both run on the CPU in float32, in inference mode, on logits. Nothing is downloaded.
 """
 
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 import keras_cnns
-from keras_cnns.models.vgg import MaxPool
+from keras_cnns.weights.matching import choose, fill, replaced, torch_to_ours
+from keras_cnns.weights.tensors import COUNTER, Source
 
 TOLERANCE = 1e-4
 CLASSES = 37
-NAMES = {
-    "kernel": "weight",
-    "gamma": "weight",
-    "bias": "bias",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
 KEPT = []  # declarations to torch last as long as their object
-# Dense layers that read a flattened map, and the layer that flattened it.
-FLATTENED = {"fc1": "flatten", "fc6": "flatten", "aux1_fc": "aux1_flatten", "aux2_fc": "aux2_flatten"}
 
 
 def load():
@@ -54,55 +44,6 @@ def load():
 
 
 torch, torchvision = load()
-
-
-# --- names ------------------------------------------------------------------------------------------------------
-
-UNIT = re.compile(r"stage(\d+)_unit(\d+)_(.+)")
-
-
-@dataclass(frozen=True)
-class Keys:
-    """Our layer names to theirs.
-
-    Attributes:
-        outside: of the layers outside the units.
-        inside: of the layers in a unit.
-        place: where a unit is; s and u count stage and unit from 1, s0 and u0 from 0.
-    """
-
-    outside: dict[str, str]
-    inside: dict[str, str] = field(default_factory=dict)
-    place: str = ""
-
-    def __call__(self, name: str) -> str:
-        match = UNIT.fullmatch(name)
-        if not match:
-            return self.outside[name]
-        s, u = int(match[1]), int(match[2])
-        return self.place.format(s=s, s0=s - 1, u=u, u0=u - 1) + self.inside[match[3]]
-
-
-def convs(names: dict[str, str], conv: str = "{}", norm: str = "{}") -> dict[str, str]:
-    """`name` and `name_norm` for every name, their spelling by two patterns."""
-    found = {ours: conv.format(theirs) for ours, theirs in names.items()}
-    return found | {f"{ours}_norm": norm.format(theirs) for ours, theirs in names.items()}
-
-
-def vgg_names(row) -> dict[str, str]:
-    """The convolutions of a column: torchvision and timm number every layer, norm, ReLU and pool included."""
-    normed = row.unit is not keras_cnns.VGG11.row.unit
-    names, stage, index, place = {}, 1, 0, 0
-    for layer in row.layers:
-        if isinstance(layer, MaxPool):
-            stage, index, place = stage + 1, 0, place + 1
-            continue
-        index += 1
-        names[f"stage{stage}_conv{index}"] = f"features.{place}"
-        if normed:
-            names[f"stage{stage}_conv{index}_norm"] = f"features.{place + 1}"
-        place += 3 if normed else 2
-    return names
 
 
 # --- weights ----------------------------------------------------------------------------------------------------
@@ -160,41 +101,24 @@ def randomise(net, seed: int):
     return net
 
 
-def arranged(tensor, weight, flattened: tuple | None) -> np.ndarray:
-    """A tensor of torch in our order. `flattened` is the map (h, w, c) that a dense layer reads as a vector."""
-    if flattened and tensor.ndim == 2:
-        h, w, c = flattened
-        tensor = tensor.reshape(-1, c, h, w)
-    if tensor.ndim == 4:
-        tensor = tensor.permute(2, 3, 1, 0)
-        if len(weight.shape) == 2:
-            tensor = tensor.reshape(-1, tensor.shape[-1])
-    elif tensor.ndim == 2:
-        tensor = tensor.T
-    assert tensor.shape == tuple(weight.shape), (weight.path, tensor.shape, weight.shape)
-    return tensor.numpy()
+def source(net) -> Source:
+    """The state_dict of `net` as if it had been read from a file."""
+    tensors = {k: v.numpy() for k, v in net.state_dict().items() if not k.endswith(COUNTER)}
+    return replaced(Source(Path("net.safetensors"), "torch", {}), tensors)
 
 
-def pairs(net, model, keys: Callable[[str], str]) -> list[tuple]:
-    """(weight of ours, what theirs has there), for every weight; every tensor of `net` is used exactly once."""
-    left = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    found = {}
-    for layer in model.layers:
-        flattened = layer.name in FLATTENED and isinstance(layer, keras.layers.Dense)
-        shape = model.get_layer(FLATTENED[layer.name]).input.shape[1:] if flattened else None
-        for weight in layer.weights:
-            assert weight.path not in found
-            tensor = left.pop(f"{keys(layer.name)}.{NAMES[weight.name]}")  # a KeyError if it has been used before
-            found[weight.path] = weight, arranged(tensor, weight, shape)
-    assert not left, f"not carried: {sorted(left)}"
-    assert found.keys() == {w.path for w in model.weights}
-    return list(found.values())
+def pairs(net, model) -> list[tuple]:
+    """(weight of ours, what theirs has there), for every weight."""
+    file = source(net)
+    _, slots = choose(model, file)
+    assert {slot.theirs for slot in slots} == set(file.tensors)
+    return [(slot.weight, torch_to_ours(slot, file.tensors[slot.theirs].read())) for slot in slots]
 
 
-def carry(net, model, keys: Callable[[str], str]) -> None:
-    """The tensors of `net` into the weights of `model`."""
-    for weight, tensor in pairs(net, model, keys):
-        weight.assign(tensor)
+def carry(net, model) -> None:
+    """The tensors of `net` into the weights of `model`; every one is used, every weight is given."""
+    file = source(net)
+    assert fill(model, file, *choose(model, file)) == []
 
 
 # --- comparison -------------------------------------------------------------------------------------------------
@@ -239,14 +163,13 @@ def fused_too(net, model, x, expected) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """One of our architectures, the torch model that it must equal, and the names of the layers there.
+    """One of our architectures and the torch model that it must equal.
 
     `sizes` are (height, width); `build` are further arguments of our constructor, which fix the size.
     """
 
     architecture: Callable
     net: Callable
-    keys: Callable
     sizes: tuple[tuple[int, int], ...] = ((224, 224), (97, 75))
     build: dict = field(default_factory=dict)
 
@@ -268,7 +191,7 @@ class Case:
         for seed in seeds:
             randomise(net, seed)
             for model in dict.fromkeys(models):
-                carry(net, model, self.keys)
+                carry(net, model)
             for size, model in zip(self.sizes, models, strict=True):
                 x = pictures(*size, seed)
                 expected = theirs(net, x)

@@ -13,10 +13,8 @@ from carrying import (
     CLASSES,
     TOLERANCE,
     Case,
-    Keys,
     assert_equal,
     carry,
-    convs,
     difference,
     fused_too,
     ours,
@@ -24,7 +22,6 @@ from carrying import (
     randomise,
     shrunk,
     theirs,
-    vgg_names,
 )
 from carrying import torch as _torch
 from carrying import torchvision as _torchvision
@@ -35,16 +32,6 @@ pytestmark = pytest.mark.parity
 
 nn, models = _torch.nn, _torchvision.models
 
-RESNET = Keys(
-    {"stem_conv": "conv1", "stem_conv_norm": "bn1", "logits": "fc"},
-    {
-        **{f"conv{i}": f"conv{i}" for i in (1, 2, 3)},
-        **{f"conv{i}_norm": f"bn{i}" for i in (1, 2, 3)},
-        "shortcut": "downsample.0",
-        "shortcut_norm": "downsample.1",
-    },
-    "layer{s}.{u0}.",
-)
 BASIC, BOTTLENECK = models.resnet.BasicBlock, models.resnet.Bottleneck
 SOME = (1, 2, 1, 2)
 SMALL = ((128, 128), (97, 75))
@@ -55,17 +42,17 @@ def resnet(block, layers, groups=1, width=64):
 
 
 RESNETS = [
-    Case(keras_cnns.ResNet18, models.resnet18, RESNET),
-    Case(shrunk(keras_cnns.ResNet34, *SOME), resnet(BASIC, SOME), RESNET, SMALL),
-    Case(keras_cnns.ResNet50, models.resnet50, RESNET),
-    Case(shrunk(keras_cnns.ResNet101, *SOME), resnet(BOTTLENECK, SOME), RESNET, SMALL),
-    Case(shrunk(keras_cnns.ResNet152, 2, 1, 2, 1), resnet(BOTTLENECK, (2, 1, 2, 1)), RESNET, SMALL),
-    Case(keras_cnns.WideResNet50_2, models.wide_resnet50_2, RESNET, SMALL),
-    Case(shrunk(keras_cnns.WideResNet101_2, *SOME), resnet(BOTTLENECK, SOME, 1, 128), RESNET, SMALL),
-    Case(keras_cnns.ResNeXt50_32x4d, models.resnext50_32x4d, RESNET),
-    Case(shrunk(keras_cnns.ResNeXt101_32x4d, *SOME), resnet(BOTTLENECK, SOME, 32, 4), RESNET, SMALL),
-    Case(shrunk(keras_cnns.ResNeXt101_32x8d, *SOME), resnet(BOTTLENECK, SOME, 32, 8), RESNET, SMALL),
-    Case(shrunk(keras_cnns.ResNeXt101_64x4d, *SOME), resnet(BOTTLENECK, SOME, 64, 4), RESNET, SMALL),
+    Case(keras_cnns.ResNet18, models.resnet18),
+    Case(shrunk(keras_cnns.ResNet34, *SOME), resnet(BASIC, SOME), SMALL),
+    Case(keras_cnns.ResNet50, models.resnet50),
+    Case(shrunk(keras_cnns.ResNet101, *SOME), resnet(BOTTLENECK, SOME), SMALL),
+    Case(shrunk(keras_cnns.ResNet152, 2, 1, 2, 1), resnet(BOTTLENECK, (2, 1, 2, 1)), SMALL),
+    Case(keras_cnns.WideResNet50_2, models.wide_resnet50_2, SMALL),
+    Case(shrunk(keras_cnns.WideResNet101_2, *SOME), resnet(BOTTLENECK, SOME, 1, 128), SMALL),
+    Case(keras_cnns.ResNeXt50_32x4d, models.resnext50_32x4d),
+    Case(shrunk(keras_cnns.ResNeXt101_32x4d, *SOME), resnet(BOTTLENECK, SOME, 32, 4), SMALL),
+    Case(shrunk(keras_cnns.ResNeXt101_32x8d, *SOME), resnet(BOTTLENECK, SOME, 32, 8), SMALL),
+    Case(shrunk(keras_cnns.ResNeXt101_64x4d, *SOME), resnet(BOTTLENECK, SOME, 64, 4), SMALL),
 ]
 
 
@@ -77,7 +64,7 @@ def test_residual_networks(case):
 def test_a_swap_would_be_seen():
     """Two norms of equal shape, exchanged in one unit, make far more than the tolerance."""
     net, (model, _) = RESNETS[0].models()
-    carry(randomise(net, 0), model, RESNET)
+    carry(randomise(net, 0), model)
     two = [model.get_layer(f"stage2_unit2_conv{i}_norm") for i in (1, 2)]
     for layer, weights in zip(two, [layer.get_weights() for layer in reversed(two)], strict=True):
         layer.set_weights(weights)
@@ -86,11 +73,6 @@ def test_a_swap_would_be_seen():
 
 
 # --- AlexNet and VGG: dense heads, which torchvision feeds by adaptive pooling -----------------------------------
-
-ALEXNET = Keys(
-    {f"conv{i}": f"features.{j}" for i, j in enumerate((0, 3, 6, 8, 10), 1)}
-    | {"fc6": "classifier.1", "fc7": "classifier.4", "logits": "classifier.6"}
-)
 
 
 def thin(architecture):
@@ -109,24 +91,17 @@ def thin_head(build):
     return net
 
 
-VGG_HEAD = {"fc1": "classifier.0", "fc2": "classifier.3", "logits": "classifier.6"}
-
-
-def vgg(architecture, build, **options):
-    return Case(architecture, build, Keys(vgg_names(architecture.row) | VGG_HEAD), **options)
-
-
 NATIVE = ((224, 224), (239, 233))  # both give maps of 7x7, in AlexNet of 6x6
 DENSE = [
-    Case(keras_cnns.AlexNetOWT, models.alexnet, ALEXNET, sizes=((224, 224), (229, 235))),
-    vgg(keras_cnns.VGG11, partial(models.vgg11, init_weights=False), sizes=NATIVE),
-    vgg(thin(keras_cnns.VGG13), thin_head(models.vgg13), sizes=NATIVE),
-    vgg(thin(keras_cnns.VGG16), thin_head(models.vgg16), sizes=((224, 224),)),
-    vgg(thin(keras_cnns.VGG19), thin_head(models.vgg19), sizes=((224, 224),)),
-    vgg(thin(keras_cnns.VGG11BN), thin_head(models.vgg11_bn), sizes=NATIVE),
-    vgg(thin(keras_cnns.VGG13BN), thin_head(models.vgg13_bn), sizes=((224, 224),)),
-    vgg(thin(keras_cnns.VGG16BN), thin_head(models.vgg16_bn), sizes=NATIVE),
-    vgg(thin(keras_cnns.VGG19BN), thin_head(models.vgg19_bn), sizes=((224, 224),)),
+    Case(keras_cnns.AlexNetOWT, models.alexnet, sizes=((224, 224), (229, 235))),
+    Case(keras_cnns.VGG11, partial(models.vgg11, init_weights=False), sizes=NATIVE),
+    Case(thin(keras_cnns.VGG13), thin_head(models.vgg13), sizes=NATIVE),
+    Case(thin(keras_cnns.VGG16), thin_head(models.vgg16), sizes=((224, 224),)),
+    Case(thin(keras_cnns.VGG19), thin_head(models.vgg19), sizes=((224, 224),)),
+    Case(thin(keras_cnns.VGG11BN), thin_head(models.vgg11_bn), sizes=NATIVE),
+    Case(thin(keras_cnns.VGG13BN), thin_head(models.vgg13_bn), sizes=((224, 224),)),
+    Case(thin(keras_cnns.VGG16BN), thin_head(models.vgg16_bn), sizes=NATIVE),
+    Case(thin(keras_cnns.VGG19BN), thin_head(models.vgg19_bn), sizes=((224, 224),)),
 ]
 
 
@@ -145,26 +120,13 @@ def test_dense_heads_at_other_sizes(case, size):
     x = keras.layers.AdaptiveAveragePooling2D(side)(case.architecture.row(image))
     model = keras.Model(image, case.architecture.head(x, CLASSES, None))
     for seed in (2, 3):
-        carry(randomise(net, seed), model, case.keys)
+        carry(randomise(net, seed), model)
         x = pictures(*size, seed)
         worst = assert_equal(ours(model, x), theirs(net, x))
         print(f"{case} with adaptive pooling, {size}, seed {seed}: {worst:.1e}")
 
 
 # --- GoogLeNet --------------------------------------------------------------------------------------------------
-
-
-def googlenet_keys() -> Keys:
-    modules = {"1x1": "branch1", "3x3_reduce": "branch2.0", "3x3": "branch2.1"}
-    modules |= {"5x5_reduce": "branch3.0", "5x5": "branch3.1", "pool_proj": "branch4.1"}
-    names = {"conv1": "conv1", "conv2_reduce": "conv2", "conv2": "conv3"}
-    for place in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b"):
-        names |= {f"inception_{place}_{ours}": f"inception{place}.{theirs}" for ours, theirs in modules.items()}
-    names |= {f"aux{i}_conv": f"aux{i}.conv" for i in (1, 2)}
-    found = convs(names, "{}.conv", "{}.bn")
-    for i in (1, 2):
-        found |= {f"aux{i}_fc": f"aux{i}.fc1", f"aux{i}_logits": f"aux{i}.fc2"}
-    return Keys(found | {"logits": "fc"})
 
 
 def googlenet(num_classes, **options):
@@ -189,9 +151,9 @@ class WithHeads(models.GoogLeNet):
 
 # The ceil-mode pools see even and odd maps.
 GOOGLENETS = {
-    "alone, open size": Case(keras_cnns.GoogLeNetTV, googlenet, googlenet_keys(), ((224, 224), (97, 130))),
+    "alone, open size": Case(keras_cnns.GoogLeNetTV, googlenet, ((224, 224), (97, 130))),
     "with heads, fixed sizes": Case(
-        keras_cnns.GoogLeNetTV, WithHeads, googlenet_keys(), ((224, 224), (110, 93)), {"aux_heads": True}
+        keras_cnns.GoogLeNetTV, WithHeads, ((224, 224), (110, 93)), {"aux_heads": True}
     ),
 }
 
@@ -206,7 +168,7 @@ def test_googlenet_takes_its_own_range():
     x = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
     net, architecture = googlenet(CLASSES, transform_input=True).eval(), keras_cnns.GoogLeNetTV
     model = architecture(classes=CLASSES, classifier_activation=None, input_shape=(64, 64, 3))
-    carry(randomise(net, 0), model, googlenet_keys())
+    carry(randomise(net, 0), model)
     usual, own = keras_cnns.ResNet50.preprocess_input(x), architecture.preprocess_input(x)
     (found,), (expected,) = ours(model, own), theirs(net, usual)
     assert np.abs(found - expected).max() <= TOLERANCE * expected.std()

@@ -55,6 +55,31 @@ def load(folder: Path) -> DataSet:
     return assemble(folder, classes, paths, labels, sizes, dict(zip(roots, good, strict=True)), skipped, others)
 
 
+def to_measure(folder: Path, wanted: str | None = None) -> tuple[tuple[str, ...], Split, str, list[str]]:
+    """(classes, images, the split's name, lines for the log) of one split, for networks not trained here.
+
+    `wanted` is train, val or test; by default the data's own test split, else its val, else all images. Only that
+    split is looked at.
+
+    Raises:
+        DataError: as `load`; or there is no such split.
+    """
+    roots = split_roots(folder)
+    name = wanted or next(s for s in ("test", "val", "all") if s in roots)
+    if name not in roots:
+        raise DataError(f"{folder}: there is no folder {name!r}; {some(roots)} came")
+    classes = class_names(folder, {name: roots[name]})
+    found = [image_files(roots[name] / c)[0] for c in classes]
+    paths = [path for images in found for path in images]
+    labels = np.repeat(np.arange(len(classes)), [len(images) for images in found])
+    reasons = inspect(paths)[1]
+    good = [i for i, reason in enumerate(reasons) if not reason]
+    if len(paths) - len(good) > MAX_UNREADABLE * len(paths) or not good:
+        raise DataError(f"{folder}: {len(paths) - len(good)} of {len(paths)} images of {name!r} are unreadable")
+    notes = [f"left out: {path}: {reason}" for path, reason in zip(paths, reasons, strict=True) if reason]
+    return classes, Split(Files(tuple(paths[i] for i in good)), labels[good]), name, notes
+
+
 def split_roots(folder: Path) -> dict[str, Path]:
     """Split name -> folder of its class folders. {"all": folder} where the data has no splits."""
     found = [d for d in visible(folder) if d.is_dir()]

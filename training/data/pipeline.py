@@ -15,6 +15,7 @@ from training.data.chance import draws
 from training.data.dataset import DataSet, Split
 from training.data.operations import as_bytes
 from training.data.storage import Encoded, Pixels, decode
+from training.data.view import View
 
 RESIZED_MEMORY = 2**31
 COPY = 2**20  # more epochs than a run can have
@@ -151,20 +152,21 @@ def eval_batches(
     channels: int,
     batch_size: int,
     preprocess: Callable,
-    crop: float = 1.0,
+    crop: float | View = 1.0,
     broken: Broken | None = None,
     share: Share = WHOLE,
 ):
     """All images once, in order: (float32 (b, size, size, channels), int32 (b,)); the last batch may be short.
 
-    Images are resized by their shorter side to `size / crop` and cropped in the middle. See `train_batches`.
+    Images are resized by their shorter side to `size / crop` and cropped in the middle; a `View` as `crop` has its
+    own rule. See `train_batches`.
     Of several workers each takes every second, third, ... image. All take equally many, for they go in step: one
     that would come up short repeats the last, and a third component, weights of 0 or 1, says which counts.
     """
     import tensorflow as tf
 
     check(channels, ())
-    if not 0 < crop <= 1:
+    if not isinstance(crop, View) and not 0 < crop <= 1:
         raise ValueError(f"crop is the share of the side that is kept, above 0 and at most 1; {crop} came")
     each = max(1, batch_size // share.count)
     count, last = -(-len(split) // share.count), len(split) - 1
@@ -204,7 +206,7 @@ def check(channels: int, augment: tuple) -> None:
 # --- reading ----------------------------------------------------------------------------------------------------
 
 
-def gathered(rows, images: Pixels, size: int, crop: float = 1.0):
+def gathered(rows, images: Pixels, size: int, crop: float | View = 1.0):
     """Rows of (epoch, index) -> (epoch, index, uint8 images) for decoded images, a batch at once."""
     import tensorflow as tf
 
@@ -214,7 +216,7 @@ def gathered(rows, images: Pixels, size: int, crop: float = 1.0):
     return rows.map(lambda e, i: (e, i, tf.gather(ready.tensor, i)), **PARALLEL)
 
 
-def resized(images: Pixels, size: int, crop: float = 1.0) -> Pixels | None:
+def resized(images: Pixels, size: int, crop: float | View = 1.0) -> Pixels | None:
     """The images as `fit` makes them, once and for all; None if they would fill more than 2 GiB."""
     if images.array.shape[1:3] == (size, size) and crop == 1:
         return images
@@ -226,10 +228,12 @@ def resized(images: Pixels, size: int, crop: float = 1.0) -> Pixels | None:
     return Pixels(out)
 
 
-def fit(images, size: int, crop: float = 1.0):
+def fit(images, size: int, crop: float | View = 1.0):
     """uint8 (b, h, w, c) -> uint8 (b, size, size, c): shorter side to `size / crop`, then the middle."""
     import tensorflow as tf
 
+    if isinstance(crop, View):
+        return crop(images)
     images = tf.convert_to_tensor(images)
     if images.shape[1:3] == (size, size) and crop == 1:
         return images
@@ -245,7 +249,7 @@ def fit(images, size: int, crop: float = 1.0):
     return tf.ensure_shape(images[:, top : top + size, left : left + size], (None, size, size, images.shape[-1]))
 
 
-def read_fitted(images: Encoded, index, size: int, crop: float = 1.0):
+def read_fitted(images: Encoded, index, size: int, crop: float | View = 1.0):
     """One encoded image, decoded and made to fit."""
     return fit(decode(images.read(index), images.channels)[None], size, crop)[0]
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from keras_cnns import zoo
-from keras_cnns.architecture import check_weights, load_weights
 from keras_cnns.deep import deep_recursion
 from keras_cnns.preprocessing import Preprocessing
+from keras_cnns.weights import registry
+from keras_cnns.weights.loading import given
+from training.data.dataset import Split
+from training.data.view import View
 from training.engine import config as configs
 from training.engine.checkpoints import weights_sha256
 from training.engine.outcome import finished
@@ -27,20 +31,22 @@ class Trained:
         model: gives probabilities, (n, classes).
         classes: names, in the order of the outputs.
         preprocessing: from 0-255 pixels to what the model takes.
-        crop: share of the shorter side that a crop keeps.
+        crop: share of the shorter side that a crop keeps, or a view of its own.
         views: "centre" or "ten" crops.
         data: the data set it was trained on, as given to `--data`; None if unknown.
         loss: of its head.
+        ids: other names of the classes, as folders have them; ImageNet's are WordNet's.
     """
 
     name: str
     model: keras.Model
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    crop: float
+    crop: float | View
     views: str
     data: str | None
     loss: keras.losses.Loss
+    ids: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -65,7 +71,9 @@ def from_run(folder: Path) -> Trained:
         raise ValueError(f"the run in {str(folder)!r} is not finished: it has no model.keras (repeat its command)")
     with deep_recursion():
         model = config.build()
-    load_weights(model, path)
+    adapted = given(path, config.architecture.name).load(model)
+    if adapted:
+        raise ValueError(f"{folder}: model.keras is not the network of config.json; {adapted[0]}")
     check_hash(model, folder)
     name = f"{config.architecture.name} ({folder})"
     loss = config.architecture.head.loss()
@@ -82,18 +90,35 @@ def check_hash(model: keras.Model, folder: Path) -> None:
 
 
 def from_weights(arch: str, weights: str, classes: tuple[str, ...] | None = None) -> Trained:
-    """A network of the zoo with a weights file; `classes` are names, by default numbers.
+    """A network of the zoo with known weights (a tag) or a weights file.
+
+    Known weights are taken as they were measured: their size, crop, filter, preprocessing, and ImageNet's classes.
+    A file says how many classes it knows; `classes` are their names, by default ImageNet's or numbers.
 
     Raises:
-        ValueError: no such architecture or file, or they do not fit.
+        ValueError: no such architecture, tag or file, or they do not fit.
+        ConnectionError: known weights cannot be fetched.
     """
     architecture = zoo.architecture(arch)
-    check_weights(weights)
-    count = len(classes) if classes else architecture.classes
-    model = architecture(weights=weights, classes=count)
-    names = classes or tuple(str(i) for i in range(count))
+    asked = given(weights, arch)
     loss = architecture.head.loss()
-    return Trained(arch, model, names, architecture.preprocessing, 0.875, "centre", None, loss)
+    imagenet = registry.class_names()
+    if asked.entry is not None:
+        entry = asked.entry
+        model = architecture(weights=weights, input_shape=(entry.eval_size, entry.eval_size, 3))
+        view = View(entry.eval_size, entry.resized, entry.interpolation or "bilinear")
+        names, ids = (tuple(column) for column in zip(*((n, i) for i, n in imagenet), strict=True))
+        label = f"{arch} ({entry.name})"
+        return Trained(label, model, names, entry.preprocessing, view, "centre", None, loss, ids)
+    count = asked.classes or (len(classes) if classes else architecture.classes)
+    model = architecture(weights=weights, classes=count)
+    preprocessing = architecture.preprocessing
+    if classes and len(classes) == count:
+        return Trained(arch, model, classes, preprocessing, 0.875, "centre", None, loss)
+    if count == len(imagenet):
+        names, ids = tuple(n for _, n in imagenet), tuple(i for i, _ in imagenet)
+        return Trained(arch, model, names, preprocessing, 0.875, "centre", None, loss, ids)
+    return Trained(arch, model, tuple(map(str, range(count))), preprocessing, 0.875, "centre", None, loss)
 
 
 def choose(runs: list[Path], arch: str | None, weights: str | None, classes=None) -> list[Trained]:
@@ -103,9 +128,9 @@ def choose(runs: list[Path], arch: str | None, weights: str | None, classes=None
         ValueError: neither, both, or networks that do not know the same classes.
     """
     if bool(runs) == bool(arch):
-        raise ValueError("give --run DIR, or --arch NAME with --weights PATH")
+        raise ValueError("give --run DIR, or --arch NAME with --weights TAG_OR_PATH")
     if arch and not weights:
-        raise ValueError(f"--arch {arch} needs --weights PATH (an untrained network predicts nothing)")
+        raise ValueError(f"--arch {arch} needs --weights TAG_OR_PATH (an untrained network predicts nothing)")
     if runs and weights:
         raise ValueError("--weights goes with --arch; a run has its own weights")
     networks = [from_run(run) for run in runs] if runs else [from_weights(arch, weights, classes)]
@@ -124,3 +149,17 @@ def with_classes(network: Trained, classes: tuple[str, ...]) -> Trained:
     if len(classes) != len(network.classes):
         raise ValueError(f"{network.name} knows {len(network.classes)} classes; the data set has {len(classes)}")
     return replace(network, classes=classes)
+
+
+def labelled(network: Trained, classes: tuple[str, ...], split: Split) -> tuple[Trained, Split]:
+    """A network and images of some classes, so that both count the classes alike.
+
+    Folders with the names of classes (ImageNet's WordNet ids) may be some of those that the network knows.
+
+    Raises:
+        ValueError: another number of classes, and not such folders.
+    """
+    if network.ids and set(classes) <= set(network.ids):
+        places = np.array([network.ids.index(c) for c in classes])
+        return network, Split(split.images, places[split.labels])
+    return with_classes(network, classes), split

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from keras_cnns import measure
-from keras_cnns.architecture import load_weights
 from keras_cnns.deep import deep_recursion
+from keras_cnns.weights.loading import given
 from training.data import folder, pipeline
 from training.data.dataset import DataSet
 from training.door import Failure, arguments
@@ -30,6 +30,7 @@ from training.interrupts import Pending, deferred
 from training.report import pictures
 from training.report.folder import History
 from training.report.progress import Bar, duration
+from training.report.stream import told
 from training.report.tensorboard import Board
 from training.schedules import Plateau, Rate
 
@@ -50,7 +51,8 @@ def train(run: Run) -> dict:
     with run.compute.scope(), deep_recursion():
         plain, logits = config.build_for_training()
         if config.weights:
-            load_weights(plain, config.weights)
+            with told(log):
+                given(config.weights, config.architecture.name).load(plain)
         model, rate = compiled(plain, logits, config, steps, run.compute)
         model.optimizer.build(model.trainable_variables)
     if run.compute.norms == "synchronised" and run.compute.replicas > 1:

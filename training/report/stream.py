@@ -1,6 +1,9 @@
 """Writing to a terminal or a pipe that may go away at any time."""
 
+import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 def put(stream, text: str) -> bool:
@@ -22,6 +25,27 @@ def put(stream, text: str) -> bool:
         _silence(stream)
         return False
     return True
+
+
+@contextmanager
+def told(say: Callable[[str], object]) -> Iterator[None]:
+    """Inside, what the package logs is said by `say`, and nowhere else."""
+
+    class Saying(logging.Handler):
+        def emit(self, record):
+            say(record.getMessage())
+
+    logger, handler = logging.getLogger("keras_cnns"), Saying()
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def _silence(stream):
