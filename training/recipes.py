@@ -303,7 +303,7 @@ def quick(architecture: Architecture, data: DataSet) -> Recipe:
     return replace(
         QUICK.scaled(epochs),
         batch_size=128 if images > 5_000 else 64 if images > 500 else 16,
-        optimizer=QUICK.optimizer if normalised else Adam(2e-3),
+        optimizer=QUICK.optimizer if normalised else Adam(1e-3 if bare else 2e-3),
         decay=QUICK.decay if normalised else 0.0,
         start="centred" if bare else "identity" if deep else "published",
         augment=(PadCrop(max(1, size // 8)), Flip()) if data.mirror else (Affine(rotate=10, shift=0.1, zoom=0.1),),

@@ -8,8 +8,8 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from keras_cnns.architecture import load_weights
 from keras_cnns.deep import deep_recursion
+from keras_cnns.weights.loading import given
 from training.data import pipeline
 from training.door import Failure
 from training.engine.run import compiled
@@ -110,7 +110,7 @@ def find(run: Run) -> float:
     with run.compute.scope(), deep_recursion():
         plain, logits = config.build_for_training()
         if config.weights:
-            load_weights(plain, config.weights)
+            given(config.weights, config.architecture.name).load(plain)
         model, _ = compiled(plain, logits, config, steps, run.compute)
     run.log(f"trying {epochs * steps} rates from {LOW:g} to {HIGH:g}, one a step")
     recorder = Recorder()
