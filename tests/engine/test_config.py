@@ -6,6 +6,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from support import images, miniature
 
 import keras_cnns
 from keras_cnns import values
@@ -53,11 +54,12 @@ def test_dropout_reaches_the_units(config):
 
 
 def test_the_centred_start(config):
-    """Filters of mean zero and He's size, no bias; the seed decides."""
+    """Filters of mean zero and He's size, no bias but of the class maps; the seed decides."""
 
     def start(**changes):
         recipe = replace(config.recipe, start="centred")
-        return replace(config, architecture=keras_cnns.NINCIFAR, image_size=32, recipe=recipe, **changes).build()
+        found = replace(config, architecture=keras_cnns.NINCIFAR, image_size=32, recipe=recipe, **changes)
+        return found.build_for_training()[0]
 
     model = start()
     for layer in model.layers:
@@ -65,10 +67,23 @@ def test_the_centred_start(config):
             kernel = keras.ops.convert_to_numpy(layer.kernel)
             np.testing.assert_allclose(kernel.mean((0, 1, 2)), 0, atol=1e-6)
             assert float(kernel.std()) == pytest.approx(np.sqrt(2 / np.prod(kernel.shape[:3])), rel=0.1)
-            assert not np.any(keras.ops.convert_to_numpy(layer.bias))
+            assert np.all(keras.ops.convert_to_numpy(layer.bias) == (layer.name == "class_maps"))
     same, other = start(), start(seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), same.get_weights(), strict=True))
     assert not np.array_equal(model.get_weights()[0], other.get_weights()[0])
+
+
+def test_the_identity_start(config):
+    """A bottleneck is silent behind its stem and shortcuts: the units of a stage pass the same on."""
+    recipe = replace(config.recipe, start="identity")
+    small = miniature(keras_cnns.ResNet50)
+    model = replace(config, architecture=small, image_size=64, recipe=recipe).build_for_training()[0]
+    assert not np.any(keras.ops.convert_to_numpy(model.get_layer("stage1_unit1_conv3_norm").gamma))
+    assert np.all(keras.ops.convert_to_numpy(model.get_layer("stage1_unit1_shortcut_norm").gamma) == 1)
+    features = keras_cnns.feature_extractor(model, ["stage1_unit1_relu", "stage1_unit2_relu"])(
+        images(1, 64, 64, 3)
+    )
+    np.testing.assert_array_equal(features["stage1_unit2_relu"], features["stage1_unit1_relu"])
 
 
 @pytest.mark.parametrize(
