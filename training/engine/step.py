@@ -105,7 +105,8 @@ class StepModel(private.Built, keras.Model):
         import tensorflow as tf
 
         by = 1 / (self.accumulate * self._replicas)
-        gradients = [g * keras.ops.cast(by, g.dtype) for g in gradients]
+        if by < 1:
+            gradients = [g * keras.ops.cast(by, g.dtype) for g in gradients]
         if self._replicas > 1:
             gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         # Where float16 scales the loss, limit and decay are scaled as the gradients are. A gradient that is not
