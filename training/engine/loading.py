@@ -20,6 +20,7 @@ from training.data.view import View
 from training.engine import config as configs
 from training.engine.checkpoints import weights_sha256
 from training.engine.outcome import finished
+from training.report.stream import told
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def from_run(folder: Path) -> Trained:
         raise ValueError(f"the run in {str(folder)!r} is not finished: it has no model.keras (repeat its command)")
     with deep_recursion():
         model = config.build()
-    adapted = given(path, config.architecture.name).load(model)
+    with told([].append):  # a run's own weights are no news
+        adapted = given(path, config.architecture.name).load(model)
     if adapted:
         raise ValueError(f"{folder}: model.keras is not the network of config.json; {adapted[0]}")
     check_hash(model, folder)
@@ -84,8 +86,8 @@ def from_run(folder: Path) -> Trained:
 def check_hash(model: keras.Model, folder: Path) -> None:
     """Raises ValueError where the weights are not those that the run's `result.json` tells of."""
     result = finished(folder)
-    told = result and result.get("weights_sha256")
-    if told and weights_sha256(model) != told:
+    known = result and result.get("weights_sha256")
+    if known and weights_sha256(model) != known:
         raise ValueError(f"the weights in {folder}/model.keras do not have the weights_sha256 in its result.json")
 
 
