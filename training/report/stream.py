@@ -35,15 +35,15 @@ def told(say: Callable[[str], object]) -> Iterator[None]:
         def emit(self, record):
             say(record.getMessage())
 
-    logger, handler = logging.getLogger("keras_cnns"), Saying()
-    level, propagate = logger.level, logger.propagate
-    logger.addHandler(handler)
+    logger = logging.getLogger("keras_cnns")
+    level, propagate, handlers = logger.level, logger.propagate, logger.handlers
+    logger.handlers = [Saying()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        logger.handlers = handlers
         logger.setLevel(level)
         logger.propagate = propagate
 
