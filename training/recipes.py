@@ -268,6 +268,7 @@ WORK = 3.5e12  # what a run should cost
 MOST_WORK = 6e13  # what it may cost before the images are made smaller
 FEWEST_IMAGES, MOST_EPOCHS = 15_000, 30
 SMALLEST_IMAGE = 16
+MANY_UNITS = 12  # bottlenecks, from which on they start as their shortcuts; a few of them learn faster as published
 
 QUICK = Recipe(
     "quick",
@@ -298,7 +299,7 @@ def quick(architecture: Architecture, data: DataSet) -> Recipe:
     normalised = any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
     dense = sum(isinstance(layer, keras.layers.Dense) for layer in network.layers)
     rectified = any(getattr(layer, "activation", None) is keras.activations.relu for layer in network.layers)
-    deep = any(LAST_NORM.fullmatch(layer.name) for layer in network.layers)
+    deep = sum(bool(LAST_NORM.fullmatch(layer.name)) for layer in network.layers) >= MANY_UNITS
     bare = rectified and (not normalised or dense > 1)  # ReLUs with no norm before them
     return replace(
         QUICK.scaled(epochs),
