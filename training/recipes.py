@@ -268,7 +268,7 @@ WORK = 3.5e12  # what a run should cost
 MOST_WORK = 6e13  # what it may cost before the images are made smaller
 FEWEST_IMAGES, MOST_EPOCHS = 15_000, 30
 SMALLEST_IMAGE = 16
-MANY_UNITS = 12  # bottlenecks, from which on they start as their shortcuts; a few of them learn faster as published
+MANY_UNITS = 12  # bottlenecks, from which on they start as their shortcuts; a few learn faster as published
 
 QUICK = Recipe(
     "quick",
