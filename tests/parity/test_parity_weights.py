@@ -43,6 +43,8 @@ def pairs():
     """(architecture, id, torch network of so many classes)."""
     there = set(timm.list_models())
     for name in keras_cnns.list_models():
+        if name in TORCHVISION.values():  # as published; torchvision's networks of these names are others
+            continue
         other = NAMES.get(name, name)
         if other in there and name not in ("seresnet18", "seresnet34"):  # timm squeezes these to 8, not to C/16
             yield name, f"timm-{other}", partial(timm.create_model, other)
