@@ -24,7 +24,7 @@ SEQUENCES = {
     "history": ["history:2"],
     "conclude": ["conclude:1"],
     "signals": ["term:8", "int:3", "term_validation:1"],
-    "clock": ["clock", None],
+    "clock": ["clock"],
 }
 
 
