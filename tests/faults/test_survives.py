@@ -93,5 +93,5 @@ def test_two_runs_at_once(tmp_path):
     finally:
         first.kill()
         first.communicate()
-    (third,) = calls(fits(tmp_path / "run", ["term:2"], [*SMALL, "--epochs", "60"]), tmp_path)
+    (third,) = calls(fits(tmp_path / "run", ["term:2"], [*SMALL, "--epochs", "400"]), tmp_path)
     assert third["status"] == 143
