@@ -31,8 +31,6 @@ FULL = (
     "lenet5",
     "lenet5_modern",
     "alexnet",
-    "alexnet_owt",
-    "vgg11",
     "vgg16_bn",
     "nin_cifar",
     "googlenet",
