@@ -198,7 +198,7 @@ print(json.dumps({"seconds": min(times), "new": sorted(new), "asked": sorted(ask
 
 
 def test_import_is_light():
-    """Keras has brought in its backend before, so who asks for what is watched. CPU seconds: others do not count."""
+    """Keras has brought in its backend before, so who asks for what is watched; in CPU seconds."""
     cost = json.loads(fresh_process(COST).splitlines()[-1])
     assert set(cost["asked"]) <= {*sys.stdlib_module_names, "keras", "numpy", "keras_cnns"}
     assert set(cost["new"]) <= {*sys.stdlib_module_names, "keras_cnns"}
