@@ -38,7 +38,7 @@ FULL = (
     "resnet20",
     "resnet50",
     "resnet50_v2",
-    "wrn16_8",
+    "wrn16_4",
     "resnext50_32x4d",
     "seresnet50",
     "sknet50",
