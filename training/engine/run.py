@@ -49,10 +49,7 @@ def train(run: Run) -> dict:
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(run.compute.policy)
     with run.compute.scope(), deep_recursion():
-        plain, logits = config.build_for_training()
-        if config.weights:
-            with told(log):
-                given(config.weights, config.architecture.name).load(plain)
+        plain, logits = begun(run)
         model, rate = compiled(plain, logits, config, steps, run.compute)
         model.optimizer.build(model.trainable_variables)
     if run.compute.norms == "synchronised" and run.compute.replicas > 1:
@@ -215,6 +212,15 @@ def unreadable_images(data: DataSet) -> Iterator[None]:
         path, reason = bad[0]
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise Failure(f"{path} can no longer be read ({reason}){more}: mend or remove it, then repeat") from error
+
+
+def begun(run: Run) -> tuple[keras.Model, list[tuple]]:
+    """The network with the weights that training starts from, and its logits as of `Config.build_for_training`."""
+    plain, logits = run.config.build_for_training()
+    if run.config.weights:
+        with told(run.log):
+            given(run.config.weights, run.config.architecture.name).load(plain)
+    return plain, logits
 
 
 def compiled(plain, logits: list[tuple], config: Config, steps: int, compute: Compute) -> tuple[StepModel, Rate]:

@@ -9,10 +9,9 @@ import keras
 import numpy as np
 
 from keras_cnns.deep import deep_recursion
-from keras_cnns.weights.loading import given
 from training.data import pipeline
 from training.door import Failure
-from training.engine.run import compiled
+from training.engine.run import begun, compiled
 from training.engine.setup import Run
 from training.report import pictures
 from training.report.folder import write_text
@@ -108,9 +107,7 @@ def find(run: Run) -> float:
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(run.compute.policy)
     with run.compute.scope(), deep_recursion():
-        plain, logits = config.build_for_training()
-        if config.weights:
-            given(config.weights, config.architecture.name).load(plain)
+        plain, logits = begun(run)
         model, _ = compiled(plain, logits, config, steps, run.compute)
     run.log(f"trying {epochs * steps} rates from {LOW:g} to {HIGH:g}, one a step")
     recorder = Recorder()
