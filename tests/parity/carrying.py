@@ -15,31 +15,23 @@ import pytest
 import keras_cnns
 from keras_cnns.weights.matching import choose, fill, replaced, torch_to_ours
 from keras_cnns.weights.tensors import COUNTER, Source
+from training.bench.task import Unavailable
+from training.bench.torch_subjects import library
 
 TOLERANCE = 1e-4
 CLASSES = 37
-KEPT = []  # declarations to torch last as long as their object
 
 
 def load():
-    """torch and torchvision, or the module that asks is skipped.
-
-    The published torchvision wants compiled operators that are missing beside a CPU build of torch. No classifier
-    needs them: they are declared here, without an implementation.
-    """
+    """torch and torchvision, or the module that asks is skipped."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch = pytest.importorskip("torch")
         try:
-            import torchvision
-        except ImportError as error:
-            pytest.skip(f"no torchvision: {error}", allow_module_level=True)
-        except RuntimeError:
-            declared = torch.library.Library("torchvision", "DEF")
-            for name in ("nms", "qnms"):
-                declared.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-            KEPT.append(declared)
-            import torchvision
+            library()
+        except Unavailable as error:
+            pytest.skip(str(error), allow_module_level=True)
+        import torchvision
     return torch, torchvision
 
 
