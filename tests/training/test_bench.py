@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from training.bench import keras_subjects, records
+from training.bench import input_subjects, keras_subjects, league, records
 from training.bench.input_subjects import photographs
 from training.bench.league import Contestant, Spread, ratio
 from training.bench.task import FIELDS, MODES, Task
@@ -46,6 +48,42 @@ def test_who_cannot_take_part_says_why():
     assert "torch is not installed" in records.table([found])
 
 
+WORKER = """
+import json, sys
+print(json.dumps({"ready": True}), flush=True)
+for number, line in enumerate(sys.stdin):
+    if number == LAST:
+        sys.exit("out of luck")
+    print(json.dumps({"seconds": 1.0 * int(line)}), flush=True)
+print(json.dumps({"peak_gb": 1.0}), flush=True)
+"""
+
+
+def test_who_dies_on_the_way_does_not_end_the_league(monkeypatch):
+    def start(one):
+        code = WORKER.replace("LAST", "2" if one.task.engine == "torch" else "-1")
+        one.complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": one.complaints}
+        one.process = subprocess.Popen([sys.executable, "-c", code], text=True, **pipes)
+        league.answer(one)
+
+    monkeypatch.setattr(league, "start", start)
+    tasks = [Task(engine, "repvgg_a0", "train") for engine in ("ours", "torch", "torch_compiled")]
+    found = league.compete(tasks, 3, say=lambda line: None)
+    ours, dead, third = (records.record(c, found[0], {"params": 1, "macs": 1}, None) for c in found)
+    assert ours["train_samples_per_sec"] == 16
+    assert dead["error"] == "failed: out of luck"
+    assert third["ratio"] == 1
+    first_fails = records.record(found[2], found[1], {"params": 1, "macs": 1}, None)
+    assert first_fails["rounds"] == 3
+    assert "ratio" not in first_fails
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_peak_is_measured_in_each_precision(precision):
+    assert keras_subjects.matmul(Task("ours", "resnet50", "matmul", precision=precision))(1) > 0
+
+
 def test_every_mode_has_a_field():
     assert set(FIELDS) == set(MODES)
     assert Task.from_json(Task("ours", "vgg16", "dense", 1).to_json()) == Task("ours", "vgg16", "dense", 1)
@@ -65,6 +103,16 @@ def test_photographs(tmp_path):
 def test_a_training_subject_trains(engine):
     task = Task(engine, "lenet5_modern", "train", batch=2, size=32)
     assert keras_subjects.training(task)(2) > 0
+
+
+@pytest.mark.parametrize("engine", ["ours", "decoder"])
+def test_an_input_subject_decodes_files(engine, monkeypatch):
+    monkeypatch.setattr(input_subjects, "COUNT", 4)
+    run = input_subjects.make(Task(engine, "resnet50", "input", batch=2, size=32))
+    assert run(3) > 0
+    run.kept.cleanup()
+    with pytest.raises(tf.errors.OpError):  # the files are gone: nothing was kept in memory
+        run(20)
 
 
 @pytest.mark.slow

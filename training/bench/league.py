@@ -1,7 +1,10 @@
 """Contestants measured in turn, so that what disturbs the machine disturbs all of them alike."""
 
+import contextlib
 import json
+import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -55,20 +58,22 @@ def compete(tasks: list[Task], rounds: int, say: Callable[[str], None]) -> list[
             start(one)
         running = [c for c in contestants if not c.excuse]
         for one in running:
-            one.units = min(MOST_UNITS, max(1, round(ROUND_SECONDS / ask(one, 1))))
+            seconds = ask(one, 1)
+            one.units = 1 if one.excuse else min(MOST_UNITS, max(1, round(ROUND_SECONDS / seconds)))
         for number in range(rounds):
             for one in running if number % 2 == 0 else reversed(running):
                 one.seconds.append(ask(one, one.units) / one.units)
             say(f"round {number + 1} of {rounds}")
         for one in running:
-            one.process.stdin.close()
-            one.peak_gb = answer(one)["peak_gb"]
+            if not one.excuse:
+                one.process.send_signal(signal.SIGCONT)
+                one.process.stdin.close()
+                one.peak_gb = answer(one)["peak_gb"]
     finally:
         for one in contestants:
             if one.process is not None:
-                one.process.kill()
-                one.process.wait()
-                one.complaints.close()
+                with one.complaints, one.process:
+                    one.process.kill()
     return contestants
 
 
@@ -85,10 +90,19 @@ def start(one: Contestant) -> None:
 
 
 def ask(one: Contestant, units: int) -> float:
-    """Seconds for so many units of work."""
-    one.process.stdin.write(f"{units}\n")
-    one.process.stdin.flush()
-    return answer(one)["seconds"]
+    """Seconds for so many units of work; not a number from a process that is dead.
+
+    Between its rounds a contestant is frozen, or it would read ahead while others are measured.
+    """
+    if one.excuse:
+        return math.nan
+    one.process.send_signal(signal.SIGCONT)
+    with contextlib.suppress(BrokenPipeError):  # then there is no answer either
+        one.process.stdin.write(f"{units}\n")
+        one.process.stdin.flush()
+    seconds = answer(one).get("seconds", math.nan)
+    one.process.send_signal(signal.SIGSTOP)
+    return seconds
 
 
 def answer(one: Contestant) -> dict:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import statistics
 from importlib import metadata
 
 from training.bench.league import FLOPS, Contestant, ratio
@@ -49,7 +50,7 @@ def record(one: Contestant, first: Contestant, sizes: dict, peak: float | None) 
     if one.excuse:
         return about | {"error": one.excuse}
     rates, kind = sorted(one.rates), SPOKEN.get(task.mode, task.mode)
-    middle = sorted(one.seconds)[len(one.seconds) // 2]
+    middle = statistics.median(one.seconds)
     found = about | {
         f"{kind}_samples_per_sec": round(task.batch / middle, 3),
         f"{kind}_step_time": round(1000 * middle, 3),
@@ -63,7 +64,7 @@ def record(one: Contestant, first: Contestant, sizes: dict, peak: float | None) 
     }
     if peak and task.mode in FLOPS:
         found["mfu"] = round(FLOPS[task.mode] * sizes["macs"] * task.batch / middle / peak, 3)
-    if one is not first:
+    if one is not first and not first.excuse:
         spread = ratio(first, one)
         found["ratio"] = round(spread.median, 3)
         found["ratio_range"] = [round(spread.least, 3), round(spread.most, 3)]

@@ -1,0 +1,103 @@
+"""How cost grows with depth and with the batch: python docs/performance/growth.py
+
+Writes growth.json and growth.png beside itself. Building and the first training step of CIFAR ResNets, per layer
+with weights, the depths measured in turn, so that what disturbs the machine disturbs all of them alike; and the
+peak memory of a process that trains ResNet-50 at 224 pixels, ours and that of keras.applications.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from keras_cnns.deep import deep_recursion
+from training.bench import league, records
+from training.bench.task import Task
+
+PLACE = Path(__file__).parent
+DEPTHS = (20, 56, 110, 1202)
+DEEPEST = 110  # of the first steps; tracing 1,202 layers takes minutes, so it is taken once
+BATCHES = (4, 8, 16, 32)
+ROUNDS = 5
+
+
+def tell(line: str) -> None:
+    """Progress, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def per_layer(mode: str, depths: tuple[int, ...], rounds: int) -> list[dict]:
+    """Milliseconds a layer with weights, at each depth."""
+    tasks = [Task("ours", f"resnet{depth}", mode, batch=1, size=32) for depth in depths]
+    found = []
+    for depth, one in zip(depths, league.compete(tasks, rounds, tell), strict=True):
+        if one.excuse:
+            raise SystemExit(f"resnet{depth}, {mode}: {one.excuse}")
+        spread = league.Spread.of([1000 * s / depth for s in one.seconds])
+        found.append(
+            {
+                "mode": mode,
+                "depth": depth,
+                "rounds": len(one.seconds),
+                "ms_per_layer": round(spread.median, 3),
+                "range": [round(spread.least, 3), round(spread.most, 3)],
+            }
+        )
+        tell(str(found[-1]))
+    return found
+
+
+def memory() -> list[dict]:
+    """Peak resident gigabytes of training, at each batch."""
+    first = Task("ours", "resnet50_v1", "train")
+    found = []
+    for engine in ("ours", "keras_applications"):
+        for batch in BATCHES:
+            (one,) = league.compete([replace(first, engine=engine, batch=batch)], 1, tell)
+            if one.excuse:
+                raise SystemExit(f"{engine}: {one.excuse}")
+            found.append({"engine": engine, "batch": batch, "peak_gb": round(one.peak_gb, 3)})
+            tell(str(found[-1]))
+    return found
+
+
+def draw(found: dict) -> None:
+    """The two plots."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for mode, label in (("build", "building"), ("first_step", "first training step")):
+        rows = [r for r in found["layers"] if r["mode"] == mode]
+        middle = [r["ms_per_layer"] for r in rows]
+        spread = [[m - r["range"][0] for m, r in zip(middle, rows, strict=True)]]
+        spread += [[r["range"][1] - m for m, r in zip(middle, rows, strict=True)]]
+        left.errorbar([r["depth"] for r in rows], middle, spread, marker="o", capsize=3, label=label)
+    left.set(xscale="log", xlabel="layers with weights", ylabel="milliseconds a layer", ylim=(0, None))
+    left.set_xticks(DEPTHS, [str(d) for d in DEPTHS])
+    left.minorticks_off()
+    left.legend()
+    for engine, label in (("ours", "keras_cnns"), ("keras_applications", "keras.applications")):
+        rows = [r for r in found["memory"] if r["engine"] == engine]
+        right.plot([r["batch"] for r in rows], [r["peak_gb"] for r in rows], marker="o", label=label)
+    right.set(xlabel="batch, ResNet-50 at 224 pixels", ylabel="peak memory in GB", xlim=(0, None), ylim=(0, None))
+    right.legend()
+    figure.savefig(PLACE / "growth.png", dpi=120)
+
+
+def main() -> None:
+    with deep_recursion():
+        deepest = tuple(d for d in DEPTHS if d > DEEPEST)
+        layers = per_layer("build", DEPTHS, ROUNDS)
+        layers += per_layer("first_step", tuple(d for d in DEPTHS if d <= DEEPEST), ROUNDS)
+        layers += per_layer("first_step", deepest, 1)
+    found = {"command": "python docs/performance/growth.py", **records.machine()}
+    found |= {"layers": layers, "memory": memory()}
+    (PLACE / "growth.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    draw(found)
+
+
+if __name__ == "__main__":
+    main()
