@@ -49,9 +49,7 @@ class Flip(Value):
     mirrors: ClassVar[bool] = True
 
     def __call__(self, images, draw):
-        import tensorflow as tf
-
-        return tf.where((draw(0) < 0.5)[:, None, None, None], tf.reverse(images, [2]), images)
+        return mirrored(images, draw(0) < 0.5)
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,37 @@ class AlternatingFlip(Value):
 
         first = tf.cast(draw.always(0) < 0.5, tf.int64)
         turned = (first + tf.cast(draw.epoch, tf.int64)) % 2 == 1
-        return tf.where(turned[:, None, None, None], tf.reverse(images, [2]), images)
+        return mirrored(images, turned)
+
+
+def mirrored(images, which):
+    """(b, h, w, c) with left and right exchanged in the images that `which`, bool (b,), names.
+
+    TensorFlow's kernels have a fast way for rows (n, w, 3), and for choosing whole images, which `tf.where` with
+    a broadcast condition misses: together five times the speed.
+    """
+    import tensorflow as tf
+
+    rows = tf.reshape(images, (-1, *images.shape[2:]))
+    turned = tf.reshape(tf.reverse(rows, [1]), tf.shape(images))
+    return tf.ensure_shape(tf.raw_ops.Select(condition=which, x=turned, y=images), images.shape)
+
+
+def scaled(window, size):
+    """The window (h, w, c) in `size` = (height, width), float32: pixels averaged over their area where it shrinks
+    both ways, interpolated linearly otherwise.
+
+    Pillow's widened triangle takes twice as long as decoding the JPEG, an average a quarter of that.
+    """
+    import tensorflow as tf
+
+    shape = tf.shape(window)
+    shrinks = tf.logical_and(shape[0] > size[0], shape[1] > size[1])
+    return tf.cond(
+        shrinks,
+        lambda: tf.image.resize(window, size, method="area"),
+        lambda: tf.image.resize(window, size),
+    )
 
 
 class Window(Value):
@@ -94,8 +122,7 @@ class Window(Value):
 
         def crop(pair):
             image, (top, left, rows, columns) = pair[0], tf.unstack(pair[1])
-            part = image[top : top + rows, left : left + columns]
-            return tf.image.resize(tf.cast(part, tf.float32), (height, width), antialias=True)
+            return scaled(image[top : top + rows, left : left + columns], (height, width))
 
         windows = tf.transpose(self.window(height, width, draw))
         resized = tf.map_fn(crop, (images, windows), fn_output_signature=tf.float32)

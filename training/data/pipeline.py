@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.augment import Window
+from training.data.augment import Window, scaled
 from training.data.broken import Broken
 from training.data.chance import draws
 from training.data.dataset import DataSet, Split
@@ -273,8 +273,7 @@ def read_cropped(images: Pixels | Encoded, index, size: int, part: Window, draw:
         image = tf.cond(
             tf.io.is_jpeg(data), lambda: from_jpeg(data), lambda: from_pixels(decode(data, images.channels))
         )
-    image = as_bytes(tf.image.resize(image, (size, size), antialias=True))
-    return tf.ensure_shape(image, (size, size, images.channels))
+    return tf.ensure_shape(as_bytes(scaled(image, (size, size))), (size, size, images.channels))
 
 
 # --- delivering -------------------------------------------------------------------------------------------------
