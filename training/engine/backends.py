@@ -1,0 +1,257 @@
+"""The engine that Keras runs on (KERAS_BACKEND), and all in which engines differ. The one place that asks.
+
+`HERE` is the engine of this process. TensorFlow has everything. JAX and torch train by Keras' `fit`, read images
+in memory by NumPy and all others by tf.data, if TensorFlow is installed, and refuse in one line what they lack.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from contextlib import suppress
+from types import ModuleType
+
+import keras
+import numpy as np
+
+from training.data import arrays, pipeline
+from training.data.array_parts import opened
+from training.data.storage import Files
+from training.engine import compute, selftest
+from training.engine.compute import ALONE, LONGEST, Compute, Group
+from training.engine.feed import Whole, ahead
+from training.engine.keras_step import KerasStep, prepare
+from training.engine.step import StepModel
+from training.schedules import Rate
+
+BIG_ENOUGH = 8  # compute capability from which bfloat16 is fast (Ampere)
+
+
+class TensorFlow:
+    """TensorFlow: `step.StepModel`, `tf.distribute`, tf.data."""
+
+    name = "tensorflow"
+    choose = staticmethod(compute.choose)
+    tried = staticmethod(selftest.settle)
+
+    def refuse(self, args, recipe) -> None:
+        """Raises ValueError for options and recipes that this engine does not have."""
+
+    def reader(self, split, augment=(), mix=None, repeats: int = 1, growing=None) -> ModuleType:
+        """What makes batches of a split: `pipeline`, or its twin `arrays`."""
+        return pipeline
+
+    pixels = pipeline  # `fit` and `with_channels` of single images
+    tries_sizes = True  # looks for a batch size that fits into memory
+
+    def opened(self, path: str):
+        """An image file as uint8 (h, w, 3)."""
+        return Files((path,))[0]
+
+    def model(self, inputs, outputs, recipe, shares) -> keras.Model:
+        """The model that trains, not yet compiled."""
+        return StepModel(inputs, outputs, recipe.decay, recipe.undecayed, shares, recipe.clip, recipe.accumulate)
+
+    def optimizer(self, recipe, rate: Rate, model) -> keras.optimizers.Optimizer:
+        """The recipe's optimizer for that model."""
+        return recipe.optimizer.build(rate, recipe.average)
+
+    def feed(self, chosen: Compute, batches, size: int, model):
+        """A training stream as `fit` takes it."""
+        return chosen.feed(batches, size, endless=True)
+
+    def whole(self, chosen: Compute, batches, size: int):
+        """Batches to validate on, as `fit` takes them again and again."""
+        return chosen.feed(batches, size)
+
+    def hold(self, model) -> None:
+        """Makes the model's variables hold what its last step has made of them."""
+
+    def rate(self, model) -> float | None:
+        """The rate of the step under way, where it can be had for nothing."""
+        return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+
+    def is_local(self, variable) -> bool:
+        """Whether every replica keeps a value of its own."""
+        return getattr(variable, "synchronization", "auto") == "on_read"
+
+    def forward(self, model) -> Callable:
+        """images -> outputs in inference mode, as one graph for any batch size."""
+        import tensorflow as tf
+
+        shape = (None, *model.inputs[0].shape[1:])
+        return tf.function(
+            lambda images: model(images, training=False), input_signature=[tf.TensorSpec(shape, tf.float32)]
+        )
+
+    @property
+    def unreadable(self) -> tuple[type, ...]:
+        """What reading of files raises while training."""
+        import tensorflow as tf
+
+        return (tf.errors.OpError,)
+
+    def exhausted(self, error: BaseException) -> bool:
+        """Whether the memory was too small."""
+        import tensorflow as tf
+
+        return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
+
+
+class Other(TensorFlow):
+    """What JAX and torch have in common."""
+
+    pixels = arrays
+    tries_sizes = False
+    opened = staticmethod(opened)
+
+    def refuse(self, args, recipe) -> None:
+        given = {"--workers": args.workers or args.worker_index is not None, "--sync-bn": args.sync_bn,
+                 "--find-lr": args.find_lr, "accumulate": recipe.accumulate > 1,
+                 "growing": recipe.growing}  # fmt: skip
+        for option, asked in given.items():
+            if asked:
+                raise ValueError(f"{option} needs KERAS_BACKEND=tensorflow; {self.name} came")
+
+    def choose(
+        self,
+        replicas: int | None,
+        precision: str,
+        xla: str,
+        deterministic: bool,
+        group: Group = ALONE,
+        norms: str = "own",
+        patience: float = LONGEST,
+    ) -> Compute:
+        """As `compute.choose`."""
+        if not group.alone or norms != "own":
+            raise ValueError(f"several workers and --sync-bn need KERAS_BACKEND=tensorflow; {self.name} came")
+        if precision == "float16":
+            raise ValueError(f"float16 needs KERAS_BACKEND=tensorflow; {self.name} came (bfloat16 would do)")
+        if xla != "auto" and (xla == "on") != self.compiles:
+            raise ValueError(f"{self.name} runs {'with' if self.compiles else 'without'} XLA; --xla {xla} came")
+        kind, count, newest = self.devices(replicas)
+        if deterministic and kind != "CPU":
+            raise ValueError(f"--deterministic on GPUs needs KERAS_BACKEND=tensorflow; {self.name} came")
+        replicas = replicas or (count if self.compiles else 1)
+        if replicas > count:
+            raise ValueError(f"--replicas is at most {count} with {self.name} here; {replicas} came")
+        because = "as asked"
+        if precision == "auto":
+            fast = kind != "CPU" and newest >= BIG_ENOUGH
+            precision = "bfloat16" if fast else "float32"
+            because = "the GPUs have it" if fast else "no fast bfloat16 here"
+        shared = ", batch norm over the whole batch" if replicas > 1 else ""
+        why = (
+            f"devices: {replicas} {kind}, precision: {precision} ({because}), "
+            f"XLA: {'on' if self.compiles else 'off'} (engine: {self.name}){shared}"
+        )
+        if replicas > 1:
+            names = keras.distribution.list_devices()[:replicas]
+            keras.distribution.set_distribution(keras.distribution.DataParallel(devices=names))
+        return Compute(kind, replicas, precision, self.compiles, None, why)
+
+    def reader(self, split, augment=(), mix=None, repeats: int = 1, growing=None) -> ModuleType:
+        missing = arrays.lack(split, augment, mix, repeats, growing)
+        if missing is None:
+            return arrays
+        if not importlib.util.find_spec("tensorflow"):
+            raise ValueError(f"TensorFlow, which is not installed, is needed to read: {missing}")
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")  # or TensorFlow would take their memory
+        return pipeline
+
+    def model(self, inputs, outputs, recipe, shares) -> keras.Model:
+        return KerasStep(inputs, outputs, shares)
+
+    def optimizer(self, recipe, rate: Rate, model) -> keras.optimizers.Optimizer:
+        found = recipe.optimizer.build(rate, recipe.average)
+        found.brake = rate.brake  # so it is one of the optimizer's variables: JAX takes all others for constants
+        prepare(found, model, recipe.decay, recipe.undecayed, recipe.clip)
+        return found
+
+    def feed(self, chosen: Compute, batches, size: int, model):
+        return ahead(batches, model)
+
+    def whole(self, chosen: Compute, batches, size: int):
+        return Whole(batches, -(-size // chosen.replicas) * chosen.replicas)
+
+    def is_local(self, variable) -> bool:
+        return False
+
+    def tried(self, model, images: int, labels) -> str:
+        return f"XLA: on, as {self.name} has it"
+
+    @property
+    def unreadable(self) -> tuple[type, ...]:
+        return super().unreadable if importlib.util.find_spec("tensorflow") else ()
+
+    def exhausted(self, error: BaseException) -> bool:
+        text = f"{type(error).__name__} {error}"
+        return isinstance(error, MemoryError) or "OutOfMemory" in text or "RESOURCE_EXHAUSTED" in text
+
+
+class Jax(Other):
+    """JAX: several devices compute one step together; XLA always."""
+
+    name = "jax"
+    compiles = True
+
+    def devices(self, wanted: int | None) -> tuple[str, int, int]:
+        """(kind, how many, compute capability of the oldest). CPU devices are as many as `wanted`."""
+        import jax
+
+        if wanted and wanted > 1:
+            with suppress(RuntimeError):  # JAX has started already: there is one
+                jax.config.update("jax_num_cpu_devices", wanted)
+        found = jax.devices()
+        able = [int(float(getattr(d, "compute_capability", 0) or 0)) for d in found]
+        kind = "CPU" if found[0].platform == "cpu" else "GPU"
+        return kind, len(found), min(able)
+
+    def hold(self, model) -> None:
+        model.jax_state_sync()
+
+    def rate(self, model) -> float | None:
+        return None  # the step's own number is on the device
+
+    def forward(self, model) -> Callable:
+        import jax
+
+        @jax.jit
+        def run(trained, others, images):
+            return model.stateless_call(trained, others, images, training=False)[0]
+
+        def forward(images):
+            trained, others = (
+                [v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)
+            )
+            return np.asarray(run(trained, others, np.asarray(images)))
+
+        return forward
+
+
+class Torch(Other):
+    """torch: one device, step by step."""
+
+    name = "torch"
+    compiles = False
+
+    def devices(self, wanted: int | None) -> tuple[str, int, int]:
+        """(kind, how many, compute capability)."""
+        import torch
+
+        if torch.cuda.is_available():
+            return "GPU", 1, torch.cuda.get_device_capability()[0]
+        return "CPU", 1, 0
+
+    def forward(self, model) -> Callable:
+        import torch
+
+        def forward(images):
+            with torch.no_grad():
+                return keras.ops.convert_to_numpy(model(np.asarray(images), training=False))
+
+        return forward
+
+
+HERE = {engine.name: engine for engine in (TensorFlow(), Jax(), Torch())}[keras.backend.backend()]
