@@ -29,6 +29,8 @@ class TensorFlow:
     """TensorFlow: `step.StepModel`, `tf.distribute`, tf.data."""
 
     name = "tensorflow"
+    compiles = False  # always, by XLA
+    step = StepModel
     choose = staticmethod(compute.choose)
     tried = staticmethod(selftest.settle)
 
@@ -48,7 +50,7 @@ class TensorFlow:
 
     def model(self, inputs, outputs, recipe, shares) -> keras.Model:
         """The model that trains, not yet compiled."""
-        return StepModel(inputs, outputs, recipe.decay, recipe.undecayed, shares, recipe.clip, recipe.accumulate)
+        return self.step(inputs, outputs, recipe.decay, recipe.undecayed, shares, recipe.clip, recipe.accumulate)
 
     def optimizer(self, recipe, rate: Rate, model) -> keras.optimizers.Optimizer:
         """The recipe's optimizer for that model."""
@@ -83,6 +85,13 @@ class TensorFlow:
         )
 
     @property
+    def accelerated(self) -> bool:
+        """Whether this machine has more than a CPU."""
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+
+    @property
     def unreadable(self) -> tuple[type, ...]:
         """What reading of files raises while training."""
         import tensorflow as tf
@@ -99,14 +108,13 @@ class TensorFlow:
 class Other(TensorFlow):
     """What JAX and torch have in common."""
 
+    step = KerasStep
     pixels = arrays
     tries_sizes = False
     opened = staticmethod(opened)
 
     def refuse(self, args, recipe) -> None:
-        given = {"--workers": args.workers or args.worker_index is not None, "--sync-bn": args.sync_bn,
-                 "--find-lr": args.find_lr, "accumulate": recipe.accumulate > 1,
-                 "growing": recipe.growing}  # fmt: skip
+        given = {"--find-lr": args.find_lr, "accumulate": recipe.accumulate > 1, "growing": recipe.growing}
         for option, asked in given.items():
             if asked:
                 raise ValueError(f"{option} needs KERAS_BACKEND=tensorflow; {self.name} came")
@@ -161,7 +169,7 @@ class Other(TensorFlow):
         return pipeline
 
     def model(self, inputs, outputs, recipe, shares) -> keras.Model:
-        return KerasStep(inputs, outputs, shares)
+        return self.step(inputs, outputs, shares=shares)
 
     def optimizer(self, recipe, rate: Rate, model) -> keras.optimizers.Optimizer:
         found = recipe.optimizer.build(rate, recipe.average)
@@ -180,6 +188,18 @@ class Other(TensorFlow):
 
     def tried(self, model, images: int, labels) -> str:
         return f"XLA: on, as {self.name} has it"
+
+    def on_device(self, model) -> Callable:
+        """images -> outputs in inference mode, both on the device."""
+        raise NotImplementedError
+
+    def forward(self, model) -> Callable:
+        run = self.on_device(model)
+        return lambda images: keras.ops.convert_to_numpy(run(np.asarray(images)))
+
+    @property
+    def accelerated(self) -> bool:
+        return self.devices(None)[0] != "CPU"
 
     @property
     def unreadable(self) -> tuple[type, ...]:
@@ -214,27 +234,21 @@ class Jax(Other):
     def rate(self, model) -> float | None:
         return None  # the step's own number is on the device
 
-    def forward(self, model) -> Callable:
+    def on_device(self, model) -> Callable:
         import jax
 
         @jax.jit
-        def run(trained, others, images):
+        def run(trained, others, images):  # weights come in: as constants they would take long to compile
             return model.stateless_call(trained, others, images, training=False)[0]
 
-        def forward(images):
-            trained, others = (
-                [v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)
-            )
-            return np.asarray(run(trained, others, np.asarray(images)))
-
-        return forward
+        kinds = (model.trainable_variables, model.non_trainable_variables)
+        return lambda images: run(*([v.value for v in kind] for kind in kinds), images)
 
 
 class Torch(Other):
     """torch: one device, step by step."""
 
     name = "torch"
-    compiles = False
 
     def devices(self, wanted: int | None) -> tuple[str, int, int]:
         """(kind, how many, compute capability)."""
@@ -244,14 +258,10 @@ class Torch(Other):
             return "GPU", 1, torch.cuda.get_device_capability()[0]
         return "CPU", 1, 0
 
-    def forward(self, model) -> Callable:
+    def on_device(self, model) -> Callable:
         import torch
 
-        def forward(images):
-            with torch.no_grad():
-                return keras.ops.convert_to_numpy(model(np.asarray(images), training=False))
-
-        return forward
+        return torch.inference_mode()(lambda images: model(images, training=False))
 
 
 HERE = {engine.name: engine for engine in (TensorFlow(), Jax(), Torch())}[keras.backend.backend()]
