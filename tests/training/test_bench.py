@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from training.bench import records
+from training.bench import keras_subjects, records
 from training.bench.input_subjects import photographs
 from training.bench.league import Contestant, Spread, ratio
 from training.bench.task import FIELDS, MODES, Task
@@ -61,6 +61,12 @@ def test_photographs(tmp_path):
         assert (a / name).read_bytes() == (b / name).read_bytes()
 
 
+@pytest.mark.parametrize("engine", ["ours", "stock"])
+def test_a_training_subject_trains(engine):
+    task = Task(engine, "lenet5_modern", "train", batch=2, size=32)
+    assert keras_subjects.training(task)(2) > 0
+
+
 @pytest.mark.slow
 def test_a_league(tmp_path):
     """Two engines, three disciplines, one of which only one can enter; the table and the records agree."""
@@ -74,6 +80,7 @@ def test_a_league(tmp_path):
     entries = {(r["engine"], r["mode"]): r for r in found["results"]}
     assert entries["ours", "train"]["train_samples_per_sec"] > 0
     assert entries["stock", "infer"]["ratio"] > 0
+    assert entries["stock", "train"]["ratio"] > 0
     assert "keras.applications has no lenet5_modern" in entries["keras_applications", "train"]["error"]
     assert ("stock", "fused") not in entries
     assert done.stdout.count("ours") >= 4
