@@ -268,6 +268,9 @@ def _announce(run: Run, plain: keras.Model, steps: int, first_epoch: int) -> Non
 
 def _show_batch(run: Run, board: Board) -> None:
     """Draws what the network is really fed."""
+    if not pictures.CAN:
+        run.log("no pictures: matplotlib is not installed")
+        return
     images, labels = next(iter(run.training()))
     figure = pictures.image_grid(
         np.asarray(images)[:SHOWN],
