@@ -7,6 +7,7 @@ in memory by NumPy and all others by tf.data, if TensorFlow is installed, and re
 import importlib.util
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from types import ModuleType
 
 import keras
@@ -105,6 +106,14 @@ class TensorFlow:
         return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
 
 
+@cache
+def _tensorflow_without_gpus() -> None:
+    """TensorFlow makes batches only, and must not take the memory of the GPUs."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+
+
 class Other(TensorFlow):
     """What JAX and torch have in common."""
 
@@ -114,10 +123,13 @@ class Other(TensorFlow):
     opened = staticmethod(opened)
 
     def refuse(self, args, recipe) -> None:
-        given = {"--find-lr": args.find_lr, "accumulate": recipe.accumulate > 1, "growing": recipe.growing}
-        for option, asked in given.items():
-            if asked:
-                raise ValueError(f"{option} needs KERAS_BACKEND=tensorflow; {self.name} came")
+        asked = {"--find-lr": args.find_lr, "accumulate": recipe.accumulate > 1, "growing": recipe.growing}
+        self._without(asked)
+
+    def _without(self, asked: dict) -> None:
+        for what, yes in asked.items():
+            if yes:
+                raise ValueError(f"{what} needs KERAS_BACKEND=tensorflow; {self.name} came")
 
     def choose(
         self,
@@ -130,15 +142,13 @@ class Other(TensorFlow):
         patience: float = LONGEST,
     ) -> Compute:
         """As `compute.choose`."""
-        if not group.alone or norms != "own":
-            raise ValueError(f"several workers and --sync-bn need KERAS_BACKEND=tensorflow; {self.name} came")
-        if precision == "float16":
-            raise ValueError(f"float16 needs KERAS_BACKEND=tensorflow; {self.name} came (bfloat16 would do)")
+        self._without(
+            {"--workers": not group.alone, "--sync-bn": norms != "own", "float16": precision == "float16"}
+        )
         if xla != "auto" and (xla == "on") != self.compiles:
             raise ValueError(f"{self.name} runs {'with' if self.compiles else 'without'} XLA; --xla {xla} came")
         kind, count, newest = self.devices(replicas)
-        if deterministic and kind != "CPU":
-            raise ValueError(f"--deterministic on GPUs needs KERAS_BACKEND=tensorflow; {self.name} came")
+        self._without({"--deterministic on GPUs": deterministic and kind != "CPU"})
         replicas = replicas or (count if self.compiles else 1)
         if replicas > count:
             raise ValueError(f"--replicas is at most {count} with {self.name} here; {replicas} came")
@@ -163,9 +173,7 @@ class Other(TensorFlow):
             return arrays
         if not importlib.util.find_spec("tensorflow"):
             raise ValueError(f"TensorFlow, which is not installed, is needed to read: {missing}")
-        import tensorflow as tf
-
-        tf.config.set_visible_devices([], "GPU")  # or TensorFlow would take their memory
+        _tensorflow_without_gpus()
         return pipeline
 
     def model(self, inputs, outputs, recipe, shares) -> keras.Model:
