@@ -20,7 +20,7 @@ class KerasStep(keras.Model):
     """
 
     def __init__(self, inputs, outputs, shares: tuple[float, ...] = (1.0,)):
-        super().__init__(inputs, outputs)
+        super().__init__(inputs[0] if len(inputs) == 1 else inputs, outputs)  # torch warns of a list of one
         self.shares = shares
         self.counted = len(shares)  # outputs
         self.waited = 0.0

@@ -15,7 +15,7 @@ TINY = float(np.finfo("float32").tiny)
 def logits_model(model: keras.Model) -> keras.Model:
     """The model up to its logits, before the activation of the classes."""
     with deep_recursion():
-        return keras.Model(model.inputs, model.get_layer("logits").output)
+        return keras.Model(model.input, model.get_layer("logits").output)
 
 
 def forward(model: keras.Model):
