@@ -101,8 +101,14 @@ def interrupted(folder: Path, step: int) -> dict:
 
 
 def training(folder: Path) -> dict:
-    """Results of an unbroken run, one broken within its first epoch, one broken at its end, one in bfloat16."""
-    return {
+    """Results of an unbroken run, one broken within its first epoch, one broken at its end, one in bfloat16; where
+    there are several devices, one on two of them.
+    """
+    results = {}
+    if HERE.compiles:  # first: JAX starts with all its devices
+        results["two"] = train(tiny(folder / "two", replicas=2))
+        keras.distribution.set_distribution(None)
+    return results | {
         "unbroken": train(tiny(folder / "unbroken")),
         "within": interrupted(folder / "within", 3),
         "between": interrupted(folder / "between", 5),

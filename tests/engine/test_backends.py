@@ -131,6 +131,17 @@ def test_a_broken_run_ends_as_the_unbroken_one(runs):
         assert tables[0] == tables[1]
 
 
+def test_two_devices_train_as_one(runs):
+    """JAX shares a step among devices; batch norm takes its statistics over the whole batch."""
+    _, results = runs
+    if "two" not in results:
+        pytest.skip("one device")
+    two, one = results["two"], results["unbroken"]
+    assert (two["replicas"], one["replicas"]) == (2, 1)
+    for split in ("train", "val", "test"):
+        assert two[split]["loss"] == pytest.approx(one[split]["loss"], rel=1e-3)
+
+
 def test_bfloat16_trains_alike(runs):
     _, results = runs
     whole, half = results["unbroken"], results["bfloat16"]

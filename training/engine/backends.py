@@ -149,7 +149,7 @@ class Other(TensorFlow):
             raise ValueError(f"{self.name} runs {'with' if self.compiles else 'without'} XLA; --xla {xla} came")
         kind, count, newest = self.devices(replicas)
         self._without({"--deterministic on GPUs": deterministic and kind != "CPU"})
-        replicas = replicas or (count if self.compiles else 1)
+        replicas = replicas or (count if kind != "CPU" else 1)
         if replicas > count:
             raise ValueError(f"--replicas is at most {count} with {self.name} here; {replicas} came")
         because = "as asked"
