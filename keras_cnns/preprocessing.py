@@ -44,7 +44,12 @@ class Preprocessing(Value):
         if len(self.mean) not in (1, channels):
             raise ValueError(f"this preprocessing is for {len(self.mean)} channels; {channels} came")
         mean, std = np.array(self.mean, "float32"), np.array(self.std, "float32")
-        x = x.astype("float32") if isinstance(x, np.ndarray) else keras.ops.cast(x, "float32")
+        if isinstance(x, np.ndarray):
+            x = x.astype("float32")
+        elif (
+            keras.backend.standardize_dtype(x.dtype) != "float32"
+        ):  # tf.data on another engine: its floats stay its
+            x = keras.ops.cast(x, "float32")
         return ((x[..., ::-1] if self.order == "bgr" else x) - mean) / std
 
     def as_layers(self, x, name: str = "preprocessing"):

@@ -62,7 +62,7 @@ def tiny(folder: Path, **changes) -> Run:
         data, train=data.train.take(range(100)), val=data.val.take(range(45)), test=data.test.take(range(30))
     )
     resnet = ARCHITECTURES["resnet20"]
-    network = replace(resnet, row=replace(resnet.row, depths=(1, 1), widths=(8, 16)))
+    network = replace(resnet, row=replace(resnet.row, depths=(1, 1), widths=(16, 24)))
     recipe = replace(
         recipes.quick(network, data).scaled(2),
         batch_size=20,

@@ -30,7 +30,9 @@ FEW = ["lenet5", "alexnet", "nin_cifar", "vgg11_bn", "resnet20", "wrn16_4", "res
 FEW += ["sknet26", "resnest14", "repvgg_a0"]
 HIDDEN = """
 import runpy, sys
-sys.modules["tensorflow"] = None
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *rest: None if name == "tensorflow" else find(name, *rest)
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -39,9 +41,11 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def elsewhere(engine: str, *words) -> None:
     """Runs a task of `elsewhere.py`; importing TensorFlow fails, as where it is not installed."""
     paths = os.pathsep.join((str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)))
+    own = {"KERAS_BACKEND": engine, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling is most of what is done here
     done = subprocess.run(
         [sys.executable, "-c", HIDDEN, Path(__file__).with_name("elsewhere.py"), *map(str, words)],
-        env={**os.environ, "KERAS_BACKEND": engine, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, **own, **quick},
         capture_output=True,
         text=True,
         timeout=580,
@@ -174,4 +178,4 @@ def test_what_only_tensorflow_has_is_refused_in_one_line(engine, tmp_path):
     assert len(answers) == len(REFUSED) + 1
     for options, (status, said) in answers.items():
         assert (status, said.count("\n")) == (2, 1), (options, said)
-        assert "ensorflow" in said or "XLA" in said or "--replicas" in said, said
+        assert any(word in said.lower() for word in ("tensorflow", "xla", "replicas")), said
