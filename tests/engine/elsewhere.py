@@ -57,6 +57,7 @@ def outputs(names: list[str]) -> dict[str, np.ndarray]:
 
 def tiny(folder: Path, **changes) -> Run:
     """A run of a short ResNet over 100 digits, with all that the recipe of a step has."""
+    chosen = HERE.choose(changes.pop("replicas", None), changes.pop("precision", "auto"), "auto", False)
     data = sources.load("digits")
     data = replace(
         data, train=data.train.take(range(100)), val=data.val.take(range(45)), test=data.test.take(range(30))
@@ -74,7 +75,6 @@ def tiny(folder: Path, **changes) -> Run:
         average=0.9,
         keep="best",
     )
-    chosen = HERE.choose(changes.pop("replicas", None), changes.pop("precision", "auto"), "auto", False)
     config = configure(network, replace(recipe, **changes), data, "digits", chosen)
     folder.mkdir(exist_ok=True)
     return Run(config, data, chosen, folder, Log(folder / "log.txt"))
@@ -119,8 +119,6 @@ def training(folder: Path) -> dict:
 REFUSED = (
     "--workers a:1,b:2 --worker-index 0",
     "--sync-bn",
-    "--find-lr",
-    "--precision float16",
     "--replicas 3 --batch-size 100",
     "--set accumulate=2",
     "--recipe modern",
