@@ -63,6 +63,8 @@ class Averaged(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         self.own = [keras.ops.convert_to_numpy(v) for v in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        for variable in self.model.trainable_variables:  # JAX shares the array, and a step eats what it is given
+            variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
 
     def on_test_end(self, logs=None):
         for variable, value in zip(self.model.trainable_variables, self.own, strict=True):
