@@ -101,7 +101,7 @@ def interrupted(folder: Path, step: int) -> dict:
 
 
 def training(folder: Path) -> dict:
-    """Results of an unbroken run, one broken within its first epoch, one broken at its end, one in bfloat16; where
+    """Results of an unbroken run, one broken within its first epoch, one in bfloat16; where
     there are several devices, one on two of them.
     """
     results = {}
@@ -111,7 +111,6 @@ def training(folder: Path) -> dict:
     return results | {
         "unbroken": train(tiny(folder / "unbroken")),
         "within": interrupted(folder / "within", 3),
-        "between": interrupted(folder / "between", 5),
         "bfloat16": train(tiny(folder / "bfloat16", precision="bfloat16")),
     }
 
