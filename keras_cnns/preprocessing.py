@@ -44,15 +44,16 @@ class Preprocessing(Value):
         if len(self.mean) not in (1, channels):
             raise ValueError(f"this preprocessing is for {len(self.mean)} channels; {channels} came")
         mean, std = np.array(self.mean, "float32"), np.array(self.std, "float32")
-        x = x.astype("float32") if isinstance(x, np.ndarray) else keras.ops.cast(x, "float32")
-        x = x[..., ::-1] if self.order == "bgr" else x
-        if len(self.mean) == 1 or isinstance(x, np.ndarray) or len(x.shape) != 4 or None in x.shape[1:]:
-            return (x - mean) / std
-        # Whole rows at a time: an inner axis of three is too short for the machine's vectors, and costs five-fold.
-        width = x.shape[2]
-        rows = keras.ops.reshape(x, (-1, x.shape[1], width * channels))
-        rows = (rows - np.tile(mean, width)) / np.tile(std, width)
-        return keras.ops.reshape(rows, (-1, *x.shape[1:]))
+        if isinstance(x, np.ndarray):
+            x = x.astype("float32")
+        elif (
+            keras.backend.standardize_dtype(x.dtype) != "float32"
+        ):  # tf.data on another engine: its floats stay its
+            x = keras.ops.cast(x, "float32")
+        if len(self.mean) > 1 and isinstance(x.shape[-2], int):
+            # For a whole row: an inner axis of three is too short for vectors, and takes five times as long.
+            mean, std = (np.tile(one, (x.shape[-2], 1)) for one in (mean, std))
+        return ((x[..., ::-1] if self.order == "bgr" else x) - mean) / std
 
     def as_layers(self, x, name: str = "preprocessing"):
         """The same on a Keras tensor, by stock layers only: a graph that is exported can begin with it.

@@ -5,6 +5,7 @@ of them. A ratio is how many times faster the first contestant is, the median of
 """
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ EXAMPLES = """examples:
   python training/benchmark.py --arch resnet50_v1 --mode train --against keras_applications,stock,torch
   python training/benchmark.py --arch resnet50_v1,repvgg_a0 --mode infer,fused --batch-size 1 --json fast.json
   python training/benchmark.py --mode input
-  KERAS_BACKEND=jax python training/benchmark.py --arch resnet50 --precision bfloat16 --batch-size 256 --xla on
+  KERAS_BACKEND=jax python training/benchmark.py --arch resnet50 --precision bfloat16 --batch-size 256
 """
 FORWARD = ("infer", "fused", "eager", "predict", "saved_model", "tflite", "dense", "crops")
 
@@ -46,6 +47,7 @@ def main() -> None:
         modes, engines, archs = checked(args)
     if args.json and not args.json.parent.is_dir():
         raise door.Refusal(f"--json: no folder {str(args.json.parent)!r}")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # this process builds networks only
     door.quiet()
     from training.bench import league, records
 

@@ -52,6 +52,8 @@ def arguments() -> Iterator[None]:
         raise Refusal(str(error)) from error
     except ConnectionError as error:
         raise Failure(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise Refusal(f"this needs {error.name}, which is not installed") from error
 
 
 def narrate() -> None:
@@ -113,10 +115,14 @@ def interval(text: str) -> tuple[int | None, float | None]:
 
 
 def quiet() -> None:
-    """Imports TensorFlow without its start-up chatter, unless the user asked for it (TF_CPP_MIN_LOG_LEVEL).
+    """Imports Keras and its engine, TensorFlow without its start-up chatter unless the user asked for that
+    (TF_CPP_MIN_LOG_LEVEL).
 
     TensorFlow 2.21 writes some lines straight to file descriptor 2 while it loads and looks for GPUs, past every
     setting; they would bury the one line of a refusal. They are shown after all if loading fails.
+
+    Raises:
+        Refusal: KERAS_BACKEND names an engine that is not installed, or none.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
         return
@@ -124,9 +130,16 @@ def quiet() -> None:
     with tempfile.TemporaryFile() as chatter:
         os.dup2(chatter.fileno(), 2)
         try:
-            import tensorflow as tf
+            import keras
 
-            tf.config.list_physical_devices()
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+
+                tf.config.list_physical_devices()
+        except (ModuleNotFoundError, ValueError) as error:
+            raise Refusal(
+                f"Keras finds no engine ({error}); set KERAS_BACKEND=tensorflow, jax or torch"
+            ) from error
         except BaseException:
             chatter.seek(0)
             os.write(own, chatter.read())

@@ -116,7 +116,8 @@ def prepare(args):
     from training import recipes
     from training.data import pipeline, sources
     from training.data.augment import suit
-    from training.engine import cluster, compute
+    from training.engine import cluster
+    from training.engine.backends import HERE
     from training.engine.start import configure, dry
     from training.report.stream import told
 
@@ -132,13 +133,14 @@ def prepare(args):
     group = cluster.group(args.workers, args.worker_index, os.environ.get("TF_CONFIG"))
     norms = "synchronised" if args.sync_bn else "own"
     how = (args.replicas, args.precision, args.xla, args.deterministic)
-    chosen = compute.choose(*how, group, norms, args.worker_timeout)
+    chosen = HERE.choose(*how, group, norms, args.worker_timeout)
     data = sources.load(args.data)
     recipe = recipes.choose(architecture, data, args.data, args.recipe, args.epochs, args.budget)
     if args.batch_size:
         recipe = replace(recipe, batch_size=args.batch_size)
     for setting in args.set:
         recipe = recipe.with_setting(setting)
+    HERE.refuse(args, recipe)
     config = configure(architecture, recipe, data, args.data, chosen, args.seed, asked and asked.asked)
     size, channels = config.image_size, config.channels
     if asked and asked.path:  # a file may not fit: known before there is a run folder

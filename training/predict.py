@@ -79,24 +79,24 @@ def _files(given: list[Path]):
 def _read(path: Path):
     """The image as uint8 (h, w, 3), or None with a line on stderr."""
     from training.data.folder import examine
-    from training.data.storage import Files
+    from training.engine.backends import HERE
 
-    _, reason = examine(str(path))  # its header first: what claims to be huge is never unpacked
+    _, reason = examine(str(path), HERE.opened)  # its header first: what claims to be huge is never unpacked
     if reason:
         print(f"left out: {path}: {reason}", file=sys.stderr)
         return None
-    return Files((str(path),))[0]
+    return HERE.opened(str(path))
 
 
 def _probabilities(network, run, images):
     """(n, classes) of images of any size."""
     import numpy as np
 
-    from training.data.pipeline import fit, with_channels
+    from training.engine.backends import HERE
 
-    size, channels = network.size, network.channels
-    fitted = np.concatenate([fit(image[None], size, network.crop) for image in images])
-    return np.asarray(run(network.preprocessing(np.asarray(with_channels(fitted, channels)))))
+    size, pixels = network.size, HERE.pixels
+    fitted = np.concatenate([pixels.fit(image[None], size, network.crop) for image in images])
+    return np.asarray(run(network.preprocessing(np.asarray(pixels.with_channels(fitted, network.channels)))))
 
 
 def _show(path: Path, row, classes, args) -> None:

@@ -1,6 +1,7 @@
 """The benchmark: ratios, records, photographs, one real league."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -132,3 +133,21 @@ def test_a_league(tmp_path):
     assert "keras.applications has no lenet5_modern" in entries["keras_applications", "train"]["error"]
     assert ("stock", "fused") not in entries
     assert done.stdout.count("ours") >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["jax", "torch"])
+def test_a_league_on_another_engine(engine, tmp_path):
+    pytest.importorskip(engine)
+    out = tmp_path / "speed.json"
+    options = "--arch lenet5_modern --mode train,infer,fused --against stock --rounds 1 --batch-size 8 --json"
+    done = subprocess.run(
+        [sys.executable, DOOR, *options.split(), out],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": engine},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert found["backend"] == engine
+    assert not [r for r in found["results"] if "error" in r]

@@ -16,7 +16,10 @@ from keras_cnns.surgery.fully_convolutional import fully_convolutional
 from keras_cnns.surgery.fuse import fuse
 from keras_cnns.surgery.swap import swap
 from training.bench.task import Task, Unavailable
+from training.engine.backends import HERE
 from training.engine.compute import PRECISIONS
+from training.engine.step import SoftCrossEntropy
+from training.momentum import Momentum
 
 APPLICATIONS = {
     "resnet50_v1": "ResNet50",
@@ -118,19 +121,16 @@ def training(task: Task) -> Callable[[int], float]:
 
 
 def stepper(model: keras.Model, task: Task) -> Callable[[int], float]:
-    """Our step for our networks, Keras' own `fit` for the others and on other backends."""
+    """Our step for our networks, Keras' own for the others."""
     images, labels = batch(task)
-    tensorflow = keras.backend.backend() == "tensorflow"
-    if task.engine == "ours" and tensorflow:
-        from training.engine.step import SoftCrossEntropy, StepModel
-        from training.momentum import Momentum
-
-        model = StepModel(model.inputs, model.outputs)
-        model.compile(Momentum(0.01, momentum=0.9), SoftCrossEntropy(), xla=task.xla)
+    xla = task.xla or HERE.compiles
+    if task.engine == "ours":
+        model = HERE.step(model.inputs, model.outputs)
+        model.compile(Momentum(0.01, momentum=0.9), SoftCrossEntropy(), xla=xla)
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, jit_compile=task.xla)
-    if not tensorflow:
+        model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, jit_compile=xla)
+    if HERE.name != "tensorflow":
         return fitting(model, images, labels)
     import tensorflow as tf
 
@@ -149,7 +149,8 @@ def stepper(model: keras.Model, task: Task) -> Callable[[int], float]:
 
 
 def fitting(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Callable[[int], float]:
-    """Steps by `model.fit`, which keeps the state on the device from step to step."""
+    """Steps by `model.fit`, which keeps the state on the device from step to step; the batch is there, too."""
+    images, labels = keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(labels)
 
     def stream():
         while True:
@@ -182,8 +183,7 @@ def inference(task: Task) -> Callable[[int], float]:
         return saved_model(model, images)
     if task.mode == "tflite":
         return tflite(model, images)
-    forward = compiled(lambda x: model(x, training=False), images, task.xla)
-    return times(forward)
+    return compiled(model, images, task.xla)
 
 
 def dense(task: Task) -> Callable[[int], float]:
@@ -193,24 +193,27 @@ def dense(task: Task) -> Callable[[int], float]:
         model, images = fully_convolutional(model), batch(task, 384)[0]
     else:
         images = np.concatenate([batch(task, 224)[0]] * CROPS)
-    return times(compiled(lambda x: model(x, training=False), images, task.xla))
+    return compiled(model, images, task.xla)
 
 
-def compiled(call: Callable, images: np.ndarray, xla: bool) -> Callable[[], object]:
-    """A forward pass compiled by the backend; returns when the result is there."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
+def compiled(model: keras.Model, images: np.ndarray, xla: bool) -> Callable[[int], float]:
+    """Forward passes compiled by the engine, one after the other, on images that are there already."""
+    if HERE.name != "tensorflow":
+        forward, x = HERE.on_device(model), keras.ops.convert_to_tensor(images)
 
-        function, x = tf.function(call, jit_compile=xla or None), tf.constant(images)
-        return lambda: function(x).numpy()
-    if backend == "jax":
-        import jax
+        def run(n: int) -> float:
+            began = time.perf_counter()
+            for _ in range(n):
+                out = forward(x)
+            keras.ops.convert_to_numpy(out)  # waits for the last, and so for all
+            return time.perf_counter() - began
 
-        function, x = jax.jit(call), jax.numpy.asarray(images)
-        return lambda: function(x).block_until_ready()
-    x = keras.ops.convert_to_tensor(images)
-    return lambda: keras.ops.convert_to_numpy(call(x))
+        return run
+    import tensorflow as tf
+
+    function = tf.function(lambda x: model(x, training=False), jit_compile=xla or None)
+    x = tf.constant(images)
+    return times(lambda: function(x).numpy())
 
 
 def saved_model(model: keras.Model, images: np.ndarray) -> Callable[[int], float]:
@@ -265,8 +268,19 @@ def times(call: Callable[[], object]) -> Callable[[int], float]:
 
 
 def matmul(task: Task) -> Callable[[int], float]:
-    """The machine's peak in a precision: square matrix products of 2,048."""
-    side = 2048
-    dtype = task.precision
-    a = keras.ops.cast(np.random.default_rng(0).normal(size=(side, side)), dtype)
-    return times(lambda: float(keras.ops.cast(keras.ops.matmul(a, a)[0, 0], "float32")))
+    """The machine's peak in a precision: square matrix products of 2,048.
+
+    An accelerator would hardly wake up for one of them: there a product of 8,192 counts as the 64 that it is.
+    """
+    larger = 4 if HERE.accelerated else 1
+    side = 2048 * larger
+    a = keras.ops.cast(np.random.default_rng(0).normal(size=(side, side)), task.precision)
+
+    def run(n: int) -> float:
+        began = time.perf_counter()
+        for _ in range(n):
+            product = keras.ops.matmul(a, a)
+        float(keras.ops.cast(product[0, 0], "float32"))  # NumPy has no bfloat16
+        return (time.perf_counter() - began) / larger**3
+
+    return run

@@ -2,13 +2,15 @@
 
 import os
 import platform
+import shutil
 import statistics
+import subprocess
 from importlib import metadata
 
 from training.bench.league import FLOPS, Contestant, ratio
 
 SPOKEN = {"infer": "infer", "fused": "infer", "eager": "infer", "predict": "infer", "train": "train"}
-PACKAGES = ("keras", "tensorflow", "jax", "torch", "torchvision", "timm", "ai-edge-litert", "numpy")
+PACKAGES = ("keras", "tensorflow", "jax", "jaxlib", "torch", "torchvision", "timm", "ai-edge-litert", "numpy")
 
 
 def machine() -> dict:
@@ -20,12 +22,24 @@ def machine() -> dict:
         except metadata.PackageNotFoundError:
             continue
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    return {
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "backend": backend,
-    } | versions
+    return (
+        _gpus()
+        | {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "backend": backend,
+        }
+        | versions
+    )
+
+
+def _gpus() -> dict:
+    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    if shutil.which(asked[0]) is None:
+        return {}
+    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return {"gpu": told.replace("\n", "; ")} if told else {}
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""Contestants in PyTorch: torchvision's and timm's networks, and a plain ResNet-20."""
+"""Contestants in PyTorch: torchvision's and timm's networks, a plain ResNet-20 and WRN-28-10."""
 
 import time
 from collections.abc import Callable
@@ -109,8 +109,8 @@ def inference(model, compile: Callable, x, autocast) -> Callable[[int], float]:
 
 def network(task: Task):
     """The torch network of a task, randomly initialised."""
-    if task.arch == "resnet20":
-        return resnet20()
+    if task.arch in PLAIN:
+        return PLAIN[task.arch]()
     library()
     if task.arch in TORCHVISION:
         import torchvision
@@ -169,3 +169,30 @@ def resnet20():
     units += [Unit(16, 32), Unit(32, 32), Unit(32, 32), Unit(32, 64), Unit(64, 64), Unit(64, 64)]
     stem = (nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
     return nn.Sequential(*stem, *units, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def wrn28_10():
+    """Wide ResNet-28-10, as a torch user writes it (Zagoruyko & Komodakis 2016, table 1, without dropout)."""
+    from torch import nn
+    from torch.nn import functional
+
+    class Unit(nn.Module):
+        def __init__(self, inside: int, width: int, stride: int):
+            super().__init__()
+            self.norm1, self.norm2 = nn.BatchNorm2d(inside), nn.BatchNorm2d(width)
+            self.conv1 = nn.Conv2d(inside, width, 3, stride, 1, bias=False)
+            self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+            self.side = None if inside == width else nn.Conv2d(inside, width, 1, stride, bias=False)
+
+        def forward(self, x):
+            out = functional.relu(self.norm1(x))
+            side = x if self.side is None else self.side(out)
+            return self.conv2(functional.relu(self.norm2(self.conv1(out)))) + side
+
+    stages = ((16, 160, 1), (160, 320, 2), (320, 640, 2))
+    units = [Unit(i if n == 0 else w, w, s if n == 0 else 1) for i, w, s in stages for n in range(4)]
+    end = (nn.BatchNorm2d(640), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(640, 10))
+    return nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1, bias=False), *units, *end)
+
+
+PLAIN = {"resnet20": resnet20, "wrn28_10": wrn28_10}

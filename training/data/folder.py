@@ -1,6 +1,7 @@
 """Folders of images, one folder a class."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -144,15 +145,26 @@ def inspect(paths: list[str]) -> tuple[list[tuple[int, int] | None], list[str | 
     return [size for size, _ in results], [reason for _, reason in results]
 
 
-def examine(path: str) -> tuple[tuple[int, int] | None, str | None]:
+def decoded(path: str):
+    """A file's image as training decodes it. Raises ValueError if that fails."""
+    import tensorflow as tf
+
+    try:
+        return Files((path,))[0]
+    except tf.errors.InvalidArgumentError:
+        raise ValueError("truncated or damaged") from None
+    except tf.errors.OpError as error:
+        raise ValueError(str(error)) from None
+
+
+def examine(path: str, decode: Callable = decoded) -> tuple[tuple[int, int] | None, str | None]:
     """((height, width), None) of an image that can be trained on, else (None, reason).
 
     The header is looked at first, so that a small file that claims to be huge is never unpacked; then the file is
-    decoded by the decoder that training uses, which alone can say that training will not stumble over it.
+    decoded, by the decoder that training uses, which alone can say that training will not stumble over it.
     """
     import warnings
 
-    import tensorflow as tf
     from PIL import Image
 
     try:
@@ -168,15 +180,13 @@ def examine(path: str) -> tuple[tuple[int, int] | None, str | None]:
         if width * height * frames > MAX_PIXELS:
             times = f" {frames:,} times" if frames > 1 else ""
             return None, f"{width}x{height}{times} is more than {MAX_PIXELS:,} pixels"
-        shape = tuple(Files((path,))[0].shape)
+        shape = tuple(decode(path).shape)
         return shape[:2], None
     except Image.DecompressionBombError:
         return None, f"more than {MAX_PIXELS:,} pixels"
     except Image.UnidentifiedImageError:
         return None, "no image inside"
-    except tf.errors.InvalidArgumentError:
-        return None, "truncated or damaged"
-    except (OSError, tf.errors.OpError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         return None, str(getattr(error, "strerror", None) or error).splitlines()[0]
 
 

@@ -13,6 +13,7 @@ from training.data.augment import Window, scaled
 from training.data.broken import Broken
 from training.data.chance import draws
 from training.data.dataset import DataSet, Split
+from training.data.mix import softened as softened
 from training.data.operations import as_bytes
 from training.data.storage import Encoded, Pixels, decode
 from training.data.view import View

@@ -30,6 +30,7 @@ def load(name: str, *, data_dir: str | None = None) -> DataSet:
     Raises:
         DataError: unknown name, other features, no network, too large, or a third party's code that fails.
     """
+    import tensorflow  # noqa: F401 (without it TFDS loads, and does nothing)
     import tensorflow_datasets as tfds
 
     if not re.fullmatch(NAME, name):

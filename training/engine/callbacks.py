@@ -11,6 +11,7 @@ import numpy as np
 
 from training.door import Failure
 from training.engine import checkpoints
+from training.engine.backends import HERE
 from training.engine.saving import Counter
 from training.engine.step import StepModel, steps_done, synchronise
 from training.report.folder import History
@@ -62,6 +63,8 @@ class Averaged(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         self.own = [keras.ops.convert_to_numpy(v) for v in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        for variable in self.model.trainable_variables:  # JAX shares the array, and a step eats what it is given
+            variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
 
     def on_test_end(self, logs=None):
         for variable, value in zip(self.model.trainable_variables, self.own, strict=True):
@@ -119,7 +122,8 @@ class Narrator(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         speed = self.clock.images_per_second()
-        self.bar.update(self.counter.place.step, logs["loss"], logs["top1"], self._rate(), speed)
+        rate = HERE.rate(self.model)
+        self.bar.update(self.counter.place.step, float(logs["loss"]), float(logs["top1"]), rate, speed)
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.began

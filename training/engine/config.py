@@ -37,6 +37,7 @@ class Config(Value):
         workers: processes, as chosen.
         norms: batch statistics of every replica's "own" share, or "synchronised" over all.
         weights: file the run started from, or None.
+        engine: what Keras ran on; another draws other numbers.
         dry: one step of everything.
     """
 
@@ -54,6 +55,7 @@ class Config(Value):
     workers: Count = 1
     norms: Literal["own", "synchronised"] = "own"
     weights: str | None = None
+    engine: Literal["tensorflow", "jax", "torch"] = "tensorflow"
     dry: bool = False
     version: str = ""
 

@@ -6,20 +6,23 @@ from contextlib import contextmanager
 import keras
 
 from training.door import Failure
+from training.engine.backends import HERE
 
 
 @contextmanager
 def advice(model: keras.Model, batch_size: int, replicas: int) -> Iterator[None]:
-    """Inside, running out of memory becomes a Failure that names a batch size which was tried and fits."""
-    import tensorflow as tf
-
+    """Inside, running out of memory becomes a Failure that names a batch size; on TensorFlow it was tried."""
     try:
         yield
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        fits = fitting(model, batch_size, replicas)
-        way = (
-            f"--batch-size {fits} fits" if fits else "no batch size fits: smaller images (--set image_size=N) may"
-        )
+    except Exception as error:
+        if not HERE.exhausted(error):
+            raise
+        if HERE.tries_sizes:
+            fits = fitting(model, batch_size, replicas)
+            smaller = "no batch size fits: smaller images (--set image_size=N) may"
+            way = f"--batch-size {fits} fits" if fits else smaller
+        else:
+            way = f"--batch-size {max(1, batch_size // 2)} may fit"
         raise Failure(f"out of memory with batches of {batch_size} on {replicas} devices; {way}") from error
 
 

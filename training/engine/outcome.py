@@ -66,6 +66,8 @@ def conclude(run: Run, plain, model, clock: Clock, history: History, board: Boar
 
 
 def _draw(run: Run, plain, history: History, board: Board, step: int, confusion) -> None:
+    if not pictures.CAN:
+        return
     title = f"{run.config.architecture.name} on {run.data.name}"
     drawn = {}
     if history.rows:

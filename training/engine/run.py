@@ -15,7 +15,8 @@ from keras_cnns.weights.loading import given
 from training.data import folder, pipeline
 from training.data.dataset import DataSet
 from training.door import Failure, arguments
-from training.engine import checkpoints, scoring, selftest, tensors
+from training.engine import checkpoints, scoring, tensors
+from training.engine.backends import HERE
 from training.engine.callbacks import Averaged, Best, Clock, EarlyStop, Narrator, PlateauWatch, Watch
 from training.engine.checkpoints import START, Checkpoint
 from training.engine.compute import Compute
@@ -24,7 +25,7 @@ from training.engine.memory import advice
 from training.engine.outcome import conclude
 from training.engine.saving import Counter, Saver
 from training.engine.setup import SPLITS, Run
-from training.engine.step import SoftCrossEntropy, StepModel, synchronise
+from training.engine.step import SoftCrossEntropy, synchronise
 from training.engine.together import Together
 from training.interrupts import Pending, deferred
 from training.report import pictures
@@ -55,7 +56,7 @@ def train(run: Run) -> dict:
     if run.compute.norms == "synchronised" and run.compute.replicas > 1:
         _normalise(model, True)
     if model.xla:
-        log(selftest.settle(model, *_tried(config, run.compute.replicas)))
+        log(HERE.tried(model, *_tried(config, run.compute.replicas)))
         if run.compute.wire and run.compute.wire.total([not model.xla])[0]:
             model.xla = False  # on all workers or on none
             model.make_halves()
@@ -123,7 +124,7 @@ def _kept(run: Run, plain: keras.Model) -> keras.Model:
 
 
 def _go_on(
-    run: Run, model: StepModel, rate: Rate, found: Checkpoint | None, report: tuple, pending: Pending
+    run: Run, model: keras.Model, rate: Rate, found: Checkpoint | None, report: tuple, pending: Pending
 ) -> bool:
     """Trains from a checkpoint, or the start, to the end of a broken epoch or of the run: is more to come?"""
     config, recipe, (bar, history, board, clock) = run.config, run.config.recipe, report
@@ -153,12 +154,12 @@ def _go_on(
         *stateful.values(),
         saver,
     ]
-    validation = run.compute.feed(run.evaluation(run.data.val), run.evaluation_batch)
+    validation = HERE.whole(run.compute, run.evaluation(run.data.val), run.evaluation_batch)
     if place.step == steps:
         close_epoch(model, place.epoch, callbacks, validation)
     else:
         model.fit(
-            run.compute.feed(run.training(place.epoch, place.step), recipe.batch_size, endless=True),
+            HERE.feed(run.compute, run.training(place.epoch, place.step), recipe.batch_size, model),
             epochs=place.epoch + 1 if place.step else recipe.epochs,
             initial_epoch=place.epoch,
             steps_per_epoch=steps - place.step,
@@ -183,13 +184,13 @@ def close_epoch(model: keras.Model, epoch: int, callbacks: list, validation) -> 
 
 def _batch(run: Run, epoch: int, step: int) -> str:
     recipe = run.config.recipe
-    indices = pipeline.batch_indices(
+    indices = run.reader.batch_indices(
         len(run.data.train), recipe.batch_size, run.config.seed, epoch, step, recipe.repeats
     )
     return ", ".join(run.data.train.images.name(i) for i in indices)
 
 
-def _check_space(run: Run, model: StepModel) -> None:
+def _check_space(run: Run, model: keras.Model) -> None:
     """Raises Failure before the first step where the disk cannot hold the checkpoints of a run."""
     kinds = 2 if run.config.recipe.keep == "best" else 1
     need = (kinds * checkpoints.KEEP + 1) * tensors.size(model)
@@ -201,11 +202,9 @@ def _check_space(run: Run, model: StepModel) -> None:
 @contextmanager
 def unreadable_images(data: DataSet) -> Iterator[None]:
     """Names the files when reading fails because images broke or vanished after they were indexed."""
-    import tensorflow as tf
-
     try:
         yield
-    except tf.errors.OpError as error:
+    except HERE.unreadable as error:
         bad = [b for split in SPLITS for b in folder.unreadable(getattr(data, split))]
         if not bad:
             raise
@@ -223,16 +222,14 @@ def begun(run: Run) -> tuple[keras.Model, list[tuple]]:
     return plain, logits
 
 
-def compiled(plain, logits: list[tuple], config: Config, steps: int, compute: Compute) -> tuple[StepModel, Rate]:
+def compiled(plain, logits: list[tuple], config: Config, steps: int, compute: Compute) -> tuple[keras.Model, Rate]:
     """The step model that trains `plain` on pairs (logits, share), and the rate that a callback may brake."""
     recipe = config.recipe
     rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, steps)
     outputs, shares = zip(*logits, strict=True)
-    model = StepModel(
-        plain.inputs, list(outputs), recipe.decay, recipe.undecayed, shares, recipe.clip, recipe.accumulate
-    )
+    model = HERE.model(plain.inputs, list(outputs), recipe, shares)
     loss = SoftCrossEntropy() if recipe.soft else config.architecture.head.loss()
-    model.compile(recipe.optimizer.build(rate, recipe.average), loss, xla=compute.xla)
+    model.compile(HERE.optimizer(recipe, rate, model), loss, xla=compute.xla)
     return model, rate
 
 
@@ -271,6 +268,9 @@ def _announce(run: Run, plain: keras.Model, steps: int, first_epoch: int) -> Non
 
 def _show_batch(run: Run, board: Board) -> None:
     """Draws what the network is really fed."""
+    if not pictures.CAN:
+        run.log("no pictures: matplotlib is not installed")
+        return
     images, labels = next(iter(run.training()))
     figure = pictures.image_grid(
         np.asarray(images)[:SHOWN],

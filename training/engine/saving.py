@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 from training.engine import checkpoints, tensors
+from training.engine.backends import HERE
 from training.engine.checkpoints import Place
 from training.engine.step import synchronise
 from training.interrupts import Pending
@@ -90,6 +91,7 @@ class Saver(keras.callbacks.Callback):
     def save(self, place: Place, sums: dict | None = None) -> None:
         """Writes a checkpoint now."""
         began = time.monotonic()
+        HERE.hold(self.model)
         states = {name: callback.state for name, callback in self.stateful.items()}
         checkpoints.save(self.folder, checkpoints.STEP, place, self.model, states, self.run, sums)
         self.last, self.since = time.monotonic(), 0

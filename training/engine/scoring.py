@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from keras_cnns.deep import deep_recursion
-from training.data import pipeline
 from training.data.dataset import Split
+from training.engine.backends import HERE
 from training.report.evaluation import confusion, scores
 
 BATCH = 64
@@ -15,17 +15,12 @@ TINY = float(np.finfo("float32").tiny)
 def logits_model(model: keras.Model) -> keras.Model:
     """The model up to its logits, before the activation of the classes."""
     with deep_recursion():
-        return keras.Model(model.inputs, model.get_layer("logits").output)
+        return keras.Model(model.input, model.get_layer("logits").output)
 
 
 def forward(model: keras.Model):
-    """images -> outputs in inference mode, as one graph for any batch size."""
-    import tensorflow as tf
-
-    shape = (None, *model.inputs[0].shape[1:])
-    return tf.function(
-        lambda images: model(images, training=False), input_signature=[tf.TensorSpec(shape, tf.float32)]
-    )
+    """images -> outputs in inference mode, compiled where the engine compiles."""
+    return HERE.forward(model)
 
 
 def split_logits(
@@ -39,10 +34,10 @@ def split_logits(
     """
     if views == "ten":
         run, size, crop = over_ten_crops(run, size), round(size / crop), 1.0
-    batches = pipeline.eval_batches(
+    batches = HERE.reader(split).eval_batches(
         split, size=size, channels=channels, batch_size=BATCH, preprocess=preprocess, crop=crop
     )
-    got = [(np.asarray(run(images)), np.asarray(labels)) for images, labels in batches]
+    got = [(keras.ops.convert_to_numpy(run(images)), np.asarray(labels)) for images, labels in batches]
     return np.concatenate([o for o, _ in got]), np.concatenate([y for _, y in got])
 
 
@@ -68,7 +63,7 @@ def ten_crops(images, size: int) -> list:
 def measure(logits: np.ndarray, labels: np.ndarray, loss: keras.losses.Loss) -> dict:
     """loss, top1, top5 and n of logits, as `result.json` has them."""
     each = loss.call(keras.ops.convert_to_tensor(labels), keras.ops.convert_to_tensor(logits))
-    return scores(logits, labels, np.asarray(each))
+    return scores(logits, labels, keras.ops.convert_to_numpy(each))
 
 
 def confusion_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -81,5 +76,5 @@ def ensemble(members: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
     logits, labels = members[0]
     if len(members) == 1:
         return logits, labels
-    probabilities = np.mean([np.asarray(keras.ops.softmax(m)) for m, _ in members], axis=0)
+    probabilities = np.mean([keras.ops.convert_to_numpy(keras.ops.softmax(m)) for m, _ in members], axis=0)
     return np.log(np.maximum(probabilities, TINY)), labels

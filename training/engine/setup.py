@@ -8,10 +8,11 @@ from training.data import pipeline
 from training.data.augment import suit
 from training.data.broken import Broken
 from training.data.dataset import DataSet, Split
-from training.data.mix import softened
+from training.engine.backends import HERE
 from training.engine.compute import Compute
 from training.engine.config import Config
 from training.engine.saving import Every
+from training.recipe import Recipe
 from training.report.folder import Log
 
 EVALUATION_BATCH = 256
@@ -45,7 +46,7 @@ class Run:
     def evaluation(self, split: Split):
         """Batches of a split as it is measured, in order, without augmentation: this worker's share."""
         c = self.config
-        return pipeline.eval_batches(
+        return HERE.reader(split).eval_batches(
             split,
             size=c.image_size,
             channels=c.channels,
@@ -56,12 +57,17 @@ class Run:
             share=self.compute.share,
         )
 
+    @property
+    def reader(self):
+        """What makes the training stream: `pipeline` or `arrays`."""
+        return reader(self.data, self.config.recipe)
+
     def training(self, first_epoch: int = 0, first_step: int = 0):
         """The stream of training batches, this worker's share, from an epoch, and in it from a step, on."""
-        c, stream = self.config, None
+        c, stream, reader = self.config, None, self.reader
         steps = pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size)
         for first, end, size in self._phases(first_epoch):
-            batches = pipeline.train_batches(
+            batches = reader.train_batches(
                 self.data.train,
                 size=size,
                 channels=c.channels,
@@ -77,7 +83,7 @@ class Run:
                 share=self.compute.share,
             )
             number = first * steps + (first_step if first == first_epoch else 0)
-            batches = softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, number)
+            batches = reader.softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, number)
             stream = batches if stream is None else stream.concatenate(batches)
         return stream
 
@@ -90,3 +96,13 @@ class Run:
         sides = [growing.side(epoch, epochs, c.image_size) for epoch in range(epochs)]
         starts = [e for e in range(first_epoch, epochs) if e == first_epoch or sides[e] != sides[e - 1]]
         return [(start, end, sides[start]) for start, end in zip(starts, [*starts[1:], epochs], strict=True)]
+
+
+def reader(data: DataSet, recipe: Recipe):
+    """What makes a recipe's training stream of a data set: `pipeline` or `arrays`.
+
+    Raises:
+        ValueError: the engine needs TensorFlow for it, which is not installed.
+    """
+    augment = suit(recipe.augment, data)[0]
+    return HERE.reader(data.train, augment, recipe.mix, recipe.repeats, recipe.growing)

@@ -13,11 +13,12 @@ from training.data import pipeline
 from training.data.dataset import DataSet
 from training.engine import claim
 from training.engine import config as configs
+from training.engine.backends import HERE
 from training.engine.compute import Compute
 from training.engine.config import Config
 from training.engine.lock import Lock
 from training.engine.outcome import finished
-from training.engine.setup import SPLITS
+from training.engine.setup import SPLITS, reader
 from training.recipe import Recipe
 from training.report.folder import next_folder
 
@@ -45,6 +46,7 @@ def configure(
         raise ValueError(f"{architecture.name} takes at least {architecture.min_size} pixels a side; {size} came")
     recipes.check_fit(architecture, recipe)
     pipeline.check(channels, recipe.augment)
+    reader(data, recipe)
     compute.check_batch(recipe.batch_size, recipe.accumulate, recipe.mix is not None)
     own = weights or recipe.normalise == "network"
     return Config(
@@ -62,6 +64,7 @@ def configure(
         workers=compute.group.count,
         norms=compute.norms,
         weights=weights,
+        engine=HERE.name,
         version=__version__,
     )
 

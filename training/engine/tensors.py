@@ -9,6 +9,8 @@ import re
 import keras
 import numpy as np
 
+from training.engine.backends import HERE
+
 METRIC = "metric"
 COUNTED = {
     "model": re.compile(r"(?<=^seed_generator)_\d+(?=/)"),
@@ -36,7 +38,7 @@ def check(model: keras.Model, arrays: dict[str, tuple]) -> None:
         raise ValueError(f"the tensors must be the model's {len(wanted)}; {odd[0]} {lack}")
     for name, variable in wanted.items():
         shape, kind = arrays[name]
-        local = _is_local(variable) and len(shape) == len(variable.shape) + 1
+        local = HERE.is_local(variable) and len(shape) == len(variable.shape) + 1
         if tuple(shape[1:] if local else shape) != tuple(variable.shape) or str(kind) != variable.dtype:
             raise ValueError(f"{name} must be {variable.dtype} {tuple(variable.shape)}; {kind} {shape} came")
 
@@ -46,10 +48,10 @@ def scatter(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
     wanted = _named(model)
     for name, array in arrays.items():
         variable = wanted[name]
-        local = _replicas(model, variable)
-        if not _is_local(variable):
+        if not HERE.is_local(variable):
             variable.assign(array)
             continue
+        local = _replicas(model, variable)
         if array.ndim == len(variable.shape):
             array = array[None]
         processes = model.distribute_strategy.num_replicas_in_sync // len(local)
@@ -81,17 +83,13 @@ def _named(model) -> dict[str, keras.Variable]:
     }
 
 
-def _is_local(variable) -> bool:
-    return getattr(variable, "synchronization", "auto") == "on_read"
-
-
 def _replicas(model, variable) -> list:
     """The variable's copies on the replicas of this process."""
     return list(model.distribute_strategy.experimental_local_results(variable.value))
 
 
 def _read(model, variable) -> np.ndarray:
-    if _is_local(variable):
+    if HERE.is_local(variable):
         local = _replicas(model, variable)
         # With several processes only the common value can be known here.
         if 1 < len(local) == model.distribute_strategy.num_replicas_in_sync:

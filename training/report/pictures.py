@@ -4,6 +4,7 @@ Every function returns a matplotlib Figure of its own, without pyplot, so that n
 needed. The colours are those of Okabe and Ito, which colour-blind people can tell apart.
 """
 
+import importlib.util
 import io
 import math
 
@@ -12,6 +13,7 @@ import numpy as np
 from training.report.folder import atomic
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+CAN = importlib.util.find_spec("matplotlib") is not None  # without it a run goes on, undrawn
 MAX_IMAGES = 64
 MAX_SLICES = 32
 FEW_CLASSES = 20
