@@ -15,6 +15,7 @@ from support import ARCHITECTURES, MINIATURES, ROOT
 from keras_cnns import fuse
 from training import recipes
 from training.data import sources
+from training.engine import config as configs
 from training.engine import saving
 from training.engine.backends import HERE
 from training.engine.run import train
@@ -77,6 +78,7 @@ def tiny(folder: Path, **changes) -> Run:
     )
     config = configure(network, replace(recipe, **changes), data, "digits", chosen)
     folder.mkdir(exist_ok=True)
+    configs.write(config, folder)
     return Run(config, data, chosen, folder, Log(folder / "log.txt"))
 
 
