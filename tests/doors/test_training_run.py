@@ -49,7 +49,7 @@ def test_the_folder_is_complete(run):
 
 
 def test_result(run):
-    folder, _ = run
+    folder, out = run
     result = json.loads((folder / "result.json").read_text())
     assert list(result) == [
         *("arch", "data", "recipe", "params", "macs", "epochs", "seed", "replicas", "precision", "xla"),
@@ -60,6 +60,8 @@ def test_result(run):
     assert set(result["test"]) == {"loss", "top1", "top5", "n"}
     assert result["test"]["top1"] > 0.7  # three epochs at 16 pixels
     assert 0 <= result["data_wait"] <= 1
+    assert f"{result['data_wait']:.1%} of the time waiting for images" in out.splitlines()[-1]
+    assert ("training waited" in out) == (result["data_wait"] > 0.02)
 
 
 def test_history(run):

@@ -18,6 +18,9 @@ from training.report.folder import History, write_json, write_text
 from training.report.tensorboard import Board
 
 
+MOST_WAIT = 0.02  # share of the training time
+
+
 def conclude(run: Run, plain, model, clock: Clock, history: History, board: Board) -> dict:
     """Saves the model, measures the splits once, draws the pictures, writes `result.json`."""
     config, step = run.config, steps_done(model)
@@ -57,6 +60,8 @@ def conclude(run: Run, plain, model, clock: Clock, history: History, board: Boar
         "weights_sha256": checkpoints.weights_sha256(plain),
         "finished": True,
     }
+    if result["data_wait"] > MOST_WAIT:
+        run.log(starved(result["data_wait"]))
     _draw(run, plain, history, board, step, scoring.confusion_of(logits, labels))
     hyper = {k: result[k] for k in ("arch", "data", "recipe", "epochs", "seed", "precision", "replicas")}
     hyper |= {"batch_size": config.recipe.batch_size, "rate": config.recipe.optimizer.rate}
@@ -93,6 +98,14 @@ def beside(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def starved(share: float) -> str:
+    """What to do about training that waited for images."""
+    return (
+        f"training waited {share:.0%} of its time for images: store photographs smaller (shorter side about 1.2 times "
+        "image_size), give it more CPU cores, or take parts out of the recipe's augment"
+    )
+
+
 def _last(history: History, column: str) -> float:
     return history.rows[-1][column] if history.rows else 0.0
 
@@ -114,5 +127,6 @@ def summary(result: dict, folder: Path) -> str:
     test, val = result["test"], result["val"]
     return (
         f"done: test top-1 {test['top1']:.4f} (n={test['n']}), top-5 {test['top5']:.4f}, loss {test['loss']:.4f}, "
-        f"val top-1 {val['top1']:.4f}, {result['images_per_second']:.0f} images/s, run {folder}"
+        f"val top-1 {val['top1']:.4f}, {result['images_per_second']:.0f} images/s, "
+        f"{result['data_wait']:.1%} of the time waiting for images, run {folder}"
     )
