@@ -18,7 +18,8 @@ from training.report.folder import write_json, write_text
 def run_folder(folder, architecture: Architecture, epochs: int):
     """A finished run as `fit.py` leaves it, of any architecture: trained by Adam, without its recipe's care."""
     data = sources.digits()
-    recipe = replace(recipes.RECIPES["quick"], image_size=architecture.input_shape[0], epochs=epochs)
+    recipe = recipes.choose(architecture, data, "digits", "quick", epochs, None)
+    recipe = replace(recipe, image_size=architecture.input_shape[0])
     here = compute.Compute("CPU", 1, "float32", False, None, "")
     config = start.configure(architecture, recipe, data, "digits", here)
     model = config.build()
