@@ -6,6 +6,7 @@ published. A folder saved_models/NAME/ holds the files, labels.txt, card.md and 
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from training import door
@@ -80,7 +81,11 @@ def main() -> None:
             raise ValueError(f"{wanting[0]} needs --data: images to calibrate and to measure on")
         data = data or (sources.load(source) if source else None)
         if data:
-            network = loading.with_classes(network, data.classes)
+            parts = {
+                name: loading.labelled(network, data.classes, getattr(data, name)) for name in ("train", "val")
+            }
+            network = parts["val"][0]
+            data = replace(data, **{name: split for name, (_, split) in parts.items()})
         known = origin.of_run(args.run[0]) if args.run else origin.of_weights(args.arch, args.weights)
         order = making.Order(chosen, out, args.max_drop, args.images, args.threads, args.fine_tune or 0)
         files = making.make(order, network, known, data, lambda line: print(line, flush=True))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,17 @@ def test_the_program_for_phones_runs(exported, tmp_path):
         lines = fresh_process(code).splitlines()
         assert len(lines) == 5
         assert lines[0].split()[0] == str(label)
+
+
+def test_the_page_on_serving_is_true(exported, tmp_path):
+    """Its Python, word for word, beside an export; without this package."""
+    (tmp_path / "saved_models").mkdir()
+    (tmp_path / "saved_models" / "flowers").symlink_to(exported[0])
+    image, label = sources.digits().val[0]
+    Image.fromarray(image[..., 0]).resize((64, 64), Image.Resampling.NEAREST).save(tmp_path / "photo.jpg")
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serving.md").read_text(), re.DOTALL)
+    code = f"import os, sys\nos.chdir({str(tmp_path)!r})\nsys.modules['keras_cnns'] = None\n{code}"
+    assert fresh_process(code).splitlines()[-1].split()[0] == str(label)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from support import MINIATURES, images, randomise
 import keras_cnns
 from keras_cnns import layers as ours
 from keras_cnns.surgery import rehearse
+from keras_cnns.surgery.equalise import equalise
 
 
 def test_a_kernel_has_255_steps_and_a_scale_for_each_filter():
@@ -74,3 +75,39 @@ def test_noise_names_the_wide_range():
     assert after["stage2_unit1_relu"].high > 400
     assert after["stage2_unit1_relu"].noise > 10 * before["stage2_unit1_relu"].noise
     assert after["stage1_unit1_relu"] == before["stage1_unit1_relu"]
+
+
+@pytest.mark.parametrize("name", ["repvgg_b1g4", "resnet50", "vgg11_bn", "nin_cifar"])
+def test_evened_out_channels_change_nothing_in_float(name):
+    model = keras_cnns.fuse(randomise(MINIATURES[name](classes=10)))
+    x = images(4, *model.input_shape[1:])
+    even = equalise(model, x)
+    np.testing.assert_allclose(even(x), model(x), atol=1e-4)
+    changed = [la.name for la in model.layers if la.weights and not same(la, even.get_layer(la.name))]
+    assert len(changed) > len([la for la in model.layers if la.weights]) / 2
+
+
+def same(layer, other) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(layer.get_weights(), other.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["repvgg_a0", "repvgg_b1g4"])
+def test_loud_channels_are_found_and_healed(name):
+    """The same network with loud channels and readers that listen less comes back to the same steps."""
+    model = keras_cnns.fuse(randomise(MINIATURES[name](classes=10)))
+    x = images(8, *model.input_shape[1:])
+    quiet = rehearse.seen(equalise(model, x), x)["stage1_unit1_relu"]
+    first, second = (model.get_layer(f"stage1_unit{i}_3x3") for i in (1, 2))
+    loud = np.where(np.arange(first.filters) % 4 == 0, 50.0, 1.0).astype("float32")
+    first.kernel.assign(first.kernel * loud)
+    first.bias.assign(first.bias * loud)
+    width = second.kernel.shape[2]
+    for group in range(first.filters // width):
+        inner = slice(group * width, (group + 1) * width)
+        outer = slice(*(second.filters * n // (first.filters // width) for n in (group, group + 1)))
+        kernel = np.asarray(second.kernel).copy()
+        kernel[..., outer] /= loud[inner, None]
+        second.kernel.assign(kernel)
+    assert rehearse.seen(model, x)["stage1_unit1_relu"].noise > 5 * quiet.noise
+    healed = rehearse.seen(equalise(model, x), x)["stage1_unit1_relu"]
+    np.testing.assert_allclose(healed.noise, quiet.noise, rtol=1e-3)

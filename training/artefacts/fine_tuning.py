@@ -1,5 +1,6 @@
 """A short quantisation-aware fine-tuning: the int8 network learns the answers of the float network.
 
+First loud channels are evened out, which changes nothing in float; then the network learns with what is left.
 Its labels are the float network's probabilities (Hinton et al. 2015, arXiv 1503.02531), so that any head and loss
 can be tuned, and what is learned is to be the same network in eight bits.
 """
@@ -13,6 +14,7 @@ import numpy as np
 from keras_cnns import stock_layers
 from keras_cnns.deep import deep_recursion
 from keras_cnns.surgery import rehearse
+from keras_cnns.surgery.equalise import equalise
 from training.artefacts import tflite
 from training.artefacts.subject import Subject
 from training.data import pipeline
@@ -31,11 +33,12 @@ def tuned(subject: Subject, train: Split, images: np.ndarray, epochs: int, say: 
     """
     import tensorflow as tf
 
-    network = subject.network
+    network, shown = subject.network, images.astype("float32")
     keras.utils.set_random_seed(SEED)
     with deep_recursion():
         teacher = stock_layers(subject.whole, but=tflite.NATIVE)
-        pupil = rehearse.rehearse(teacher, rehearse.seen(teacher, images.astype("float32")))
+        even = equalise(teacher, shown)
+        pupil = rehearse.rehearse(even, rehearse.seen(even, shown))
     for layer in pupil.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False  # its statistics stay, in training mode too
@@ -69,4 +72,4 @@ def tuned(subject: Subject, train: Split, images: np.ndarray, epochs: int, say: 
             say(f"fine-tuning: step {number} of {steps}, divergence {np.mean(costs):.4g}")
             costs = []
     with deep_recursion():
-        return replace(subject, whole=rehearse.taught(teacher, pupil))
+        return replace(subject, whole=rehearse.taught(even, pupil))

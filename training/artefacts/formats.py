@@ -1,5 +1,6 @@
 """What can be exported: a table."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from keras_cnns.errors import unknown
@@ -24,7 +25,7 @@ class Format:
 
     file: str
     runtime: str
-    write: object
+    write: Callable
     largest: float | None = EXACT
     needs: str = ""
 

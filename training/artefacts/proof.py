@@ -75,8 +75,15 @@ class Judge:
         else:
             self.images = subject.shown(split, indices)
         self.labels = None if split is None else split.labels[indices]
-        self.reference = Runtime("reference", reference, threads)
-        self.answers = self.reference.all("", self.images, subject.network.preprocessing)
+        try:
+            self.reference = Runtime("reference", reference, threads)
+        except Failed as error:
+            raise Failure(f"the network itself does not run: {error}") from error
+        try:
+            self.answers = self.reference.all("", self.images, subject.network.preprocessing)
+        except BaseException:
+            self.reference.close()
+            raise
 
     def __enter__(self):
         return self

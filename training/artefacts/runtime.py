@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,7 +61,8 @@ class Runtime:
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.complaints):
-            stream.close()
+            with suppress(BrokenPipeError):  # what it was not sent any more
+                stream.close()
 
     def call(self, signature: str, *arrays: np.ndarray) -> np.ndarray:
         """Probabilities (n, classes).
@@ -68,15 +70,13 @@ class Runtime:
         Raises:
             Failed: the runtime gave an error, or died.
         """
-        try:
+        with suppress(BrokenPipeError):  # it has died: the answer says why
             self.process.stdin.write(json.dumps({"call": signature, "arrays": len(arrays)}).encode() + b"\n")
             for array in arrays:
                 # NumPy asks real files for their position, which a pipe has not.
                 to = SimpleNamespace(write=self.process.stdin.write)
                 np.lib.format.write_array(to, np.ascontiguousarray(array), allow_pickle=False)
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has died: the answer says why
         self._answer()
         return np.lib.format.read_array(SimpleNamespace(read=self.process.stdout.read), allow_pickle=False)
 
