@@ -22,7 +22,7 @@ def run_folder(folder, architecture: Architecture, epochs: int):
     recipe = replace(recipe, image_size=architecture.input_shape[0])
     here = compute.Compute("CPU", 1, "float32", False, None, "")
     config = start.configure(architecture, recipe, data, "digits", here)
-    model = config.build()
+    model, _ = config.build_for_training()
     learn(model, config.preprocessing, data.train, epochs)
     folder.mkdir()
     configs.write(config, folder)
@@ -39,14 +39,14 @@ def run_folder(folder, architecture: Architecture, epochs: int):
     return folder
 
 
-def learn(model, preprocessing, train, epochs: int, rate: float = 2e-3) -> None:
+def learn(model, preprocessing, train, epochs: int, rate: float = 1e-3) -> None:
     """Cross-entropy on the probabilities that the model gives."""
     model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", jit_compile=False)
     _, side, _, channels = model.input_shape
     stream = pipeline.train_batches(
         train, size=side, channels=channels, batch_size=64, seed=0, epochs=epochs, preprocess=preprocessing
     )
-    model.fit(stream, verbose=0)
+    model.fit(stream, verbose=0, shuffle=False)  # the stream has its own order
 
 
 def accuracy(model, preprocessing, split) -> float:

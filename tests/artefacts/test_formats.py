@@ -10,7 +10,7 @@ from small import learn, run_folder, untrained
 from support import MINIATURES, images, randomise
 
 from keras_cnns.zoo import ARCHITECTURES
-from training.artefacts import fine_tuning, formats, making, origin, subject, tflite, worker, worst
+from training.artefacts import fine_tuning, formats, making, origin, subject, tflite, worker, worst, writing
 from training.artefacts.proof import Judge
 from training.data import sources
 from training.data.dataset import Split
@@ -55,6 +55,24 @@ def test_an_operation_that_tflite_lacks_is_an_error():
     model = keras.Model(x, keras.ops.erfinv(x))
     with pytest.raises(ValueError, match="TFLite"):
         tflite.convert(model, tflite.Plain())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet20", "alexnet", "resnext50_32x4d"])
+def test_onnx(name, tmp_path):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    one = subject.of(untrained(MINIATURES[name], randomise))
+    writing.onnx(one, tmp_path / "model.onnx")
+    x = pixels(3, one.network.size, one.network.size, 3)
+    want = np.asarray(one.network.model(one.network.preprocessing(x)))
+    np.testing.assert_allclose(worker.onnx(str(tmp_path / "model.onnx"), 1)("", [x]), want, atol=1e-4)
+
+
+def test_onnx_without_its_packages(monkeypatch):
+    monkeypatch.setattr(writing, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="--to onnx needs tf2onnx: pip install 'keras-cnns"):
+        formats.choose("onnx", None)
 
 
 EVERYTHING = tuple(formats.FORMATS[f] for f in formats.FORMATS if f != "model.onnx")

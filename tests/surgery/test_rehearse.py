@@ -77,7 +77,7 @@ def test_noise_names_the_wide_range():
     assert after["stage1_unit1_relu"] == before["stage1_unit1_relu"]
 
 
-@pytest.mark.parametrize("name", ["repvgg_b1g4", "resnet50", "vgg11_bn", "nin_cifar"])
+@pytest.mark.parametrize("name", ["repvgg_b1g4", "vgg11_bn", pytest.param("resnet50", marks=pytest.mark.slow)])
 def test_evened_out_channels_change_nothing_in_float(name):
     model = keras_cnns.fuse(randomise(MINIATURES[name](classes=10)))
     x = images(4, *model.input_shape[1:])
@@ -91,7 +91,7 @@ def same(layer, other) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(layer.get_weights(), other.get_weights(), strict=True))
 
 
-@pytest.mark.parametrize("name", ["repvgg_a0", "repvgg_b1g4"])
+@pytest.mark.parametrize("name", [pytest.param("repvgg_a0", marks=pytest.mark.slow), "repvgg_b1g4"])
 def test_loud_channels_are_found_and_healed(name):
     """The same network with loud channels and readers that listen less comes back to the same steps."""
     model = keras_cnns.fuse(randomise(MINIATURES[name](classes=10)))

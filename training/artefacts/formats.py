@@ -53,7 +53,7 @@ def choose(to: str, quantize: str | None) -> tuple[Format, ...]:
     ['saved_model', 'model.tflite', 'model_int8.tflite']
 
     Raises:
-        ValueError: an unknown name; a quantisation without TFLite.
+        ValueError: an unknown name; a quantisation without TFLite; ONNX without its packages.
     """
     names, kinds = (dict.fromkeys(n for n in (text or "").split(",") if n) for text in (to, quantize))
     for what, given, known in (("format", names, TO), ("quantisation", kinds, QUANTIZE)):
@@ -64,6 +64,8 @@ def choose(to: str, quantize: str | None) -> tuple[Format, ...]:
         raise ValueError(f"--to wants at least one of {', '.join(TO)}")
     if kinds and "tflite" not in names:
         raise ValueError(f"--quantize is for TFLite; --to {to} came without tflite")
+    if "onnx" in names:
+        writing.check_onnx()
     found = []
     for name in names:
         found += [QUANTIZE[kind] for kind in kinds or ("none",)] if name == "tflite" else [TO[name]]

@@ -1,5 +1,6 @@
 """A network as a SavedModel, as a `.keras` file of stock layers, as ONNX."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -45,6 +46,7 @@ def saved_model(subject: Subject, path: Path, images=None) -> None:
         )
 
     def of_tensor(tensor):
+        tf.debugging.assert_equal(tf.shape(tensor)[1:], model.input_shape[1:], "tensor has the network's size")
         return {"probabilities": model(tensor, training=False)}
 
     archive = keras.export.ExportArchive()
@@ -58,18 +60,16 @@ def saved_model(subject: Subject, path: Path, images=None) -> None:
 
 
 def onnx(subject: Subject, path: Path, images=None) -> None:
-    """The whole network for ONNX runtimes, by tf2onnx.
-
-    Raises:
-        ValueError: tf2onnx or onnxruntime, which proves the file, is not installed.
-    """
-    from importlib.util import find_spec
-
-    missing = [name for name in ("tf2onnx", "onnx", "onnxruntime") if find_spec(name) is None]
-    if missing:
-        raise ValueError(f"--to onnx needs {missing[0]}: pip install 'keras-cnns[onnx]'")
+    """The whole network for ONNX runtimes, by tf2onnx."""
     with deep_recursion():
         # Without stock grouped convolutions, which call XLA: no converter takes that.
         model = stock_layers(subject.whole, but=(ours.Conv2D,))
         model(np.zeros((1, *model.input_shape[1:]), "float32"))  # the exporter wants a model that was called
         model.export(str(path), format="onnx", verbose=False)
+
+
+def check_onnx() -> None:
+    """Raises ValueError unless the converter to ONNX, and the runtime that proves the file, are installed."""
+    missing = [name for name in ("tf2onnx", "onnx", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"--to onnx needs {missing[0]}: pip install 'keras-cnns[onnx]'")
