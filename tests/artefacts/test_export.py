@@ -29,7 +29,7 @@ def exported(tmp_path_factory):
     """(export's folder, what the door printed, the run)."""
     cwd = tmp_path_factory.mktemp("export")
     run = run_folder(cwd / "mini", MINIATURES["resnet20"], epochs=6)
-    options = "--to saved_model,tflite --quantize none,int8 --max-drop 0.05 --threads 1".split()
+    options = ["--to", "saved_model,tflite", "--quantize", "none,int8", "--max-drop", "0.05", "--threads", "1"]
     done = export("--run", run, *options, cwd=cwd)
     assert done.returncode == 0, done.stderr[-3000:]
     return cwd / "saved_models" / "mini", done.stdout, run
@@ -110,7 +110,7 @@ BAD = [
     ("images", np.zeros((8, 8, 3), np.uint8), "images"),
     ("images", np.zeros((1, 8, 8, 3), np.float32), "images"),
     ("images", np.zeros((1, 0, 8, 3), np.uint8), "images have pixels"),
-    ("tensor", np.zeros((1, 9, 9, 3), np.float32), "tensor has the network's size"),
+    ("tensor", np.zeros((1, 9, 9, 3), np.float32), "tensor has the size of the network"),
     ("jpegs", np.frombuffer(b"\xff\xd8\xff\xe0 no more", np.uint8), "InvalidArgumentError"),
     ("jpegs", np.frombuffer(b"no image at all", np.uint8), "InvalidArgumentError"),
     ("nothing", np.zeros((1, 8, 8, 3), np.uint8), "nothing"),

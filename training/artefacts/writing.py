@@ -46,7 +46,9 @@ def saved_model(subject: Subject, path: Path, images=None) -> None:
         )
 
     def of_tensor(tensor):
-        tf.debugging.assert_equal(tf.shape(tensor)[1:], model.input_shape[1:], "tensor has the network's size")
+        tf.debugging.assert_equal(
+            tf.shape(tensor)[1:], model.input_shape[1:], "tensor has the size of the network"
+        )
         return {"probabilities": model(tensor, training=False)}
 
     archive = keras.export.ExportArchive()
