@@ -53,8 +53,8 @@ def make(
         Failure: a file does not do what the network does. Those that do are published.
     """
     publishing.check(order.out)
-    one = subject.of(network)
-    weights, refused, files = weights_sha256(network.model), [], {}
+    one, weights = subject.of(network), weights_sha256(network.model)
+    refused, files = [], {}
     with publishing.staged(order.out) as folder, tempfile.TemporaryDirectory() as aside:
         reference = Path(aside) / "reference.keras"
         with deep_recursion():
@@ -72,42 +72,22 @@ def make(
                 if order.fine_tune and form is QUANTIZE["int8"]:
                     shipped = fine_tuning.tuned(one, data.train, calibration, order.fine_tune, say)
                 form.write(shipped, path, calibration)
-                proof = judge.prove(form, path)
-                say(f"{form.file}: {proof.line()}")
-                fault = _too_low(form, proof, order.max_drop)
-                if fault:
+                try:
+                    proof = judge.prove(form, path)
+                    say(f"{form.file}: {proof.line()}")
+                    _check_drop(form, proof, order, one, calibration)
+                except Failure as fault:
                     publishing.remove(path)
-                    refused.append(f"{fault}; {worst.advice(one, calibration, form.file, order.fine_tune)}")
+                    refused.append(str(fault))
                     continue
                 size, hashes = publishing.sizes_and_hashes(path)
                 files[form.file] = {"bytes": size, **proof.to_json(), "sha256": hashes}
-        if refused and not files:
+        if not files:
             raise Failure(" | ".join(refused))
         for name in kept:
             publishing.keep(order.out, folder, name)
-        files = {**kept, **files}
-        record = {
-            "name": order.out.name,
-            "arch": origin.arch,
-            "trained": origin.training,
-            "accuracy": origin.measured,
-            "licence": origin.licence,
-            "weights_sha256": weights,
-            "data": data and data.name,
-            "split": data and "val",
-            "calibration_images": 0 if calibration is None else len(calibration),
-            "max_drop": order.max_drop,
-            "input": {
-                "size": network.size,
-                "channels": network.channels,
-                "range": [0, 255],
-                "shorter_side": one.shorter_side,
-            },
-            "preprocessing": asdict(network.preprocessing),
-            "keras_cnns": __version__,
-            "machine": machine(),
-            "files": files,
-        }
+        facts = {"weights_sha256": weights, "calibration_images": 0 if calibration is None else len(calibration)}
+        record = {**_facts(order, one, origin, data), **facts, "files": {**kept, **files}}
         write_text(folder / publishing.LABELS, "\n".join(network.classes) + "\n")
         write_json(folder / publishing.RECORD, record)
         write_text(folder / publishing.CARD, cards.card(order.out.name, one, origin, record, refused))
@@ -116,11 +96,38 @@ def make(
     return list(files)
 
 
-def _too_low(form: Format, proof: Proof, most: float) -> str | None:
-    """Why a file is refused, or None."""
-    if proof.drop is None or proof.drop <= most:
-        return None
-    about = (
-        f" ± {proof.drop_standard_error:.4f} on only {proof.n} images" if proof.n < ENOUGH else f" (n={proof.n})"
+def _facts(order: Order, one: subject.Subject, origin: Origin, data: DataSet | None) -> dict:
+    """What `export.json` holds besides measurements."""
+    network = one.network
+    return {
+        "name": order.out.name,
+        "arch": origin.arch,
+        "trained": origin.training,
+        "accuracy": origin.measured,
+        "licence": origin.licence,
+        "data": data and data.name,
+        "split": data and "val",
+        "max_drop": order.max_drop,
+        "fine_tune": order.fine_tune,
+        "input": {
+            "size": network.size,
+            "channels": network.channels,
+            "range": [0, 255],
+            "shorter_side": one.shorter_side,
+        },
+        "preprocessing": asdict(network.preprocessing),
+        "keras_cnns": __version__,
+        "machine": machine(),
+    }
+
+
+def _check_drop(form: Format, proof: Proof, order: Order, one: subject.Subject, calibration) -> None:
+    """Raises Failure for a file that loses too much, with the layers to blame and what to try next."""
+    if proof.drop is None or proof.drop <= order.max_drop:
+        return
+    few = f" ± {proof.drop_standard_error:.4f} on only {proof.n} images"
+    about = few if proof.n < ENOUGH else f" (n={proof.n})"
+    raise Failure(
+        f"{form.file} is not published: it loses {proof.drop:.4f} of top-1{about}, --max-drop allows "
+        f"{order.max_drop:g}; {worst.advice(one, calibration, form.file, order.fine_tune)}"
     )
-    return f"{form.file} is not published: it loses {proof.drop:.4f} of top-1{about}, --max-drop allows {most:g}"
