@@ -13,11 +13,11 @@ BITS = 8
 class FakeQuantise(keras.layers.Layer):
     """Rounds activations to the 256 steps between `low` and `high`, which follow what is seen in training.
 
-    Any shape -> the same shape. `low` and `high` are weights that no gradient changes: in training they move
-    towards the least and the greatest value of the batch.
+    Any shape -> the same shape. `low` and `high` are weights that no gradient changes: in training they widen at
+    once to what a batch has, and narrow slowly, for the file will have the whole range of its calibration.
 
     Args:
-        momentum: share of the old range that a training step keeps.
+        momentum: share of a range that is too wide which a training step keeps.
 
     Example:
 
@@ -29,7 +29,7 @@ class FakeQuantise(keras.layers.Layer):
     [0.0, 1.0, 255.0]
     """
 
-    def __init__(self, momentum: float = 0.99, **kwargs):
+    def __init__(self, momentum: float = 0.999, **kwargs):
         super().__init__(**kwargs)
         self.momentum = momentum
 
@@ -41,8 +41,10 @@ class FakeQuantise(keras.layers.Layer):
         import tensorflow as tf
 
         if training:
-            for weight, seen in ((self.low, tf.reduce_min(inputs)), (self.high, tf.reduce_max(inputs))):
-                weight.assign(self.momentum * weight + (1 - self.momentum) * tf.stop_gradient(seen))
+            keep, x = self.momentum, tf.stop_gradient(inputs)
+            least, most = tf.reduce_min(x), tf.reduce_max(x)
+            self.low.assign(tf.minimum(least, keep * self.low + (1 - keep) * least))
+            self.high.assign(tf.maximum(most, keep * self.high + (1 - keep) * most))
         low, high = (tf.convert_to_tensor(w) for w in (self.low, self.high))
         return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high, num_bits=BITS)
 

@@ -40,7 +40,9 @@ def test_ranges_follow_what_is_seen_in_training_only():
     layer(np.array([-4.0, 9.0], "float32"))
     assert [float(w) for w in layer.weights] == [0, 1]
     layer(np.array([-4.0, 9.0], "float32"), training=True)
-    assert [float(w) for w in layer.weights] == [-2, 5]
+    assert [float(w) for w in layer.weights] == [-4, 9]  # wider at once
+    layer(np.array([0.0, 1.0], "float32"), training=True)
+    assert [float(w) for w in layer.weights] == [-2, 5]  # narrower slowly
 
 
 @pytest.mark.parametrize("name", ["resnet20", "repvgg_a0"])
