@@ -157,6 +157,7 @@ from keras_cnns.models.wide_resnet import (
 )
 from keras_cnns.surgery.fully_convolutional import dense_evaluate, fully_convolutional
 from keras_cnns.surgery.fuse import fuse, unfoldable
+from keras_cnns.surgery.stock import stock_layers
 from keras_cnns.surgery.swap import swap
 from keras_cnns.version import __version__
 from keras_cnns.weights.registry import list_weights
@@ -285,6 +286,7 @@ __all__ = [
     "load_model",
     "measure",
     "save_torch_weights",
+    "stock_layers",
     "swap",
     "to_json",
     "unfoldable",

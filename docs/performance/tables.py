@@ -24,7 +24,8 @@ def row(r: dict) -> str:
     if "error" in r:
         return f"| {r['model']} | | | {r['precision']} | {who} | {r['error']} | | |\n"
     rate, size, batch = (
-        next(v for k, v in r.items() if k.endswith(end)) for end in ("_samples_per_sec", "_img_size", "_batch_size")
+        next(v for k, v in r.items() if k.endswith(end))
+        for end in ("_samples_per_sec", "_img_size", "_batch_size")
     )
     low, high = r["samples_per_sec_range"]
     times = ""

@@ -2,10 +2,11 @@
 
 from keras_cnns.layers.batch_normalization import BatchNormalization
 from keras_cnns.layers.channels import Cropping2D, PadChannels
-from keras_cnns.layers.convolution import Conv2D
+from keras_cnns.layers.convolution import Conv2D, QuantisedConv2D
 from keras_cnns.layers.lenet import RBF, MAPLoss, RBFLoss, SparseConv2D, SubSampling2D, scaled_tanh
 from keras_cnns.layers.lrn import LocalResponseNormalization
 from keras_cnns.layers.pooling import CeilMaxPooling2D
+from keras_cnns.layers.quantised import FakeQuantise, QuantisedDense
 
 __all__ = [
     "RBF",
@@ -13,9 +14,12 @@ __all__ = [
     "CeilMaxPooling2D",
     "Conv2D",
     "Cropping2D",
+    "FakeQuantise",
     "LocalResponseNormalization",
     "MAPLoss",
     "PadChannels",
+    "QuantisedConv2D",
+    "QuantisedDense",
     "RBFLoss",
     "SparseConv2D",
     "SubSampling2D",

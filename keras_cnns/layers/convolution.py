@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_cnns.layers.quantised import rounded
+
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class Conv2D(keras.layers.Conv2D):
@@ -53,3 +55,14 @@ class Conv2D(keras.layers.Conv2D):
             and self.data_format == "channels_last"
             and inputs.shape[-1] < 16
         )
+
+
+@keras.saving.register_keras_serializable("keras_cnns")
+class QuantisedConv2D(Conv2D):
+    """`Conv2D` with its kernel rounded to int8, a scale for each filter, as an int8 network will have it.
+
+    The gradient goes through as if nothing were rounded. TensorFlow only.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, rounded(kernel))

@@ -21,14 +21,14 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
     def call(self, inputs):
         sizes = inputs.shape[1:3]
         if None not in sizes:
-            h, w = (self._missing(i, size) for i, size in enumerate(sizes))
+            h, w = (self.missing(i, size) for i, size in enumerate(sizes))
             return super().call(keras.ops.pad(inputs, [(0, 0), (0, h), (0, w), (0, 0)]) if h or w else inputs)
         import tensorflow as tf  # only there is a size unknown while the graph is made
 
-        h, w = (self._missing(i, tf.shape(inputs)[1 + i]) for i in range(2))
+        h, w = (self.missing(i, tf.shape(inputs)[1 + i]) for i in range(2))
         return super().call(tf.pad(inputs, [[0, 0], [0, h], [0, w], [0, 0]]))
 
-    def _missing(self, side: int, size):
+    def missing(self, side: int, size):
         """How many cells the last window stands over the edge."""
         pool, stride = self.pool_size[side], self.strides[side]
         further = -((pool - size) // stride)  # windows after the first; // rounds down in Python and TensorFlow
@@ -40,4 +40,4 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
         return (n, *(s and self._cells(i, s) for i, s in enumerate(sizes)), c)
 
     def _cells(self, side: int, size: int) -> int:
-        return (size + self._missing(side, size) - self.pool_size[side]) // self.strides[side] + 1
+        return (size + self.missing(side, size) - self.pool_size[side]) // self.strides[side] + 1

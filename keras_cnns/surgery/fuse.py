@@ -11,11 +11,10 @@ import logging
 import keras
 from keras import layers as stock
 
-from keras_cnns import layers as ours
-from keras_cnns.graph import At
 from keras_cnns.surgery.branches import merge
 from keras_cnns.surgery.draft import Draft, Step
 from keras_cnns.surgery.linear import NORMS, scale_and_shift, scaled
+from keras_cnns.surgery.stock import where_as_fast
 
 LOG = logging.getLogger("keras_cnns")
 
@@ -39,7 +38,7 @@ def fuse(model: keras.Model) -> keras.Model:
     - Linear branches of one input that meet in an `Add` (convolutions of one stride and grouping, batch norms, the
       input itself) become one convolution.
     - Dropout and noise are left out.
-    - What can be said with stock Keras layers is, so that the saved result loads without this package.
+    - What can be said with stock Keras layers as fast is; `stock_layers` says the rest with them, too.
 
     Works on any functional or Sequential model, trained or not; the original stays as it is. Layers that survive
     keep their names, inputs and outputs keep theirs. Nested models are laid open. A layer that is called more
@@ -59,7 +58,7 @@ def fuse(model: keras.Model) -> keras.Model:
     norms = len(_norms(draft))
     _fuse(draft)
     _tell(model.name, norms, _reasons(draft))
-    _say_with_stock_layers(draft)
+    where_as_fast(draft)
     return draft.build()
 
 
@@ -145,33 +144,3 @@ def _tell(name: str, norms: int, reasons: dict[str, str]) -> None:
         LOG.info("fuse %s: %d of %d batch norms folded", name, norms - len(reasons), norms)
     for norm, why in reasons.items():
         LOG.info("fuse %s: %s stays: %s", name, norm, why)
-
-
-def _say_with_stock_layers(draft: Draft) -> None:
-    for step in list(draft.steps()):
-        if step.kind is ours.Conv2D:
-            config = step.config
-            # Ours stays where stock Keras cannot (stride with dilation) or should not: with groups it compiles
-            # every call with XLA on TensorFlow, which is slow and does not convert to every format.
-            if config["groups"] == 1 and (max(config["strides"]) == 1 or max(config["dilation_rate"]) == 1):
-                step.kind = stock.Conv2D
-        elif step.kind is ours.PadChannels:
-            _pad_with_stock_layers(draft, step)
-        elif step.kind.__name__ in vars(ours) and step.kind.__name__ == step.kind.__base__.__name__:
-            step.kind = step.kind.__base__  # a faster twin of a stock layer keeps its name and its numbers
-
-
-def _pad_with_stock_layers(draft: Draft, step: Step) -> None:
-    """Channels are padded where stock Keras can pad: turned into the place of the rows, and back."""
-    (x,), (out,) = step.inputs, step.outputs
-    n, h, w, c = draft.shapes[x]
-    filters, name = step.layer.filters, step.name
-    own = {"dtype": step.layer.dtype_policy}
-    turned = stock.Permute((3, 1, 2), name=draft.free_name(f"{name}_turn"), **own)
-    wider = stock.ZeroPadding2D(
-        ((0, filters - c), (0, 0)), data_format="channels_last", name=draft.free_name(f"{name}_zeros"), **own
-    )
-    y = draft.chain(x, turned, (n, c, h, w))
-    y = draft.chain(y, wider, (n, filters, h, w))
-    draft.remove(step)
-    draft.put(Step(stock.Permute((2, 3, 1), name=name, **own), (At(y),), {}, (out,)))

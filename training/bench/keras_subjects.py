@@ -15,6 +15,7 @@ from keras_cnns.deep import deep_recursion
 from keras_cnns.surgery.fully_convolutional import fully_convolutional
 from keras_cnns.surgery.fuse import fuse
 from keras_cnns.surgery.swap import swap
+from training.artefacts.tflite import Plain, convert
 from training.bench.task import Task, Unavailable
 from training.engine.backends import HERE
 from training.engine.compute import PRECISIONS
@@ -233,18 +234,14 @@ def tflite(model: keras.Model, images: np.ndarray) -> Callable[[int], float]:
     """The converted model in LiteRT, on as many threads as there are cores."""
     import os
 
-    import tensorflow as tf
-
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         raise Unavailable("ai-edge-litert is not installed") from None
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    interpreter = Interpreter(model_content=converter.convert(), num_threads=os.cpu_count())
-    place = interpreter.get_input_details()[0]["index"]
-    interpreter.resize_tensor_input(place, images.shape)
+    content = convert(model, Plain(), batch=len(images))
+    interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
     interpreter.allocate_tensors()
+    place = interpreter.get_input_details()[0]["index"]
     out = interpreter.get_output_details()[0]["index"]
 
     def run():

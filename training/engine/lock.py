@@ -14,12 +14,15 @@ class Lock:
 
     `folder/lock` names the holder. A stale one is no obstacle: what counts is the lock on the open file.
 
+    Args:
+        refusal: what to say when another holds it, with `{holder}` for who; by default that of a run's folder.
+
     Raises:
         ValueError: another process holds the folder.
         OSError: the file cannot be written.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, refusal: str = ""):
         path = Path(folder) / NAME
         self.file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (open as long as it is held)
         try:
@@ -28,9 +31,8 @@ class Lock:
             self.file.seek(0)
             holder = self.file.read().strip() or "another process"
             self.file.close()
-            raise ValueError(
-                f"another run is at work in {path.parent.parent} ({holder}); give another --run"
-            ) from None
+            refusal = refusal or f"another run is at work in {path.parent.parent} ({{holder}}); give another --run"
+            raise ValueError(refusal.replace("{holder}", holder)) from None
         self.file.truncate(0)
         self.file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self.file.flush()
