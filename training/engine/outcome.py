@@ -17,7 +17,6 @@ from training.report import pictures
 from training.report.folder import History, write_json, write_text
 from training.report.tensorboard import Board
 
-
 MOST_WAIT = 0.02  # share of the training time
 
 
@@ -101,8 +100,8 @@ def beside(path: Path) -> Iterator[Path]:
 def starved(share: float) -> str:
     """What to do about training that waited for images."""
     return (
-        f"training waited {share:.0%} of its time for images: store photographs smaller (shorter side about 1.2 times "
-        "image_size), give it more CPU cores, or take parts out of the recipe's augment"
+        f"training waited {share:.0%} of its time for images: store photographs smaller (shorter side about 1.2 "
+        "times image_size), give it more CPU cores, or take parts out of the recipe's augment"
     )
 
 
