@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from training import interrupts
 from training.interrupts import Terminated
@@ -110,6 +111,22 @@ def interval(text: str) -> tuple[int | None, float | None]:
     if not 0 < value <= 1e9 or (not unit and value != int(value)):
         raise argparse.ArgumentTypeError(f"must be steps (500), seconds (90s) or minutes (10m); {text!r} came")
     return (None, value * {"s": 1, "m": 60}[unit]) if unit else (int(value), None)
+
+
+def new_file(text: str) -> Path:
+    """argparse type: a file to write, in a folder that is there."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        wrong = "is a folder" if path.is_dir() else f"no folder {str(path.parent)!r}"
+        raise argparse.ArgumentTypeError(f"must be a file to write; {text!r} came ({wrong})")
+    return path
+
+
+def new_png(text: str) -> Path:
+    """argparse type: a picture to write."""
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"must end in .png; {text!r} came")
+    return new_file(text)
 
 
 def quiet() -> None:

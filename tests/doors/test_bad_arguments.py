@@ -75,6 +75,12 @@ CASES = [
     ("fit.py", "--save-every 5h", "--save-every: must be steps"),
     ("fit.py", "--set repeats=3", "the batch size must divide by repeats=3; 64 came"),
     ("fit.py", "--arch alexnet --set growing=growing", "growing needs a network that takes any size: "),
+    ("predict.py", "--run {} --sheet x.jpg a.png", "--sheet: must end in .png; 'x.jpg' came"),
+    (
+        "predict.py",
+        "--run {} --csv nowhere/x.csv a.png",
+        "must be a file to write; 'nowhere/x.csv' came (no folder",
+    ),
     ("fit.py", "--run {}/finished", "wants a new, an empty or a run's folder"),
     ("fit.py", "--run {}/file", "wants a folder"),
     ("fit.py", "--run {}/file/below", "cannot be written"),
