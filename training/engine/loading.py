@@ -114,7 +114,7 @@ def from_weights(arch: str, weights: str, classes: tuple[str, ...] | None = None
         return Trained(label, model, names, entry.preprocessing, view, "centre", None, loss, ids)
     count = asked.classes or (len(classes) if classes else architecture.classes)
     model = architecture(weights=weights, classes=count)
-    preprocessing = architecture.preprocessing
+    preprocessing = configs.as_trained(architecture, asked.path).preprocessing
     if classes and len(classes) == count:
         return Trained(arch, model, classes, preprocessing, 0.875, "centre", None, loss)
     if count == len(imagenet):
