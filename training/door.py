@@ -113,6 +113,26 @@ def interval(text: str) -> tuple[int | None, float | None]:
     return (None, value * {"s": 1, "m": 60}[unit]) if unit else (int(value), None)
 
 
+def image_files(given: list[Path]) -> Iterator[Path]:
+    """Files as given, and those with an image's suffix below folders, sorted.
+
+    Raises:
+        ValueError: nothing is there, or a folder holds no images.
+    """
+    from training.data.folder import SUFFIXES
+
+    for path in given:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not found:
+                raise ValueError(f"no images ({', '.join(sorted(SUFFIXES))}) in {str(path)!r}")
+            yield from found
+        elif path.is_file():
+            yield path
+        else:
+            raise ValueError(f"no file or folder {str(path)!r}")
+
+
 def new_file(text: str) -> Path:
     """argparse type: a file to write, in a folder that is there."""
     path = Path(text)

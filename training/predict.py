@@ -38,7 +38,7 @@ def parser() -> door.Parser:
 def main() -> None:
     args = parser().parse_args()
     with door.arguments():
-        paths = list(_files(args.images))
+        paths = list(door.image_files(args.images))
     door.quiet()
     door.narrate()
     with door.arguments():
@@ -67,22 +67,6 @@ def main() -> None:
         canvas.save(sheet.figure(" and ".join(n.name for n in networks)), args.sheet)
     if good < len(paths):
         print(f"{len(paths) - good} of {len(paths)} files could not be read", file=sys.stderr)
-
-
-def _files(given: list[Path]):
-    """Files as given, and those with an image's suffix below folders, sorted."""
-    from training.data.folder import SUFFIXES
-
-    for path in given:
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not found:
-                raise ValueError(f"no images ({', '.join(sorted(SUFFIXES))}) in {str(path)!r}")
-            yield from found
-        elif path.is_file():
-            yield path
-        else:
-            raise ValueError(f"no file or folder {str(path)!r}")
 
 
 def _bar(images: int):
