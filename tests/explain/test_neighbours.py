@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from support import MINIATURES, images, randomise
 
-from keras_cnns.explain.filters import first_filters, saturation, towers
-from keras_cnns.explain.neighbours import Codes, Encoder, Vectors, penultimate, precision
+from keras_cnns.explain import Codes, Encoder, Vectors, first_filters, penultimate, precision, saturation, towers
 from keras_cnns.models.alexnet import AlexNetTowers, carry_weights
 
 

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from keras_cnns.explain.neighbours import Codes, Encoder, Vectors, penultimate, precision
+from keras_cnns.explain import Codes, Encoder, Vectors, penultimate, precision
 from training.data import pipeline
 from training.data.dataset import Split
 from training.engine import scoring

@@ -9,8 +9,7 @@ import numpy as np
 
 from keras_cnns import endpoints, feature_extractor, fully_convolutional
 from keras_cnns.deep import deep_recursion
-from keras_cnns.explain.filters import first_filters, saturation, towers
-from keras_cnns.explain.grad_cam import grad_cam
+from keras_cnns.explain import first_filters, grad_cam, saturation, towers
 from keras_cnns.layers.lenet import RBF, SparseConv2D
 from training.data import pipeline
 from training.data.dataset import DataSet

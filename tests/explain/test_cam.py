@@ -6,7 +6,7 @@ import pytest
 from support import MINIATURES, images, randomise
 
 import keras_cnns
-from keras_cnns.explain.grad_cam import grad_cam
+from keras_cnns.explain import grad_cam
 
 
 def test_behind_global_pooling_it_is_the_classifiers_weighted_map():
