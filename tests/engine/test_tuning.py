@@ -61,7 +61,11 @@ def test_auxiliary_heads_are_heads():
     assert [found[f"inception_{n}_1x1"] for n in ("5b", "5a", "4e", "3a")] == [0.5, 0.5, 0.25, 0.125]
 
 
-@pytest.mark.parametrize("name", sorted(MINIATURES))
+SOME = ("resnet20", "vgg11_bn", "lenet5", "repvgg_a0", "nin_cifar")
+EVERY = [pytest.param(n, marks=[] if n in SOME else pytest.mark.slow) for n in sorted(MINIATURES)]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_shares_fall_from_the_head_to_the_image(name):
     made = MINIATURES[name](classes=3)
     found = tuning.shares(made, 0.5)
@@ -93,7 +97,7 @@ def test_adam_takes_the_rate_by_shares_too():
 
 
 def test_norms_stay_as_they_came():
-    start, after = weights(model()), weights(fit(model(0.5), epochs=3))
+    start, after = weights(model()), weights(fit(model(0.5), epochs=2))
     norms = [path for path in start if "_norm/" in path]
     assert len(norms) > 10
     for path in norms:

@@ -74,13 +74,15 @@ class StepModel(private.Built, keras.Model):
         import tensorflow as tf
 
         self.traces += 1
-        with tf.GradientTape() as tape:
+        variables = [v.value for v in self.learning]
+        with tf.GradientTape(watch_accessed_variables=self.awake is None) as tape:
+            if self.awake is not None:
+                tape.watch(variables)
             outputs = keras.tree.flatten(self(images, training=True))
             each = sum(s * self._each(labels, o) for s, o in zip(self.shares, outputs, strict=True))
             penalty = sum(self.losses) if self.losses else 0.0
             weighted = each if weights is None else each * keras.ops.cast(weights, each.dtype)
             objective = self.optimizer.scale_loss(keras.ops.mean(weighted) + penalty)
-        variables = [v.value for v in self.learning]
         gradients = tape.gradient(objective, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return each + penalty, outputs[0], gradients
 
@@ -114,7 +116,8 @@ class StepModel(private.Built, keras.Model):
         # Where float16 scales the loss, limit and decay are scaled as the gradients are. A gradient that is not
         # finite on one replica is so on all of them by now, and all of them leave out this step.
         if self.clip is not None:
-            norm, limit = tf.linalg.global_norm(gradients), self.optimizer.scale_loss(tf.constant(self.clip))
+            norm = tf.linalg.global_norm(gradients)
+            limit = self.optimizer.scale_loss(tf.constant(self.clip, norm.dtype))
             gradients = [g * keras.ops.cast(limit / tf.maximum(norm, limit), g.dtype) for g in gradients]
         self.optimizer.apply_gradients(zip(self._decayed(gradients), self.learning, strict=True))
 

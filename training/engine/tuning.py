@@ -40,7 +40,8 @@ def head(model: keras.Model) -> list:
             found.append(node.layer)
         else:
             waiting.extend(node.inputs)
-    return [*found, *(la for la in model.layers if la.name.startswith("aux") and la not in found)]
+    auxiliary = [la for la in model.layers if la.name.startswith("aux") and la.trainable_variables]
+    return [*found, *(la for la in auxiliary if la not in found)]
 
 
 def shares(model: keras.Model, by: float) -> dict[str, float]:
