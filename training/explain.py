@@ -39,11 +39,12 @@ def parser() -> door.Parser:
 def main() -> None:
     args = parser().parse_args()
     with door.arguments():
-        wanted = _wanted(args.what)
         paths = list(door.image_files(args.images))
     door.quiet()
     door.narrate()
     with door.arguments():
+        wanted = _wanted(args.what)
+
         from training.data import sources
         from training.engine import loading, looking
 

@@ -113,7 +113,7 @@ def places(s: Subject) -> None:
         scores = np.asarray(slid(x, training=False))[0]
         shown = _rgb(np.asarray(tf.cast(tf.clip_by_value(photo, 0, 255), tf.uint8)))
         s.draw(
-            insight.score_maps(shown, scores, n.classes, f"{n.name}, slid over {Path(name).name}"),
+            insight.score_maps(shown, scores, n.size, n.classes, f"{n.name}, slid over {Path(name).name}"),
             f"places-{Path(name).stem}",
         )
 

@@ -49,20 +49,22 @@ def feature_maps(image, maps: dict, title: str):
         shown = x[..., :MOST_MAPS].transpose(2, 0, 1)[..., None]
         low, high = shown.min((1, 2), keepdims=True), shown.max((1, 2), keepdims=True)
         tiles = (shown - low) / np.maximum(high - low, 1e-12)
-        axis.imshow(
-            mosaic(tiles, math.ceil(math.sqrt(len(tiles))))[..., 0], cmap="viridis", interpolation="nearest"
-        )
+        picture = mosaic(tiles, math.ceil(math.sqrt(len(tiles))), background=np.nan)[..., 0]
+        axis.imshow(picture, cmap="viridis", interpolation="nearest")
         more = "" if x.shape[-1] == len(tiles) else f", {len(tiles)} of {x.shape[-1]}"
         axis.set_title(plain(f"{name}: {x.shape[0]} x {x.shape[1]}{more}"), fontsize=9)
     return figure
 
 
-def score_maps(photo, scores, classes, title: str):
+def score_maps(photo, scores, window: int, classes, title: str):
     """A photograph, and the probability of its most probable classes at every place of it.
+
+    A probability is drawn in the middle of the window that it is of; so half a window is left free all around.
 
     Args:
         photo: uint8 (height, width, 3).
-        scores: probabilities, (height, width, classes), on a coarser grid.
+        scores: probabilities, (rows, columns, classes), one for each place of the window.
+        window: its side in pixels.
         classes: their names.
     """
     best = np.argsort(-scores.mean((0, 1)), kind="stable")[:3]
@@ -71,13 +73,22 @@ def score_maps(photo, scores, classes, title: str):
     axes = _empty(figure.subplots(1, 1 + len(best), squeeze=False))[0]
     axes[0].imshow(photo)
     axes[0].set_title(f"{scores.shape[1]} x {scores.shape[0]} places", fontsize=9)
-    extent = (-0.5, photo.shape[1] - 0.5, photo.shape[0] - 0.5, -0.5)
+    (top, bottom), (left, right) = (_middle(photo.shape[i], scores.shape[i], window) for i in (0, 1))
     for axis, k in zip(axes[1:], best, strict=True):
         axis.imshow(photo)
-        heat = axis.imshow(scores[..., k], cmap="jet", alpha=0.5, vmin=0, vmax=1, extent=extent)
+        heat = axis.imshow(
+            scores[..., k], cmap="jet", alpha=0.5, vmin=0, vmax=1, extent=(left, right, bottom, top)
+        )
+        axis.set(xlim=(-0.5, photo.shape[1] - 0.5), ylim=(photo.shape[0] - 0.5, -0.5))
         axis.set_title(f"{short(classes[k], 24)}: mean {scores[..., k].mean():.2f}", fontsize=9)
     figure.colorbar(heat, ax=axes, shrink=0.8, label="probability")
     return figure
+
+
+def _middle(pixels: int, places: int, window: int) -> tuple[float, float]:
+    """Where the cells of so many places of a window begin and end along a side of a photograph."""
+    stride = (pixels - window) / max(places - 1, 1) or window
+    return (window - stride) / 2 - 0.5, pixels - (window - stride) / 2 - 0.5
 
 
 def neighbours(queries, wanted, found: dict, images, labels, classes, title: str):
