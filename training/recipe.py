@@ -100,8 +100,8 @@ class Recipe(Value):
         test_crop: fraction of the shorter side that a test crop keeps.
         test_views: the "centre" crop, or the mean probability of "ten": corners, centre and their mirror images.
         start: weights as "published"; by He's rule with filters of mean zero ("centred"), from which AlexNet, VGG
-            and NIN learn small sets that leave the published start at chance; or with bottlenecks that start as
-            their shortcuts ("identity").
+            and NIN learn small sets that leave the published start at chance; with bottlenecks that start as
+            their shortcuts ("identity"); or with a classifier that starts at zero ("silent").
         dropout: inside units that have a socket for it (Wide ResNet).
         keep: weights of the "last" epoch, or of the "best" on the validation split.
         patience: epochs without a rise of validation top-1 after which the run ends; None never.
@@ -129,7 +129,7 @@ class Recipe(Value):
     image_size: Count | None = None
     test_crop: Fraction = 1.0
     test_views: Literal["centre", "ten"] = "centre"
-    start: Literal["published", "centred", "identity"] = "published"
+    start: Literal["published", "centred", "identity", "silent"] = "published"
     dropout: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
     patience: Count | None = None

@@ -13,7 +13,7 @@ import numpy as np
 from keras_cnns import graph
 from keras_cnns.deep import deep_recursion
 
-BITS = np.array([bin(i).count("1") for i in range(2**16)], "uint8")  # ones in a 16-bit number
+ONES = np.array([bin(i).count("1") for i in range(2**16)], "uint8")  # in a 16-bit number
 BLOCK = 2**24  # distances that are held at once
 
 
@@ -75,10 +75,15 @@ class Codes:
     def nearest(self, queries: np.ndarray, k: int) -> np.ndarray:
         """Indices (q, k) of the nearest, best first."""
 
-        def distances(q):
-            return sum(BITS[q[:, i, None] ^ self.array[None, :, i]].astype("uint16") for i in range(q.shape[1]))
+        kind, count = ("uint16", ONES.__getitem__)
+        if hasattr(np, "bitwise_count"):  # NumPy 2 has an instruction for it
+            kind, count = ("uint64" if self.array.shape[1] % 4 == 0 else "uint16"), np.bitwise_count
+        base, queries = (np.ascontiguousarray(x).view(kind) for x in (self.array, queries))
 
-        return _nearest(len(self.array), 1, k, queries, distances)
+        def distances(q):
+            return sum(count(q[:, i, None] ^ base[None, :, i]).astype("uint16") for i in range(q.shape[1]))
+
+        return _nearest(len(base), 1, k, queries, distances)
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,7 +86,7 @@ def test_lenet_layer_by_layer(tmp_path, monkeypatch):
     expected = ((np.asarray(maps["F6"]) - codes) ** 2).sum(1)
     np.testing.assert_allclose(penalties, expected, rtol=1e-4)
     titles = [axis.get_title() for axis in figure.axes]
-    assert "which maps of S2 C3 sees: 60 kernels" in titles
+    assert "table of C3: 60 kernels" in titles
     assert f"the least penalty is the answer: {int(np.argmin(penalties))}" in titles
     assert len([t for t in titles if t.startswith("code of")]) == 10
     is_drawn(tmp_path / "layers-digits-0.png")

@@ -101,17 +101,20 @@ def neighbours(queries, wanted, found: dict, images, labels, classes, title: str
         found: name of a way -> indices (q, k).
     """
     k = min(5, *(indices.shape[1] for indices in found.values()))
-    columns = 1 + len(found) * k
+    columns = 1 + len(found) * (1 + k)  # an empty one before each way
     figure = blank(0.95 * columns + 0.6, 1.05 * len(queries) + 1.3, plain(title))
-    grid = figure.subplots(len(queries), columns, squeeze=False)
+    ratios = [1.0, *([0.3] + [1.0] * k) * len(found)]
+    grid = figure.subplots(len(queries), columns, squeeze=False, width_ratios=ratios)
     for axis in grid.flat:
         axis.set(xticks=[], yticks=[])
+    for axis in grid[:, 1 :: 1 + k].flat:
+        axis.axis("off")
     for row, query in enumerate(queries):
         grid[row, 0].imshow(query, cmap="gray")
         grid[row, 0].set_ylabel(short(classes[wanted[row]], 12), fontsize=8)
         for way, (name, indices) in enumerate(found.items()):
             for rank, i in enumerate(indices[row, :k]):
-                axis = grid[row, 1 + way * k + rank]
+                axis = grid[row, 2 + way * (1 + k) + rank]
                 axis.imshow(images[i], cmap="gray")
                 right = labels[i] == wanted[row]
                 for spine in axis.spines.values():

@@ -64,4 +64,4 @@ def _connections(axis, table, maps: int) -> None:
     axis.set_xticks(range(len(table)), range(len(table)), fontsize=6)
     axis.set_yticks(range(maps), range(maps), fontsize=6)
     axis.set(xlabel="map of C3", ylabel="map of S2")
-    axis.set_title(f"which maps of S2 C3 sees: {int(seen.sum())} kernels", fontsize=9)
+    axis.set_title(f"table of C3: {int(seen.sum())} kernels", fontsize=9)
