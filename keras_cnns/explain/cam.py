@@ -37,7 +37,7 @@ def grad_cam(model: keras.Model, images, classes=None, layer: str | None = None)
 
     images = tf.cast(images, tf.float32)
     with deep_recursion():
-        both = keras.Model(model.inputs, [_map(model, layer), _scores(model)])
+        both = keras.Model(graph.entry(model), [_map(model, layer), _scores(model)])
         with tf.GradientTape() as tape:
             maps, scores = both(images, training=False)
             chosen = _chosen(classes, scores)

@@ -30,7 +30,7 @@ def penultimate(model: keras.Model) -> keras.Model:
     with deep_recursion():
         if len(tensor.shape) == 4:  # a network whose classifier is a convolution
             tensor = keras.layers.GlobalAveragePooling2D(name="features")(tensor)
-        return keras.Model(model.inputs, tensor, name=f"{model.name}_penultimate")
+        return keras.Model(graph.entry(model), tensor, name=f"{model.name}_penultimate")
 
 
 def _nearest(count: int, width: int, k: int, queries, distances) -> np.ndarray:
