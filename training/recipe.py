@@ -62,7 +62,8 @@ def _averaging(average: float) -> dict:
 class Tuning(Value):
     """Going on from weights that know other images.
 
-    The head learns alone for `head_epochs` of the recipe; then all layers do, each group of them (a stage, say) at
+    The classifier starts at zero: its own classes are not those that the weights know, even if they are as many. It
+    learns alone for `head_epochs` of the recipe; then all layers do, each group of them (a stage, say) at
     `by` times the rate of the group behind it (Howard & Ruder 2018, arXiv 1801.06146, sections 3.2 and 3.3). Batch
     norms stay as they came, in inference mode: a few images would spoil their statistics.
     """
@@ -100,8 +101,8 @@ class Recipe(Value):
         test_crop: fraction of the shorter side that a test crop keeps.
         test_views: the "centre" crop, or the mean probability of "ten": corners, centre and their mirror images.
         start: weights as "published"; by He's rule with filters of mean zero ("centred"), from which AlexNet, VGG
-            and NIN learn small sets that leave the published start at chance; with bottlenecks that start as
-            their shortcuts ("identity"); or with a classifier that starts at zero ("silent").
+            and NIN learn small sets that leave the published start at chance; or with bottlenecks that start as
+            their shortcuts ("identity").
         dropout: inside units that have a socket for it (Wide ResNet).
         keep: weights of the "last" epoch, or of the "best" on the validation split.
         patience: epochs without a rise of validation top-1 after which the run ends; None never.
@@ -129,7 +130,7 @@ class Recipe(Value):
     image_size: Count | None = None
     test_crop: Fraction = 1.0
     test_views: Literal["centre", "ten"] = "centre"
-    start: Literal["published", "centred", "identity", "silent"] = "published"
+    start: Literal["published", "centred", "identity"] = "published"
     dropout: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
     patience: Count | None = None

@@ -296,7 +296,6 @@ FINETUNE = Recipe(
     clip=1.0,
     augment=(ScaleCrop(1.0, 1.25), Flip()),
     normalise="network",
-    start="silent",
     keep="best",
     patience=4,
     tuning=Tuning(head_epochs=3, by=0.4),

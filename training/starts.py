@@ -39,15 +39,4 @@ def identity(model: keras.Model, seed: int) -> None:
             layer.gamma.assign(np.zeros(layer.gamma.shape))
 
 
-def silent(model: keras.Model, seed: int) -> None:
-    """The last dense layer at zero: at first all classes are equally probable (Kolesnikov et al. 2019, BiT).
-
-    For a fresh classifier on features that came with weights: their values may be large, and random answers to
-    them would be loudly wrong.
-    """
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dense) and layer.name.endswith("logits"):
-            layer.kernel.assign(np.zeros(layer.kernel.shape))
-
-
-STARTS = {f.__name__: f for f in (published, centred, identity, silent)}
+STARTS = {f.__name__: f for f in (published, centred, identity)}

@@ -125,10 +125,3 @@ def test_weights_of_a_run_bring_its_preprocessing(config, tmp_path):
     assert configs.as_trained(keras_cnns.WRN16_4, tmp_path / "other.keras") == keras_cnns.WRN16_4
     assert configs.as_trained(keras_cnns.WRN16_4, None) == keras_cnns.WRN16_4
     assert configs.as_trained(keras_cnns.ResNet20, weights) == keras_cnns.ResNet20
-
-
-def test_a_silent_start_finds_all_classes_equally_probable(config):
-    quiet = replace(config, recipe=replace(config.recipe, start="silent"), classes=tuple("abcd"))
-    plain, _ = quiet.build_for_training()
-    np.testing.assert_allclose(plain(images(2, 16, 16, 3)), 0.25, rtol=1e-5)
-    assert np.abs(config.build_for_training()[0](images(2, 16, 16, 3)) - 0.5).max() > 1e-3

@@ -143,3 +143,11 @@ def test_the_recipe_as_a_value():
     assert FINETUNE.with_setting("tuning.by=0.2").tuning.by == 0.2
     assert FINETUNE.with_setting("tuning=none").tuning is None
     assert FINETUNE.with_setting("optimizer=adam").optimizer != SGD()
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg11_bn", "googlenet"])
+def test_a_silent_classifier_finds_all_classes_equally_probable(name):
+    small = MINIATURES[name]
+    made = randomise(small(classes=4))
+    tuning.silence(made)
+    np.testing.assert_allclose(made(images(2, *small.input_shape)), 0.25, rtol=1e-5)

@@ -223,6 +223,8 @@ def begun(run: Run) -> tuple[keras.Model, list[tuple]]:
     if run.config.weights:
         with told(run.log):
             given(run.config.weights, run.config.architecture.name).load(plain)
+    if run.config.recipe.tuning:
+        tuning.silence(keras.Model(plain.inputs, [output for output, _ in logits]))
     return plain, logits
 
 

@@ -44,6 +44,17 @@ def head(model: keras.Model) -> list:
     return [*found, *(la for la in auxiliary if la not in found)]
 
 
+def silence(model: keras.Model) -> None:
+    """The dense layer of the classes at zero, so that at first all are equally probable (Kolesnikov et al. 2019).
+
+    The features may be large, and answers of other classes, or random ones, would be loudly wrong.
+    """
+    for layer in head(model):
+        if isinstance(layer, keras.layers.Dense) and layer.name.endswith("logits"):
+            for variable in layer.trainable_variables:
+                variable.assign(keras.ops.zeros(variable.shape))
+
+
 def shares(model: keras.Model, by: float) -> dict[str, float]:
     """Layer that learns -> its share of the rate: 1 in the head, `by` times less in each group before it.
 
