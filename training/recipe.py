@@ -63,8 +63,8 @@ class Tuning(Value):
     """Going on from weights that know other images.
 
     The classifier starts at zero: its classes are not those that the weights know, even if they are as many. It
-    learns alone for `head_epochs` of the recipe; then all layers do, each group of them (a stage, say) at `by` times
-    the rate of the group behind it (Howard & Ruder 2018, arXiv 1801.06146, sections 3.2 and 3.3). Batch norms stay
+    learns alone for `head_epochs` of the recipe; then all layers do, each group (a stage, say) at `by` times the
+    rate of the group behind it (Howard & Ruder 2018, arXiv 1801.06146, sections 3.2 and 3.3). Batch norms stay
     as they came, in inference mode: a few images would spoil their statistics.
     """
 

@@ -112,7 +112,7 @@ def test_imagenet_is_the_best_permissive_one(arch):
 
 
 def test_non_commercial_ones_are_never_chosen():
-    for arch in registry.rows():
+    for arch in {e.arch for e in ENTRIES.values() if e.data == "ImageNet"}:
         assert registry.find("imagenet", arch).permissive
     assert registry.find("timm/resnext101_32x8d.fb_wsl_ig1b_ft_in1k", "resnext101_32x8d").licence == "cc-by-nc-4.0"
 
