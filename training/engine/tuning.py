@@ -89,7 +89,7 @@ class HeadFirst(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         ahead = head(self.model)
-        alone = epoch < self.epochs
+        alone = epoch < self.epochs or not self.by  # nothing is worked out for layers that would not move
         self.model.learn([v for layer in ahead for v in layer.trainable_variables] if alone else None)
         if alone not in self.told:
             self.told.add(alone)
@@ -97,7 +97,7 @@ class HeadFirst(keras.callbacks.Callback):
 
     def _which(self, ahead: list[str], alone: bool) -> str:
         if alone:
-            return f"only {', '.join(ahead)} learns, until epoch {self.epochs}"
+            return f"only {', '.join(ahead)} learns" + (f", until epoch {self.epochs}" if self.by else "")
         groups: dict[str, float] = {}
         for name, share in shares(self.model, self.by).items():
             groups.setdefault(GROUP.match(name)[0], share)
