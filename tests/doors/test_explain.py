@@ -39,6 +39,7 @@ def test_a_photograph(tmp_path, monkeypatch, capsys):
     assert left_out == ["towers", "layers", "nearest", "projector"]
 
 
+@pytest.mark.slow
 def test_nearest_and_projector(tmp_path, monkeypatch, capsys):
     """On digits, which the network has never seen; its features still tell them apart better than chance."""
     from google.protobuf import text_format
