@@ -18,7 +18,7 @@ EXAMPLES = """examples:
   python training/predict.py --run runs/resnet20-digits-1 --json digit.png
   python training/predict.py --arch resnet50 --weights imagenet --csv names.csv --sheet names.png holiday/
 """
-BATCH = 64
+BATCH = 16  # images as large as cameras make them are held at once
 
 
 def parser() -> door.Parser:
