@@ -47,6 +47,12 @@ def ends(model: keras.Model) -> tuple[list, list]:
     return sources, sinks
 
 
+def entry(model: keras.Model):
+    """A model's inputs as a new model on them should take them: a lone one bare, as it will be called."""
+    sources, _ = ends(model)
+    return sources[0] if len(sources) == 1 else sources
+
+
 def maker(tensor):
     """The layer that made a symbolic tensor; for a model's input an `InputLayer`."""
     return tensor._keras_history[0]

@@ -13,7 +13,17 @@ ROOT = Path(__file__).parent.parent
 TABLE = runpy.run_path(str(ROOT / "docs" / "architecture_table.py"))
 
 
-PAGES = [f"docs/{name}.md" for name in ("adding_a_network", "data", "surgery", "weights")]
+PAGES = [
+    f"docs/{name}.md"
+    for name in (
+        "adding_a_network",
+        "coming_from_keras_applications",
+        "data",
+        "looking_inside",
+        "surgery",
+        "weights",
+    )
+]
 
 
 def python_blocks(page):

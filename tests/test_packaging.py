@@ -49,3 +49,10 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     where, counts = run("-c", code, cwd=tmp_path).splitlines()[-2:]
     assert where.count(str(tmp_path / "site")) == 2
     assert counts == f"269722 {keras_cnns.__version__}"
+    predict = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); sys.argv = sys.argv[1:]\n"
+    predict += "import runpy; runpy.run_module('training.predict', run_name='__main__')"
+    named = ("--arch", "resnet20", "--weights", "keras_cnns/resnet20.fashion_mnist")
+    answer = run(
+        "-c", predict, "predict.py", *named, ROOT / "docs" / "pictures" / "clothes" / "bag.png", cwd=tmp_path
+    )
+    assert answer.splitlines()[-1].split(": ")[1].startswith("Bag 9") or "Bag 100" in answer

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from training import interrupts
 from training.interrupts import Terminated
@@ -112,6 +113,42 @@ def interval(text: str) -> tuple[int | None, float | None]:
     if not 0 < value <= 1e9 or (not unit and value != int(value)):
         raise argparse.ArgumentTypeError(f"must be steps (500), seconds (90s) or minutes (10m); {text!r} came")
     return (None, value * {"s": 1, "m": 60}[unit]) if unit else (int(value), None)
+
+
+def image_files(given: list[Path]) -> Iterator[Path]:
+    """Files as given, and those with an image's suffix below folders, sorted.
+
+    Raises:
+        ValueError: nothing is there, or a folder holds no images.
+    """
+    from training.data.folder import SUFFIXES
+
+    for path in given:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not found:
+                raise ValueError(f"no images ({', '.join(sorted(SUFFIXES))}) in {str(path)!r}")
+            yield from found
+        elif path.is_file():
+            yield path
+        else:
+            raise ValueError(f"no file or folder {str(path)!r}")
+
+
+def new_file(text: str) -> Path:
+    """argparse type: a file to write, in a folder that is there."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        wrong = "is a folder" if path.is_dir() else f"no folder {str(path.parent)!r}"
+        raise argparse.ArgumentTypeError(f"must be a file to write; {text!r} came ({wrong})")
+    return path
+
+
+def new_png(text: str) -> Path:
+    """argparse type: a picture to write."""
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"must end in .png; {text!r} came")
+    return new_file(text)
 
 
 def quiet() -> None:

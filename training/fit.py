@@ -118,6 +118,7 @@ def prepare(args):
     from training.data.augment import suit
     from training.engine import cluster
     from training.engine.backends import HERE
+    from training.engine.config import as_trained
     from training.engine.start import configure, dry
     from training.report.stream import told
 
@@ -126,7 +127,7 @@ def prepare(args):
     if asked:
         with told([].append):
             asked.source  # noqa: B018 (fetched before there is a run folder)
-            architecture = architecture.for_weights(args.weights)
+            architecture = as_trained(architecture.for_weights(args.weights), asked.path)
     if args.epochs and args.budget:
         raise ValueError("--epochs and --budget say the same thing: give one of them")
     recipes.check_name(args.recipe)

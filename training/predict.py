@@ -4,8 +4,11 @@ With --arch and --weights (a tag, "imagenet" for the best, or a file) a network 
 Prints the five most probable classes of every image. With several --run the networks are an ensemble.
 """
 
+import csv
 import json
+import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from training import door
@@ -13,9 +16,9 @@ from training import door
 EXAMPLES = """examples:
   python training/predict.py --run runs/resnet50-photos-1 cat.jpg holiday/
   python training/predict.py --run runs/resnet20-digits-1 --json digit.png
-  python training/predict.py --arch resnet50 --weights imagenet photo.jpg
+  python training/predict.py --arch resnet50 --weights imagenet --csv names.csv --sheet names.png holiday/
 """
-BATCH = 64
+BATCH = 16  # images as large as cameras make them are held at once
 
 
 def parser() -> door.Parser:
@@ -27,65 +30,79 @@ def parser() -> door.Parser:
     p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
     p.add_argument("--top", type=door.positive, default=5, metavar="N", help="classes to print; default 5")
     p.add_argument("--json", action="store_true", help="print one JSON object a line")
+    p.add_argument("--csv", type=door.new_file, metavar="FILE", help="also write a table, one image a row")
+    p.add_argument("--sheet", type=door.new_png, metavar="FILE.png", help="also draw images with bars (up to 32)")
     return p
 
 
 def main() -> None:
     args = parser().parse_args()
     with door.arguments():
-        paths = list(_files(args.images))
+        paths = list(door.image_files(args.images))
     door.quiet()
     door.narrate()
     with door.arguments():
-        import numpy as np
-
         from training.engine import loading, scoring
+        from training.report import canvas
+        from training.report.sheet import Sheet
 
         networks = loading.choose(args.run, args.arch, args.weights)
-    runs = [scoring.forward(n.model) for n in networks]
-    good = 0
-    for start in range(0, len(paths), BATCH):
-        images = [(path, image) for path in paths[start : start + BATCH] if (image := _read(path)) is not None]
-        if not images:
-            continue
-        good += len(images)
-        each = [
-            _probabilities(n, run, [image for _, image in images]) for n, run in zip(networks, runs, strict=True)
-        ]
-        for (path, _), row in zip(images, np.mean(each, axis=0), strict=True):
-            _show(path, row, networks[0].classes, args)
+    pairs = [(n, scoring.forward(n.model)) for n in networks]
+    sheet, good = Sheet() if args.sheet else None, 0
+    with _bar(len(paths)) as bar, _table(args.csv, args.top) as table:
+        for start in range(0, len(paths), BATCH):
+            images = [(p, x) for p in paths[start : start + BATCH] if (x := _read(p, bar)) is not None]
+            answers = _answers(pairs, [x for _, x in images], args.top) if images else []
+            for (path, image), best in zip(images, answers, strict=True):
+                bar.write(_line(path, best, args.json))
+                table.writerow([path, *(cell for answer in best for cell in answer)])
+                if sheet is not None:
+                    sheet.add(image, str(path), best)
+            sys.stdout.flush()  # a reader that has seen enough ends this after the batch
+            good += len(images)
+            bar.update(min(BATCH, len(paths) - start))
     if not good:
         raise door.Refusal(f"none of {len(paths)} files is a readable image")
+    if sheet is not None:
+        canvas.save(sheet.figure(" and ".join(n.name for n in networks)), args.sheet)
     if good < len(paths):
         print(f"{len(paths) - good} of {len(paths)} files could not be read", file=sys.stderr)
 
 
-def _files(given: list[Path]):
-    """Files as given, and those with an image's suffix below folders, sorted."""
-    from training.data.folder import SUFFIXES
+def _bar(images: int):
+    """A progress bar on stderr, if that is a terminal; lines are written above it."""
+    from tqdm import tqdm
 
-    for path in given:
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not found:
-                raise ValueError(f"no images ({', '.join(sorted(SUFFIXES))}) in {str(path)!r}")
-            yield from found
-        elif path.is_file():
-            yield path
-        else:
-            raise ValueError(f"no file or folder {str(path)!r}")
+    return tqdm(total=images, unit=" images", disable=None, leave=False)
 
 
-def _read(path: Path):
-    """The image as uint8 (h, w, 3), or None with a line on stderr."""
-    from training.data.folder import examine
+@contextmanager
+def _table(path: Path | None, top: int):
+    """What writes a row to the table; without a path, nowhere."""
+    with open(path or os.devnull, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", *(f"{what}{i}" for i in range(1, top + 1) for what in ("label", "probability"))])
+        yield writer
+
+
+def _read(path: Path, bar):
+    """The image as uint8 (h, w, 3), the right way up, or None with a line on stderr."""
+    from training.data.folder import read
     from training.engine.backends import HERE
 
-    _, reason = examine(str(path), HERE.opened)  # its header first: what claims to be huge is never unpacked
+    image, reason, _ = read(str(path), HERE.opened)
     if reason:
-        print(f"left out: {path}: {reason}", file=sys.stderr)
-        return None
-    return HERE.opened(str(path))
+        bar.write(f"left out: {path}: {reason}", file=sys.stderr)
+    return image
+
+
+def _answers(pairs, images, top: int) -> list[list[tuple[str, float]]]:
+    """Of every image the `top` most probable classes, by the mean of all networks."""
+    import numpy as np
+
+    classes = pairs[0][0].classes
+    scores = np.mean([_probabilities(network, run, images) for network, run in pairs], axis=0)
+    return [[(classes[i], float(row[i])) for i in row.argsort()[::-1][:top]] for row in scores]
 
 
 def _probabilities(network, run, images):
@@ -99,13 +116,10 @@ def _probabilities(network, run, images):
     return np.asarray(run(network.preprocessing(np.asarray(pixels.with_channels(fitted, network.channels)))))
 
 
-def _show(path: Path, row, classes, args) -> None:
-    order = row.argsort()[::-1][: args.top]
-    best = [(classes[i], float(row[i])) for i in order]
-    if args.json:
-        print(json.dumps({"image": str(path), "top": [{"label": c, "probability": p} for c, p in best]}))
-    else:
-        print(f"{path}: " + ", ".join(f"{label} {p:.1%}" for label, p in best))
+def _line(path: Path, best, as_json: bool) -> str:
+    if as_json:
+        return json.dumps({"image": str(path), "top": [{"label": c, "probability": p} for c, p in best]})
+    return f"{path}: " + ", ".join(f"{label} {p:.1%}" for label, p in best)
 
 
 if __name__ == "__main__":

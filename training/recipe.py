@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import keras
 
-from keras_cnns.values import Count, Fraction, Positive, Value, by_name, set_field
+from keras_cnns.values import Count, Fraction, Positive, Range, Value, by_name, set_field
 from training import schedules
 from training.data import mix
 from training.data.augment import AUGMENTATIONS
 from training.data.mix import CutMix, Mixup, MixupOrCutMix
-from training.momentum import Momentum
+from training.graded import GradedAdam, GradedLamb, GradedMomentum
 from training.schedules import Constant, Growing, Schedule, WarmUp
 
 
@@ -24,7 +24,7 @@ class SGD(Value):
     nesterov: bool = False
 
     def build(self, rate, average: float = 0.0) -> keras.optimizers.Optimizer:
-        return Momentum(rate, momentum=self.momentum, nesterov=self.nesterov, **_averaging(average))
+        return GradedMomentum(rate, momentum=self.momentum, nesterov=self.nesterov, **_averaging(average))
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Adam(Value):
     rate: Positive = 1e-3
 
     def build(self, rate, average: float = 0.0) -> keras.optimizers.Optimizer:
-        return keras.optimizers.Adam(rate, **_averaging(average))
+        return GradedAdam(rate, **_averaging(average))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Lamb(Value):
     decay: Fraction = 0.02
 
     def build(self, rate, average: float = 0.0) -> keras.optimizers.Optimizer:
-        optimizer = keras.optimizers.Lamb(rate, epsilon=1e-6, weight_decay=self.decay, **_averaging(average))
+        optimizer = GradedLamb(rate, epsilon=1e-6, weight_decay=self.decay, **_averaging(average))
         optimizer.exclude_from_weight_decay(var_names=["/(bias|gamma|beta)$"])
         return optimizer
 
@@ -56,6 +56,23 @@ class Lamb(Value):
 def _averaging(average: float) -> dict:
     """Keras' options for a running average of the weights; never written back before the end of the run."""
     return {"use_ema": True, "ema_momentum": average} if average else {}
+
+
+@dataclass(frozen=True)
+class Tuning(Value):
+    """Going on from weights that know other images.
+
+    The classifier starts at zero: its classes are not those that the weights know, even if they are as many. It
+    learns alone for `head_epochs` of the recipe; then all layers do, each group (a stage, say) at `by` times the
+    rate of the group behind it (Howard & Ruder 2018, arXiv 1801.06146, sections 3.2 and 3.3). Batch norms stay
+    as they came, in inference mode: a few images would spoil their statistics.
+    """
+
+    head_epochs: Annotated[int, Range(0, 65_536)] = 3
+    by: Fraction = 0.4
+
+    def scaled(self, by: float) -> "Tuning":
+        return replace(self, head_epochs=round(self.head_epochs * by))
 
 
 @dataclass(frozen=True)
@@ -89,6 +106,7 @@ class Recipe(Value):
         dropout: inside units that have a socket for it (Wide ResNet).
         keep: weights of the "last" epoch, or of the "best" on the validation split.
         patience: epochs without a rise of validation top-1 after which the run ends; None never.
+        tuning: how a run goes on from weights; None trains all layers alike from the first step.
     """
 
     name: str
@@ -116,6 +134,7 @@ class Recipe(Value):
     dropout: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
     patience: Count | None = None
+    tuning: Tuning | None = None
 
     @property
     def soft(self) -> bool:
@@ -132,7 +151,8 @@ class Recipe(Value):
         by = epochs / self.epochs
         warm_up = self.warm_up and self.warm_up.scaled(by)
         patience = self.patience and max(1, round(self.patience * by))
-        return replace(self, epochs=epochs, schedule=self.schedule.scaled(by), warm_up=warm_up, patience=patience)
+        stretched = {"warm_up": warm_up, "patience": patience, "tuning": self.tuning and self.tuning.scaled(by)}
+        return replace(self, epochs=epochs, schedule=self.schedule.scaled(by), **stretched)
 
     def with_setting(self, setting: str) -> "Recipe":
         """A copy with one field changed, from text such as "optimizer.rate=0.05".
@@ -146,4 +166,4 @@ class Recipe(Value):
         return set_field(self, path.strip(), text.strip(), PARTS)
 
 
-PARTS = {**by_name((*schedules.PARTS, *mix.PARTS, SGD, Adam, Lamb, Recipe)), **AUGMENTATIONS}
+PARTS = {**by_name((*schedules.PARTS, *mix.PARTS, SGD, Adam, Lamb, Tuning, Recipe)), **AUGMENTATIONS}

@@ -14,7 +14,7 @@ from training.data.colour import ColourJitter, PCANoise
 from training.data.dataset import DataSet
 from training.data.mix import Mixup, MixupOrCutMix
 from training.data.policies import AutoAugment, RandAugment
-from training.recipe import SGD, Adam, Lamb, Recipe
+from training.recipe import SGD, Adam, Lamb, Recipe, Tuning
 from training.schedules import Cosine, Every, FlatWarmUp, LinearWarmUp, Plateau, Steps, Triangle
 from training.starts import LAST_NORM
 
@@ -270,6 +270,8 @@ FEWEST_IMAGES, MOST_EPOCHS = 15_000, 30
 SMALLEST_IMAGE = 16
 MANY_UNITS = 12  # bottlenecks, from which on they start as their shortcuts; a few learn faster as published
 
+LITTLE = Affine(rotate=10, shift=0.1, zoom=0.1)  # what digits and letters bear
+
 QUICK = Recipe(
     "quick",
     "a short run for small sets: SGD with momentum, warm-up and cosine",
@@ -281,6 +283,33 @@ QUICK = Recipe(
     decay=5e-4,
     undecayed=BIASES + NORMS,
 )
+FINETUNE = Recipe(
+    "finetune",
+    "from weights to other images: the head first, then all layers, those near the image slowly (rates and head "
+    "first after Howard & Ruder 2018, arXiv 1801.06146), batch norms as they came",
+    epochs=12,
+    batch_size=32,
+    optimizer=SGD(0.02, 0.9, nesterov=True),
+    schedule=Cosine(),
+    decay=1e-4,
+    undecayed=BIASES + NORMS,
+    clip=1.0,
+    augment=(ScaleCrop(1.0, 1.25), Flip()),
+    normalise="network",
+    keep="best",
+    patience=4,
+    tuning=Tuning(head_epochs=3, by=0.4),
+)
+OURS = (QUICK.name, FINETUNE.name)
+TUNED_IMAGES = 12_800  # images that a run of `finetune` sees, few or many as there are
+
+
+def finetune(data: DataSet) -> Recipe:
+    """The fine-tuning recipe, more epochs of smaller batches the fewer images there are."""
+    images = len(data.train)
+    epochs = int(min(60, max(8, round(TUNED_IMAGES / images))))
+    augment = FINETUNE.augment if data.mirror else (LITTLE,)
+    return replace(FINETUNE.scaled(epochs), batch_size=32 if images > 500 else 16, augment=augment)
 
 
 def default_name(arch: str, data: str) -> str:
@@ -307,7 +336,7 @@ def quick(architecture: Architecture, data: DataSet) -> Recipe:
         optimizer=QUICK.optimizer if normalised else Adam(1e-3 if bare else 2e-3),
         decay=QUICK.decay if normalised else 0.0,
         start="centred" if bare else "identity" if deep else "published",
-        augment=(PadCrop(max(1, size // 8)), Flip()) if data.mirror else (Affine(rotate=10, shift=0.1, zoom=0.1),),
+        augment=(PadCrop(max(1, size // 8)), Flip()) if data.mirror else (LITTLE,),
         image_size=size,
     )
 
@@ -330,8 +359,8 @@ def _size(architecture: Architecture, work: float, data: DataSet) -> tuple[int, 
 
 def check_name(name: str | None) -> None:
     """Raises ValueError for a recipe that does not exist."""
-    if name is not None and name not in (*RECIPES, QUICK.name):
-        raise ValueError(unknown("recipe", name, (*RECIPES, QUICK.name)))
+    if name is not None and name not in (*RECIPES, *OURS):
+        raise ValueError(unknown("recipe", name, (*RECIPES, *OURS)))
 
 
 def check_fit(architecture: Architecture, recipe: Recipe) -> None:
@@ -353,7 +382,10 @@ def check_fit(architecture: Architecture, recipe: Recipe) -> None:
 def choose(architecture: Architecture, data: DataSet, source: str, name, epochs, budget) -> Recipe:
     """The recipe of a run, by name or by default; `epochs` or `budget` (a fraction) change its length."""
     name = name or default_name(architecture.name, source)
-    recipe = RECIPES[name] if name != QUICK.name else quick(architecture, data)
+    if name == QUICK.name:
+        recipe = quick(architecture, data)
+    else:
+        recipe = finetune(data) if name == FINETUNE.name else RECIPES[name]
     if budget:
         epochs = max(1, round(recipe.epochs * budget))
     return recipe.scaled(epochs) if epochs else recipe

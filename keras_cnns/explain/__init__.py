@@ -1,1 +1,17 @@
-"""What a network does, made visible: endpoints and features, pictures of its structure."""
+"""Looking inside: endpoints, drawings, where a network looks, its filters, which images it finds alike."""
+
+from keras_cnns.explain.cam import grad_cam
+from keras_cnns.explain.filters import first_filters, saturation, towers
+from keras_cnns.explain.neighbours import Codes, Encoder, Vectors, penultimate, precision
+
+__all__ = [
+    "Codes",
+    "Encoder",
+    "Vectors",
+    "first_filters",
+    "grad_cam",
+    "penultimate",
+    "precision",
+    "saturation",
+    "towers",
+]

@@ -97,8 +97,7 @@ def feature_extractor(model: keras.Model, names: str | Iterable[str]) -> keras.M
     known = endpoints(model)
     with deep_recursion():
         outputs = {name: _find(model, str(name), known) for name in names}
-        sources = graph.ends(model)[0]
-        return keras.Model(sources[0] if len(sources) == 1 else sources, outputs, name=f"{model.name}_features")
+        return keras.Model(graph.entry(model), outputs, name=f"{model.name}_features")
 
 
 def _find(model: keras.Model, name: str, known: dict):

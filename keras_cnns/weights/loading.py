@@ -166,6 +166,8 @@ def _fetched(entry: Entry) -> Path:
         LOG.warning("%s may not be used commercially: %s", entry.name, entry.licence)
     if entry.file.endswith(".pth"):
         _needs_torch(entry)
+    if entry.source == registry.OWN:
+        return registry.packaged(entry)
     if entry.on_hub:
         return download.from_hub(entry.location, entry.file)
     path = download.cache_folder() / entry.file

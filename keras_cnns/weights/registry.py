@@ -1,4 +1,4 @@
-"""Every known set of weights and its facts, from `known.csv`: one row a file."""
+"""Every known set of weights and its facts: one row a file in `known.csv`, and in `own.csv` what comes with us."""
 
 import csv
 import fnmatch
@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Annotated, Literal
 
 from keras_cnns import values
@@ -16,6 +17,7 @@ from keras_cnns.values import Count, Range, Value
 IMAGENET = "imagenet"
 NON_COMMERCIAL = ("cc-by-nc-4.0",)
 PERMISSIVE = "permissive"
+OWN = "keras_cnns"  # as a source: the file lies in this package
 UNPUBLISHED_CROP = 0.875  # where a source does not say how it cropped
 
 Percent = Annotated[float, Range(0, 100)]
@@ -38,7 +40,7 @@ class Entry(Value):
         location: id on the hub, or URL.
         file: name of the file.
         params: trainable parameters of the file's network.
-        top1, top5: in percent, on ImageNet's validation set, with the next three.
+        top1, top5: in percent, on the validation set of `data` (of ours: the test set), with the next three.
         eval_size, crop_pct, interpolation: pixels a side, share of the side that the crop keeps, filter; the last
             two are None where the source does not say.
         preprocessing: from 0-255 RGB to what the weights were trained on.
@@ -46,12 +48,14 @@ class Entry(Value):
         sha256_prefix, md5: of the file, "" where none is published.
         change: what the weights want otherwise than the row here, a name in `keras_cnns.weights.changes`, or "".
         notes: what else is known.
+        data: what the weights were trained on.
+        classes: names of the classes, in the order of the outputs, where they are not ImageNet's.
     """
 
     name: str
     arch: str
     tag: str
-    source: Literal["timm", "torchvision", "keras"]
+    source: Literal["timm", "torchvision", "keras", "keras_cnns"]
     location: str
     file: str
     params: int
@@ -66,10 +70,13 @@ class Entry(Value):
     md5: str
     change: str
     notes: str
+    data: str = "ImageNet"
+    classes: tuple[str, ...] = ()
 
     def __str__(self):
         crop = "" if self.crop_pct is None else f", crop {self.crop_pct:g}, {self.interpolation}"
-        return f"{self.name}: {self.arch}, top-1 {self.top1:g} % at {self.eval_size}{crop}, {self.licence}"
+        measured = f"top-1 {self.top1:g} % " + (f"on {self.data} " if self.classes else "")
+        return f"{self.name}: {self.arch}, {measured}at {self.eval_size}{crop}, {self.licence}"
 
     @property
     def permissive(self) -> bool:
@@ -89,9 +96,17 @@ class Entry(Value):
 
 @cache
 def entries() -> dict[str, Entry]:
-    """All entries by name, in the order of `known.csv`."""
-    with (resources.files(__package__) / "known.csv").open(encoding="utf-8", newline="") as file:
-        return {row["name"]: _entry(row) for row in csv.DictReader(file)}
+    """All entries by name, in the order of `known.csv`, then ours."""
+    found = {}
+    for table in ("known.csv", "own.csv"):
+        with (resources.files(__package__) / table).open(encoding="utf-8", newline="") as file:
+            found |= {row["name"]: _entry(row) for row in csv.DictReader(file)}
+    return found
+
+
+def packaged(entry: Entry) -> Path:
+    """Where the file of weights lies that come with this package."""
+    return Path(str(resources.files(__package__) / entry.file))
 
 
 def _entry(row: dict[str, str]) -> Entry:
@@ -103,6 +118,8 @@ def _entry(row: dict[str, str]) -> Entry:
     row.update({key: float(row[key]) for key in ("top1", "top5")})
     row["crop_pct"] = float(row["crop_pct"]) if row["crop_pct"] else None
     row["interpolation"] = row["interpolation"] or None
+    if "classes" in row:
+        row["classes"] = tuple(row["classes"].split("|"))
     return Entry(**row)
 
 
@@ -141,7 +158,7 @@ def find(tag: str, arch: str) -> Entry:
     """
     known = {e.name: e for e in entries().values()}
     known |= {f"{e.source}/{e.arch}.{e.tag}": e for e in entries().values() if e.arch == arch}
-    own = list_weights(arch, PERMISSIVE)
+    own = [e for e in list_weights(arch, PERMISSIVE) if not e.classes]
     if tag == IMAGENET:
         if not own:
             raise ValueError(f"no weights are known for {arch} (keras_cnns.list_weights()); give a path")

@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_cnns.preprocessing import TORCH
-from training.data import array_parts, arrays, chance, pipeline
+from training.data import array_parts, arrays, chance, folder, pipeline
 from training.data.augment import Affine, AlternatingFlip, Flip, InceptionCrop, PadCrop
 from training.data.dataset import Split
 from training.data.erasing import Cutout
@@ -141,6 +141,16 @@ def test_files_are_opened_alike(tmp_path, mode):
     ours, theirs = array_parts.opened(path), Files((path,))[0]
     assert ours.dtype == np.uint8
     np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_turned_files_are_opened_alike(tmp_path, turn):
+    path, mark = str(tmp_path / "a.png"), Image.Exif()
+    mark[0x0112] = turn
+    Image.fromarray(pictures(1, 9, 14)[0]).save(path, exif=mark)
+    ours, reason, found = folder.read(path, array_parts.opened)
+    assert (reason, found) == (None, turn)
+    np.testing.assert_array_equal(ours, folder.read(path)[0])
 
 
 class Waits:

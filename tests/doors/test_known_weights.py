@@ -1,5 +1,6 @@
 """`--arch --weights` at the doors: known weights as they were measured, files by path, starting from either."""
 
+import csv
 import json
 import runpy
 import sys
@@ -143,3 +144,43 @@ def test_no_network_is_a_failure_of_one_line(monkeypatch, tmp_path):
     with pytest.raises(door.Failure, match="cannot be fetched"):
         run("fit.py", monkeypatch, "--arch", "resnet18", "--weights", "imagenet", "--run", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def album(tmp_path):
+    """Forty images, one of them turned by the camera, and a broken file."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    random = np.random.default_rng(3)
+    for i in range(40):
+        Image.fromarray(random.integers(0, 256, (20, 31, 3), "uint8")).save(folder / f"{i:02}.png")
+    mark = Image.Exif()
+    mark[0x0112] = 8
+    with Image.open(folder / "00.png") as first:
+        first.transpose(Image.Transpose.ROTATE_270).save(folder / "turned.png", exif=mark)
+    (folder / "broken.jpg").write_text("<html>404</html>")
+    return folder
+
+
+def test_predict_writes_a_table_and_a_sheet(album, tmp_path, monkeypatch, capsys):
+    """A photograph held sideways has the very answer of the upright one."""
+    small = replace_in_zoo(monkeypatch)
+    weights = tmp_path / "net.safetensors"
+    keras_cnns.save_torch_weights(small(classes=4), weights)
+    files = ("--csv", tmp_path / "names.csv", "--sheet", tmp_path / "sheet.png")
+    run("predict.py", monkeypatch, "--arch", "resnet20", "--weights", weights, "--top", 3, *files, "--json", album)
+    out, err = capsys.readouterr()
+    answers = {line["image"]: line["top"] for line in map(json.loads, out.splitlines())}
+    assert len(answers) == 41
+    assert f"left out: {album / 'broken.jpg'}: no image inside" in err
+    assert "1 of 42 files could not be read" in err
+    assert answers[str(album / "turned.png")] == answers[str(album / "00.png")]
+    assert answers[str(album / "01.png")] != answers[str(album / "00.png")]
+    with open(tmp_path / "names.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == list(answers)
+    for row, top in zip(rows, answers.values(), strict=True):
+        assert [row[f"label{i}"] for i in (1, 2, 3)] == [answer["label"] for answer in top]
+        assert float(row["probability1"]) == top[0]["probability"]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert min(sheet.size) > 500

@@ -57,6 +57,11 @@ def test_the_run_ends_after_so_many_epochs_without_a_rise():
     assert stop.stopped
     assert made.stop_training
     assert said == ["stopped early: validation top-1 has not risen for 2 epochs"]
+    spared = EarlyStop(2, said.append, 3)
+    spared.set_model(made)
+    for epoch in range(4):
+        spared.on_epoch_end(epoch, {"val_top1": 0.5})
+    assert spared.state["waited"] == 1
     again = EarlyStop(2, said.append)
     again.restore(stop.state)
     assert again.stopped

@@ -5,6 +5,8 @@ import json
 import pytest
 from broken_runs import SMALL, calls, fits, outcome
 
+import keras_cnns
+
 pytestmark = pytest.mark.slow
 
 # Points of forks.py; 3 epochs of 19 steps, a save every 5. The last start always runs through.
@@ -128,3 +130,26 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(tmp_path):
     assert {d["status"] for d in calls(lines, tmp_path)} == {0}
     hashes = [json.loads((tmp_path / n / "result.json").read_text())["weights_sha256"] for n in "abc"]
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_both_phases_of_fine_tuning(tmp_path):
+    """Killed while the head learns alone, and again when all layers do."""
+    keras_cnns.save_torch_weights(keras_cnns.ResNet20(classes=4), tmp_path / "net.safetensors")
+    args = [
+        "--arch",
+        "resnet20",
+        "--recipe",
+        "finetune",
+        "--weights",
+        tmp_path / "net.safetensors",
+        "--epochs",
+        "4",
+    ]
+    args += ["--set", "tuning.head_epochs=2", "--set", "image_size=8", "--batch-size", "64", "--save-every", "5"]
+    runs = {"unbroken": [None], "broken": ["batch:7", "batch:48", None]}
+    done = calls([line for name, faults in runs.items() for line in fits(tmp_path / name, faults, args)], tmp_path)
+    assert [d["status"] for d in done] == [0, -9, -9, 0], done[-1]["err"]
+    assert "epoch 1: only logits learns, until epoch 2" in done[2]["out"]
+    assert "epoch 3: all layers learn" in done[3]["out"]
+    assert "only logits" not in done[3]["out"]
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "unbroken")

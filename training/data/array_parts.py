@@ -180,11 +180,15 @@ def with_channels(images, channels: int) -> np.ndarray:
     return (images.astype(np.float32) @ LUMA)[..., None]
 
 
-def opened(path: str) -> np.ndarray:
-    """An image file as uint8 (h, w, 3): of an animation the first frame, transparency dropped."""
-    from PIL import Image
+def opened(path: str, turn: int = 1) -> np.ndarray:
+    """An image file as uint8 (h, w, 3): of an animation the first frame, transparency dropped; turned upright if
+    its EXIF orientation `turn` is not 1.
+    """
+    from PIL import Image, ImageOps
 
     with Image.open(path) as image:
+        if turn > 1:
+            image = ImageOps.exif_transpose(image)
         if image.mode.startswith(("I", "F")):  # 16 bits
             return np.repeat((np.asarray(image, np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
         return np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))[..., :3]

@@ -17,6 +17,7 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 MAX_PIXELS = 2**27
 MAX_UNREADABLE = 0.01
 MEMORY = 2**30
+ORIENTATION = 0x0112  # EXIF's tag
 
 
 def load(folder: Path) -> DataSet:
@@ -42,7 +43,7 @@ def load(folder: Path) -> DataSet:
             paths += images
             labels += [label] * len(images)
             others += rest
-    sizes, reasons = inspect(paths)
+    sizes, reasons, turns = inspect(paths)
     skipped = tuple((paths[i], reason) for i, reason in enumerate(reasons) if reason)
     if len(skipped) > MAX_UNREADABLE * len(paths):
         listed = some(f"{path} ({reason})" for path, reason in skipped)
@@ -53,14 +54,15 @@ def load(folder: Path) -> DataSet:
         np.array([i for i in range(a, b) if not reasons[i]], int)
         for a, b in zip(starts, [*starts[1:], len(paths)], strict=True)
     ]
-    return assemble(folder, classes, paths, labels, sizes, dict(zip(roots, good, strict=True)), skipped, others)
+    files, split = Files(tuple(paths), turns=turns), dict(zip(roots, good, strict=True))
+    return assemble(folder, classes, files, labels, sizes, split, skipped, others)
 
 
 def to_measure(folder: Path, wanted: str | None = None) -> tuple[tuple[str, ...], Split, str, list[str]]:
     """(classes, images, the split's name, lines for the log) of one split, for networks not trained here.
 
     `wanted` is train, val or test; by default the data's own test split, else its val, else all images. Only that
-    split is looked at.
+    split is looked at. Images are as they are stored: published evaluations heed no mark of a turned camera.
 
     Raises:
         DataError: as `load`; or there is no such split.
@@ -138,27 +140,38 @@ def image_files(folder: Path) -> tuple[list[str], int]:
 # --- reading ----------------------------------------------------------------------------------------------------
 
 
-def inspect(paths: list[str]) -> tuple[list[tuple[int, int] | None], list[str | None]]:
-    """Decodes every file once: its (height, width) or None, and None or the reason why it cannot be read."""
+def inspect(paths: list[str]) -> tuple[list[tuple[int, int] | None], list[str | None], tuple[int, ...]]:
+    """Decodes every file once: its (height, width) or None; None or the reason why it cannot be read; its turn."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         results = list(pool.map(examine, paths))
-    return [size for size, _ in results], [reason for _, reason in results]
+    turns = tuple(turn for _, _, turn in results)
+    return (
+        [size for size, _, _ in results],
+        [reason for _, reason, _ in results],
+        turns if set(turns) - {1} else (),
+    )
 
 
-def decoded(path: str):
-    """A file's image as training decodes it. Raises ValueError if that fails."""
+def decoded(path: str, turn: int) -> np.ndarray:
+    """A file's image as training decodes it, the right way up. Raises ValueError if that fails."""
     import tensorflow as tf
 
     try:
-        return Files((path,))[0]
+        return Files((path,), turns=(turn,) if turn > 1 else ())[0]
     except tf.errors.InvalidArgumentError:
         raise ValueError("truncated or damaged") from None
     except tf.errors.OpError as error:
         raise ValueError(str(error)) from None
 
 
-def examine(path: str, decode: Callable = decoded) -> tuple[tuple[int, int] | None, str | None]:
-    """((height, width), None) of an image that can be trained on, else (None, reason).
+def examine(path: str) -> tuple[tuple[int, int] | None, str | None, int]:
+    """((height, width), None, EXIF orientation) of an image that can be trained on, else (None, reason, 1)."""
+    image, reason, turn = read(path)
+    return None if image is None else tuple(image.shape[:2]), reason, turn
+
+
+def read(path: str, decode: Callable = decoded) -> tuple[np.ndarray | None, str | None, int]:
+    """(uint8 image the right way up, None, EXIF orientation) of a file, else (None, reason, 1).
 
     The header is looked at first, so that a small file that claims to be huge is never unpacked; then the file is
     decoded, by the decoder that training uses, which alone can say that training will not stumble over it.
@@ -169,25 +182,40 @@ def examine(path: str, decode: Callable = decoded) -> tuple[tuple[int, int] | No
 
     try:
         if not os.path.getsize(path):
-            return None, "empty file"
+            return None, "empty file", 1
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 kind, (width, height) = image.format, image.size
                 frames = getattr(image, "n_frames", 1) if kind == "GIF" else 1  # all are unpacked for the first
+                turn = orientation(image)
         if kind not in FORMATS:
-            return None, f"{kind} is not JPEG, PNG, BMP or GIF"
+            return None, f"{kind} is not JPEG, PNG, BMP or GIF", 1
         if width * height * frames > MAX_PIXELS:
             times = f" {frames:,} times" if frames > 1 else ""
-            return None, f"{width}x{height}{times} is more than {MAX_PIXELS:,} pixels"
-        shape = tuple(decode(path).shape)
-        return shape[:2], None
+            return None, f"{width}x{height}{times} is more than {MAX_PIXELS:,} pixels", 1
+        return decode(path, turn), None, turn
     except Image.DecompressionBombError:
-        return None, f"more than {MAX_PIXELS:,} pixels"
+        reason = f"more than {MAX_PIXELS:,} pixels"
     except Image.UnidentifiedImageError:
-        return None, "no image inside"
+        reason = "no image inside"
     except (OSError, SyntaxError, ValueError) as error:
-        return None, str(getattr(error, "strerror", None) or error).splitlines()[0]
+        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+    return None, reason, 1
+
+
+def orientation(image) -> int:
+    """EXIF orientation of a Pillow image whose header was read: 1 as stored, 2 to 8 turned or mirrored.
+
+    Only headers are looked at: behind the pixels of a PNG there may be a mark, too, but to find it costs them all.
+    """
+    if image.format not in ("JPEG", "MPO") and "exif" not in image.info:
+        return 1
+    try:
+        mark = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # whatever a damaged mark raises: it is no reason to refuse the image
+        return 1
+    return mark if mark in range(1, 9) else 1
 
 
 def unreadable(split: Split) -> list[tuple[str, str]]:
@@ -197,11 +225,11 @@ def unreadable(split: Split) -> list[tuple[str, str]]:
     """
     if not isinstance(split.images, Files):
         return []
-    _, reasons = inspect(list(split.images.items))
+    reasons = inspect(list(split.images.items))[1]
     return [(path, reason) for path, reason in zip(split.images.items, reasons, strict=True) if reason]
 
 
-def assemble(folder, classes, paths, labels, sizes, good, skipped, others) -> DataSet:
+def assemble(folder, classes, files, labels, sizes, good, skipped, others) -> DataSet:
     """The data set of the readable files; `good` is split name -> their indices."""
     every = np.concatenate(list(good.values()))
     shapes = {sizes[i] for i in every}
@@ -209,8 +237,8 @@ def assemble(folder, classes, paths, labels, sizes, good, skipped, others) -> Da
     small = height is not None and len(every) * height * width * 3 <= MEMORY
     splits = {}
     for name, indices in good.items():
-        files = Files(tuple(paths[i] for i in indices))
-        splits[name] = Split(in_memory(files, height, width) if small else files, [labels[i] for i in indices])
+        own = files.take(indices)
+        splits[name] = Split(in_memory(own, height, width) if small else own, [labels[i] for i in indices])
     origin = f"image folders of {folder}; "
     if "all" in splits:
         parts = cut_three(splits["all"])

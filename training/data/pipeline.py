@@ -15,7 +15,7 @@ from training.data.chance import draws
 from training.data.dataset import DataSet, Split
 from training.data.mix import softened as softened
 from training.data.operations import as_bytes
-from training.data.storage import Encoded, Pixels, decode
+from training.data.storage import Encoded, Pixels
 from training.data.view import View
 
 RESIZED_MEMORY = 2**31
@@ -252,7 +252,7 @@ def fit(images, size: int, crop: float | View = 1.0):
 
 def read_fitted(images: Encoded, index, size: int, crop: float | View = 1.0):
     """One encoded image, decoded and made to fit."""
-    return fit(decode(images.read(index), images.channels)[None], size, crop)[0]
+    return fit(images.decoded(images.read(index), index)[None], size, crop)[0]
 
 
 def read_cropped(images: Pixels | Encoded, index, size: int, part: Window, draw: Callable):
@@ -271,9 +271,8 @@ def read_cropped(images: Pixels | Encoded, index, size: int, part: Window, draw:
         image = from_pixels(tf.gather(images.tensor, index))
     else:
         data = images.read(index)
-        image = tf.cond(
-            tf.io.is_jpeg(data), lambda: from_jpeg(data), lambda: from_pixels(decode(data, images.channels))
-        )
+        as_stored = tf.logical_and(tf.io.is_jpeg(data), tf.logical_not(images.is_turned(index)))
+        image = tf.cond(as_stored, lambda: from_jpeg(data), lambda: from_pixels(images.decoded(data, index)))
     return tf.ensure_shape(as_bytes(scaled(image, (size, size))), (size, size, images.channels))
 
 

@@ -64,7 +64,15 @@ class Encoded:
         return len(self.items)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return decode(self.read(index), self.channels).numpy()
+        return self.decoded(self.read(index), index).numpy()
+
+    def decoded(self, data, index):
+        """The image in encoded bytes that `read(index)` gave, the right way up."""
+        return decode(data, self.channels)
+
+    def is_turned(self, index):
+        """Whether the camera was held so that the stored image is not the right way up."""
+        return False
 
     def name(self, index: int) -> str:
         """What to call an image in a log: its number in this split, or its path."""
@@ -87,10 +95,30 @@ class Encoded:
 
 @dataclass(frozen=True, eq=False)
 class Files(Encoded):
-    """Encoded images in files. `items` are paths."""
+    """Encoded images in files. `items` are paths; `turns` their EXIF orientations, 1 to 8, () if all are 1."""
+
+    turns: tuple[int, ...] = ()
 
     def name(self, index: int) -> str:
         return self.items[index]
+
+    def take(self, indices):
+        turns = tuple(self.turns[i] for i in indices) if self.turns else ()
+        return Files(tuple(self.items[i] for i in indices), self.channels, turns)
+
+    @cached_property
+    def _turns(self):
+        import tensorflow as tf
+
+        with tf.init_scope():
+            return tf.constant(self.turns, tf.int32)
+
+    def is_turned(self, index):
+        return self._turns[index] != 1 if self.turns else False
+
+    def decoded(self, data, index):
+        image = super().decoded(data, index)
+        return upright(image, self._turns[index]) if self.turns else image
 
     def read(self, index):
         import tensorflow as tf
@@ -100,9 +128,24 @@ class Files(Encoded):
 
 def decode(data, channels: int):
     """Encoded bytes -> uint8 tensor (height, width, channels): of an animation the first frame, transparency
-    dropped, 16 bits cut to 8. A turned camera's EXIF mark is ignored, in training and everywhere else alike.
+    dropped, 16 bits cut to 8. A turned camera's EXIF mark is not heeded.
     """
     import tensorflow as tf
 
     image = tf.io.decode_image(data, channels=channels, expand_animations=False)
     return tf.ensure_shape(image, (None, None, channels))
+
+
+def upright(image, turn):
+    """(height, width, channels) as it is to be seen, of an EXIF orientation from 1 to 8, which may be a tensor.
+
+    From 5 on rows and columns are exchanged; then rows, columns, both or none run backwards.
+    """
+    import tensorflow as tf
+
+    turn = tf.convert_to_tensor(turn)
+    image = tf.cond(turn >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+    for axis, backwards in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
+        turned = tf.reduce_any(turn == backwards)
+        image = tf.where(turned, tf.reverse(image, (axis,)), image)
+    return image

@@ -175,11 +175,11 @@ class PlateauWatch(keras.callbacks.Callback):
 
 
 class EarlyStop(keras.callbacks.Callback):
-    """Ends the run when validation top-1 has not risen for `patience` epochs."""
+    """Ends the run when validation top-1 has not risen for `patience` epochs; the first `spared` do not count."""
 
-    def __init__(self, patience: int, say: Callable[[str], None]):
+    def __init__(self, patience: int, say: Callable[[str], None], spared: int = 0):
         super().__init__()
-        self.patience, self.say = patience, say
+        self.patience, self.say, self.spared = patience, say, spared
         self.state = {"best": -1.0, "waited": 0}
 
     @property
@@ -190,6 +190,8 @@ class EarlyStop(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if logs["val_top1"] > self.state["best"]:
             self.state = {"best": float(logs["val_top1"]), "waited": 0}
+            return
+        if epoch < self.spared:
             return
         self.state = self.state | {"waited": self.state["waited"] + 1}
         if self.stopped:

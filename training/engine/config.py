@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -140,6 +140,20 @@ def read(folder: Path) -> Config:
     if not isinstance(config, Config):
         raise ValueError(f"{path} holds a {type(config).__name__}, not a run's Config")
     return config
+
+
+def as_trained(architecture: Architecture, weights: Path | None) -> Architecture:
+    """The architecture with the preprocessing of the run whose `model.keras` these weights are, if they are one's.
+
+    Raises:
+        ValueError: the file lies in a run folder whose `config.json` cannot be read.
+    """
+    if weights is None or weights.name != "model.keras" or not (weights.parent / "config.json").is_file():
+        return architecture
+    config = read(weights.parent)
+    if config.architecture.name != architecture.name:
+        return architecture
+    return replace(architecture, preprocessing=config.preprocessing)
 
 
 def _flat(data, path: str = "") -> dict:

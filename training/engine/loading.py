@@ -109,12 +109,12 @@ def from_weights(arch: str, weights: str, classes: tuple[str, ...] | None = None
         entry = asked.entry
         model = architecture(weights=weights, input_shape=(entry.eval_size, entry.eval_size, 3))
         view = View(entry.eval_size, entry.resized, entry.interpolation or "bilinear")
-        names, ids = (tuple(column) for column in zip(*((n, i) for i, n in imagenet), strict=True))
+        ids, names = ((), entry.classes) if entry.classes else zip(*imagenet, strict=True)
         label = f"{arch} ({entry.name})"
         return Trained(label, model, names, entry.preprocessing, view, "centre", None, loss, ids)
     count = asked.classes or (len(classes) if classes else architecture.classes)
     model = architecture(weights=weights, classes=count)
-    preprocessing = architecture.preprocessing
+    preprocessing = configs.as_trained(architecture, asked.path).preprocessing
     if classes and len(classes) == count:
         return Trained(arch, model, classes, preprocessing, 0.875, "centre", None, loss)
     if count == len(imagenet):

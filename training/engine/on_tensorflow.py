@@ -6,7 +6,7 @@ from types import ModuleType
 import keras
 
 from training.data import pipeline
-from training.data.storage import Files
+from training.data.folder import decoded
 from training.engine import compute, selftest
 from training.engine.compute import Compute
 from training.engine.step import StepModel
@@ -32,9 +32,7 @@ class TensorFlow:
     pixels = pipeline  # `fit` and `with_channels` of single images
     tries_sizes = True  # looks for a batch size that fits into memory
 
-    def opened(self, path: str):
-        """An image file as uint8 (h, w, 3)."""
-        return Files((path,))[0]
+    opened = staticmethod(decoded)  # an image file and its EXIF orientation -> uint8 (h, w, 3)
 
     def model(self, inputs, outputs, recipe, shares) -> keras.Model:
         """The model that trains, not yet compiled."""

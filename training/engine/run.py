@@ -15,7 +15,7 @@ from keras_cnns.weights.loading import given
 from training.data import folder, pipeline
 from training.data.dataset import DataSet
 from training.door import Failure, arguments
-from training.engine import checkpoints, scoring, tensors
+from training.engine import checkpoints, scoring, tensors, tuning
 from training.engine.backends import HERE
 from training.engine.callbacks import Averaged, Best, Clock, EarlyStop, Narrator, PlateauWatch, Watch
 from training.engine.checkpoints import START, Checkpoint
@@ -51,6 +51,7 @@ def train(run: Run) -> dict:
     keras.config.set_dtype_policy(run.compute.policy)
     with run.compute.scope(), deep_recursion():
         plain, logits = begun(run)
+        sizes = measure(plain, config.input_shape)
         model, rate = compiled(plain, logits, config, steps, run.compute)
         model.optimizer.build(model.trainable_variables)
     if run.compute.norms == "synchronised" and run.compute.replicas > 1:
@@ -60,7 +61,6 @@ def train(run: Run) -> dict:
         if run.compute.wire and run.compute.wire.total([not model.xla])[0]:
             model.xla = False  # on all workers or on none
             model.make_halves()
-    sizes = measure(plain, config.input_shape)
     log(f"network: {sizes.trainable_params:,} parameters, {sizes.macs:,} MACs at {config.image_size} pixels")
     _check_space(run, model)
     identity = digest(config)
@@ -91,6 +91,7 @@ def train(run: Run) -> dict:
         model.optimizer.finalize_variable_values(model.trainable_variables)
         synchronise(model)
         _normalise(model, False)
+        tuning.free_norms(plain)
         plain = _kept(run, plain)
         return conclude(run, plain, model, clock, history, board)
 
@@ -145,8 +146,10 @@ def _go_on(
         own, pending = pending, Pending()
         together.append(Together(run.compute.wire, own, pending))
     saver = Saver(run.folder / "checkpoints", digest(config), run.every, counter, stateful, pending)
+    first = recipe.tuning and tuning.HeadFirst(recipe.tuning.head_epochs, recipe.tuning.by, run.log)
     callbacks = [
         counter,
+        *([first] if first else []),
         watch,
         clock,
         *together,
@@ -219,17 +222,24 @@ def begun(run: Run) -> tuple[keras.Model, list[tuple]]:
     if run.config.weights:
         with told(run.log):
             given(run.config.weights, run.config.architecture.name).load(plain)
+    if run.config.recipe.tuning:
+        tuning.silence(keras.Model(plain.inputs, [output for output, _ in logits]))
     return plain, logits
 
 
 def compiled(plain, logits: list[tuple], config: Config, steps: int, compute: Compute) -> tuple[keras.Model, Rate]:
     """The step model that trains `plain` on pairs (logits, share), and the rate that a callback may brake."""
     recipe = config.recipe
+    if recipe.tuning:
+        tuning.freeze_norms(plain)
     rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, steps)
     outputs, shares = zip(*logits, strict=True)
     model = HERE.model(plain.inputs, list(outputs), recipe, shares)
     loss = SoftCrossEntropy() if recipe.soft else config.architecture.head.loss()
-    model.compile(HERE.optimizer(recipe, rate, model), loss, xla=compute.xla)
+    optimizer = HERE.optimizer(recipe, rate, model)
+    if recipe.tuning:
+        optimizer.shares = tuning.of_variables(model, recipe.tuning.by)
+    model.compile(optimizer, loss, xla=compute.xla)
     return model, rate
 
 
@@ -241,7 +251,8 @@ def _stateful(run: Run, rate: Rate, counter: Counter) -> dict[str, keras.callbac
     if recipe.keep == "best":
         watchers["best"] = Best(run.folder / "checkpoints", digest(run.config), counter)
     if recipe.patience:
-        watchers["early_stop"] = EarlyStop(recipe.patience, run.log)
+        first = recipe.tuning.head_epochs if recipe.tuning else 0
+        watchers["early_stop"] = EarlyStop(recipe.patience, run.log, first)
     return watchers
 
 

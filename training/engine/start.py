@@ -45,6 +45,8 @@ def configure(
     if size < architecture.min_size:
         raise ValueError(f"{architecture.name} takes at least {architecture.min_size} pixels a side; {size} came")
     recipes.check_fit(architecture, recipe)
+    if recipe.tuning and not weights:
+        raise ValueError(f"the recipe {recipe.name!r} goes on from weights: give --weights TAG_OR_PATH")
     pipeline.check(channels, recipe.augment)
     reader(data, recipe)
     compute.check_batch(recipe.batch_size, recipe.accumulate, recipe.mix is not None)

@@ -30,6 +30,7 @@ class StepModel(private.Built, keras.Model):
         shares: weight of each output's loss; the first output is the network's answer, others are training heads.
         clip: largest norm of all gradients together, after their sum over replicas and before decay; None is any.
         accumulate: parts into which a replica's images are cut, one forward and backward pass each.
+        learning: the variables that learn; see `learn`.
         waited: seconds that training has waited for input so far.
         traces: how often Python went through `gradients`; once a replica, or shapes change.
     """
@@ -52,6 +53,7 @@ class StepModel(private.Built, keras.Model):
         self.shares = shares
         self.clip = clip
         self.accumulate = accumulate
+        self.awake = None
         self.waited = 0.0
         self.traces = 0
         self.mean_loss = keras.metrics.Mean("loss")
@@ -72,13 +74,15 @@ class StepModel(private.Built, keras.Model):
         import tensorflow as tf
 
         self.traces += 1
-        with tf.GradientTape() as tape:
+        variables = [v.value for v in self.learning]
+        with tf.GradientTape(watch_accessed_variables=self.awake is None) as tape:
+            if self.awake is not None:
+                tape.watch(variables)
             outputs = keras.tree.flatten(self(images, training=True))
             each = sum(s * self._each(labels, o) for s, o in zip(self.shares, outputs, strict=True))
             penalty = sum(self.losses) if self.losses else 0.0
             weighted = each if weights is None else each * keras.ops.cast(weights, each.dtype)
             objective = self.optimizer.scale_loss(keras.ops.mean(weighted) + penalty)
-        variables = [v.value for v in self.trainable_variables]
         gradients = tape.gradient(objective, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return each + penalty, outputs[0], gradients
 
@@ -112,9 +116,25 @@ class StepModel(private.Built, keras.Model):
         # Where float16 scales the loss, limit and decay are scaled as the gradients are. A gradient that is not
         # finite on one replica is so on all of them by now, and all of them leave out this step.
         if self.clip is not None:
-            norm, limit = tf.linalg.global_norm(gradients), self.optimizer.scale_loss(tf.constant(self.clip))
+            norm = tf.linalg.global_norm(gradients)
+            limit = self.optimizer.scale_loss(tf.constant(self.clip, norm.dtype))
             gradients = [g * keras.ops.cast(limit / tf.maximum(norm, limit), g.dtype) for g in gradients]
-        self.optimizer.apply_gradients(zip(self._decayed(gradients), self.trainable_variables, strict=True))
+        self.optimizer.apply_gradients(zip(self._decayed(gradients), self.learning, strict=True))
+
+    @property
+    def learning(self) -> list:
+        return [v for v in self.trainable_variables if self.awake is None or id(v) in self.awake]
+
+    def learn(self, variables: list | None) -> None:
+        """From the next step on only these of the trainable variables learn; None is all of them.
+
+        The backward pass ends where none of them is left, so that a head alone costs little more than inference.
+        """
+        before = self.awake
+        self.awake = None if variables is None else frozenset(map(id, variables))
+        if self.awake != before and self.first_half is not None:
+            self.make_halves()
+            self.make_train_function(force=True)
 
     def make_train_function(self, force=False):
         """Keras calls this once; taking the batch outside the graph lets the wait for it be measured."""
@@ -202,7 +222,7 @@ class StepModel(private.Built, keras.Model):
         decay = self.optimizer.scale_loss(keras.ops.cast(self.decay, "float32"))
         return [
             g if any(fnmatch(v.path, p) for p in self.undecayed) else g + keras.ops.cast(decay, g.dtype) * v
-            for g, v in zip(gradients, self.trainable_variables, strict=True)
+            for g, v in zip(gradients, self.learning, strict=True)
         ]
 
     def _each(self, labels, logits):

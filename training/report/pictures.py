@@ -5,12 +5,16 @@ needed. The colours are those of Okabe and Ito, which colour-blind people can te
 """
 
 import importlib.util
-import io
 import math
 
 import numpy as np
 
-from training.report.folder import atomic
+from training.report.canvas import blank as _figure
+from training.report.canvas import plain as _plain
+from training.report.canvas import png_array as png_array
+from training.report.canvas import png_bytes as png_bytes
+from training.report.canvas import save as save
+from training.report.canvas import short as _short
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 CAN = importlib.util.find_spec("matplotlib") is not None  # without it a run goes on, undrawn
@@ -18,31 +22,6 @@ MAX_IMAGES = 64
 MAX_SLICES = 32
 FEW_CLASSES = 20
 TICKS = 30
-
-
-def save(figure, path):
-    """Write a figure as PNG, whole or not at all."""
-    png = png_bytes(figure)
-    with atomic(path) as file:
-        file.write(png)
-
-
-def png_bytes(figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    _settle(figure)
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-def png_array(figure) -> np.ndarray:
-    """A figure as uint8 pixels of shape (height, width, 3)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    _settle(figure)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 # --- curves -----------------------------------------------------------------------------------------------------
@@ -330,35 +309,3 @@ def mosaic(tiles, columns: int, gap: int = 1, background: float = 1.0) -> np.nda
         top, left = i // columns * (height + gap) + gap, i % columns * (width + gap) + gap
         picture[top : top + height, left : left + width] = tile
     return picture
-
-
-# --- shared -----------------------------------------------------------------------------------------------------
-
-
-def _figure(width: float, height: float, title: str):
-    """An empty figure, inches, with its heading."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure((width, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=12)
-    return figure
-
-
-def _settle(figure):
-    """Lay a figure out for good: each new layout would shift it by a pixel, and two copies would differ."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-
-
-def _plain(text) -> str:
-    """Text in which matplotlib finds no formula."""
-    return str(text).replace("$", r"\$")
-
-
-def _short(name, length: int) -> str:
-    """A class name that fits: `a very long name` -> `a very lo...`."""
-    name = str(name)
-    return _plain(name if len(name) <= length else name[: length - 3] + "...")

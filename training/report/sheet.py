@@ -1,0 +1,65 @@
+"""Images with what a network says of them, as figure 4 of Krizhevsky et al. (2012) shows it."""
+
+import math
+
+from training.report.canvas import blank, plain, short
+from training.report.pictures import BLUE
+
+COLUMNS = 4
+MOST = 32
+SIDE = 256  # pixels of an image in a sheet
+
+
+class Sheet:
+    """Collects images with answers, the first 32, and draws them.
+
+    Attributes:
+        count: images that were added, drawn or not.
+    """
+
+    def __init__(self):
+        self.items, self.count = [], 0
+
+    def add(self, image, caption: str, answer: list[tuple[str, float]]) -> None:
+        """One more image, uint8 (height, width, 1 or 3) of any size, and its (class, probability), best first."""
+        self.count += 1
+        if len(self.items) < MOST:
+            by = -(-max(image.shape[:2]) // SIDE)
+            self.items.append((image[::by, ::by].copy(), caption, answer))
+
+    def figure(self, title: str):
+        """Every image with its caption, and below it a bar for each of its classes: the whole width is 100 %.
+
+        Raises:
+            ValueError: no image came.
+        """
+        if not self.items:
+            raise ValueError("a sheet needs one image at least; none came")
+        note = "" if self.count == len(self.items) else f"\nthe first {len(self.items)} of {self.count:,} images"
+        rows, columns = math.ceil(len(self.items) / COLUMNS), min(COLUMNS, len(self.items))
+        bars = max(len(answer) for *_, answer in self.items)
+        figure = blank(max(4.5, 2.3 * columns), (2.3 + 0.2 * bars) * rows + 0.7, plain(title) + note)
+        axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[11.5, bars] * rows)
+        for axis in axes.flat:
+            axis.axis("off")
+        for i, (image, caption, answer) in enumerate(self.items):
+            row, column = 2 * (i // columns), i % columns
+            axes[row, column].imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes[row, column].set_title(_end(caption, 28), fontsize=9)
+            _bars(axes[row + 1, column], answer, bars)
+        return figure
+
+
+def _bars(axis, answer, most: int) -> None:
+    places = range(len(answer))
+    shares = [probability for _, probability in answer]
+    axis.barh(places, shares, height=0.8, color=[BLUE, *["0.72"] * (len(answer) - 1)], alpha=0.55)
+    for place, (label, probability) in zip(places, answer, strict=True):
+        axis.text(0.02, place, short(label, 24), va="center", fontsize=8)
+        axis.text(1.0, place, f"{100 * probability:.1f} %", va="center", ha="right", fontsize=8)
+    axis.set(xlim=(0, 1), ylim=(most - 0.5, -0.5))
+
+
+def _end(caption: str, length: int) -> str:
+    """The end of a path tells more than its beginning."""
+    return plain(caption if len(caption) <= length else f"...{caption[3 - length :]}")
