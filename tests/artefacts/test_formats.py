@@ -83,7 +83,7 @@ FAMILIES = {
     "alexnet": 12,
     "alexnet_owt": 12,
     "vgg11_bn": 6,
-    "nin_cifar": 12,
+    "nin_cifar": 24,
     "googlenet_tv": 6,
     "vgg11_lrn": 12,
     "resnet20": 8,
