@@ -69,7 +69,7 @@ class Tuning(Value):
     """
 
     head_epochs: Annotated[int, Range(0, 65_536)] = 3
-    by: Fraction = 0.4
+    by: Fraction = 0.7
 
     def scaled(self, by: float) -> "Tuning":
         return replace(self, head_epochs=round(self.head_epochs * by))

@@ -289,7 +289,7 @@ FINETUNE = Recipe(
     "first after Howard & Ruder 2018, arXiv 1801.06146), batch norms as they came",
     epochs=12,
     batch_size=32,
-    optimizer=SGD(0.02, 0.9, nesterov=True),
+    optimizer=SGD(0.05, 0.9, nesterov=True),
     schedule=Cosine(),
     decay=1e-4,
     undecayed=BIASES + NORMS,
@@ -298,7 +298,7 @@ FINETUNE = Recipe(
     normalise="network",
     keep="best",
     patience=4,
-    tuning=Tuning(head_epochs=3, by=0.4),
+    tuning=Tuning(head_epochs=3, by=0.7),
 )
 OURS = (QUICK.name, FINETUNE.name)
 TUNED_IMAGES = 12_800  # images that a run of `finetune` sees, few or many as there are

