@@ -89,6 +89,30 @@ def test_waiting_for_input_is_measured():
     assert fast.waited < model.waited
 
 
+@pytest.mark.parametrize("several", [2, 3, 10])
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # so Keras learns how many there are
+@pytest.mark.parametrize("counted", [True, False])
+def test_several_steps_an_execution_are_the_same_steps(several, counted):
+    """Seven batches, which neither two nor three divides; evaluation sees all of them, too."""
+    data = tf.data.Dataset.from_tensor_slices(batches(7))
+    data = data if counted else data.filter(lambda images, labels: True)
+    found = []
+    for steps in (1, several):
+        model, calls = linear(), []
+        sgd = keras.optimizers.SGD(0.1, momentum=0.9)
+        model.compile(sgd, cross_entropy(), steps_per_execution=steps)
+        heard = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs, to=calls: to.append(batch))
+        options = {"validation_data": data, "verbose": 0, "shuffle": False, "callbacks": [heard]}
+        history = model.fit(data, epochs=2, **options).history
+        assert len(calls) == 2 * -(-7 // steps)
+        assert steps_done(model) == 14
+        found.append((history, [v.numpy() for v in model.trainable_variables]))
+    (one, weights), (other, others) = found
+    assert one == other
+    for a, b in zip(weights, others, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_what_it_learns_is_in_the_plain_model():
     image = keras.Input((6,))
     logits = keras.layers.Dense(3, name="logits")(image)

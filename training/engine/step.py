@@ -63,9 +63,12 @@ class StepModel(private.Built, keras.Model):
     def metrics(self):
         return [self.mean_loss, self.top1]
 
-    def compile(self, optimizer, loss, xla: bool = False):
-        """As Keras' own, whose `jit_compile` would refuse XLA silently under a strategy or with determinism."""
-        super().compile(optimizer, loss, jit_compile=False)
+    def compile(self, optimizer, loss, xla: bool = False, steps_per_execution: int = 1):
+        """As Keras' own, whose `jit_compile` would refuse XLA silently under a strategy or with determinism.
+
+        With `steps_per_execution` callbacks hear of so many steps at a time; the steps are the same.
+        """
+        super().compile(optimizer, loss, jit_compile=False, steps_per_execution=steps_per_execution)
         self.xla = xla
         self.first_half = self.second_half = None
 
@@ -140,17 +143,12 @@ class StepModel(private.Built, keras.Model):
         """Keras calls this once; taking the batch outside the graph lets the wait for it be measured."""
         if self.train_function is not None and not force:
             return self.train_function
-        if self.steps_per_execution > 1:
-            raise ValueError(f"steps_per_execution is 1 here; {self.steps_per_execution} came")
         if self.first_half is None:
             self.make_halves()
         step = self._on_every_replica(self.train_step)
 
         def train(iterator):
-            began = time.perf_counter()
-            data = next(iterator)
-            self.waited += time.perf_counter() - began
-            step(data)
+            self._execute(step, iterator)
             return self.get_metrics_result()
 
         self.train_function = train
@@ -163,11 +161,26 @@ class StepModel(private.Built, keras.Model):
         step = self._on_every_replica(self.test_step)
 
         def test(iterator):
-            step(next(iterator))
+            waited = self.waited
+            self._execute(step, iterator)
+            self.waited = waited
             return self.get_metrics_result()
 
         self.test_function = test
         return test
+
+    def _execute(self, step, iterator) -> None:
+        """`steps_per_execution` steps, or fewer at the end of the data; StopIteration if there are none left."""
+        for number in range(self.steps_per_execution):
+            began = time.perf_counter()
+            try:
+                data = next(iterator)
+            except StopIteration:
+                if number:
+                    return
+                raise
+            self.waited += time.perf_counter() - began
+            step(data)
 
     def make_halves(self) -> None:
         """Makes the graphs of the two halves, compiled or not as `xla` says, and the optimizer ready."""
