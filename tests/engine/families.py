@@ -40,7 +40,9 @@ def trained(architecture, where, xla, parts):
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)
     model.fit(data, verbose=0, shuffle=False, callbacks=[watch])
     if xla and model.xla:
-        assert model.traces == 2, "what the self-test compiled is what trains"
+        assert model.traces == model.distribute_strategy.num_replicas_in_sync, (
+            "the self-test's step is what trains"
+        )
     return watch.each, [keras.ops.convert_to_numpy(v) for v in model.trainable_variables], said
 
 
@@ -48,8 +50,9 @@ def main():
     chosen = compute.choose(2, "auto", "on", False)
     for name in sys.argv[1:]:
         architecture = MINIATURES[name]
-        (losses, weights, _), found = trained(architecture, contextlib.nullcontext(), False, 2), {"name": name}
-        for xla in (False, True):
+        found = {"name": name}
+        for xla in (False, True):  # each against its like: XLA rounds in another order
+            losses, weights, _ = trained(architecture, contextlib.nullcontext(), xla, 2)
             many, ends, said = trained(architecture, chosen.scope(), xla, 1)
             found["compiled" if xla else "plain"] = {
                 "losses": float(np.max(np.abs(np.subtract(losses, many)) / np.abs(losses))),
