@@ -116,7 +116,7 @@ def test_a_network_of_every_family():
         found = json.loads(line)
         for mode in ("plain", "compiled"):
             assert found[mode]["losses"] < 1e-5, (found["name"], mode, found[mode])
-            # XLA orders a sum by the shapes it has, and the norms of attention gates, over four values, magnify that.
+            # XLA orders a sum by its shape, and the norms of attention gates, over four values, magnify that.
             limit = 1e-4 if mode == "compiled" else 1e-5
             assert found[mode]["weights"] < limit, (found["name"], mode, found[mode])
         assert found["compiled"]["said"].startswith("XLA: on for every replica"), found
