@@ -196,6 +196,13 @@ def again(folder) -> str:
     return shlex.join(["python", sys.argv[0], *words, "--run", str(folder)])
 
 
+def add_networks(p: Parser) -> None:
+    """The options by which a door is told of trained networks; `loading.choose` takes them."""
+    p.add_argument("--run", type=Path, action="append", default=[], metavar="DIR", help="run folder; repeatable")
+    p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
+    p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
+
+
 def enter(main: Callable[[], int | None]) -> None:
     """Runs a door and exits with its status."""
     interrupts.install()

@@ -21,9 +21,7 @@ EXAMPLES = """examples:
 def parser() -> door.Parser:
     """The options of this door."""
     p = door.Parser(prog="evaluate.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
-    p.add_argument("--run", type=Path, action="append", default=[], metavar="DIR", help="run folder; repeatable")
-    p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
-    p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
+    door.add_networks(p)
     p.add_argument("--data", metavar="WHAT", help="as in fit.py; default: the run's own")
     p.add_argument(
         "--split",

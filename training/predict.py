@@ -25,9 +25,7 @@ def parser() -> door.Parser:
     """The options of this door."""
     p = door.Parser(prog="predict.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="files, or folders of files")
-    p.add_argument("--run", type=Path, action="append", default=[], metavar="DIR", help="run folder; repeatable")
-    p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
-    p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
+    door.add_networks(p)
     p.add_argument("--top", type=door.positive, default=5, metavar="N", help="classes to print; default 5")
     p.add_argument("--json", action="store_true", help="print one JSON object a line")
     p.add_argument("--csv", type=door.new_file, metavar="FILE", help="also write a table, one image a row")
