@@ -62,6 +62,7 @@ def test_result(run):
     assert 0 <= result["data_wait"] <= 1
     assert f"{result['data_wait']:.1%} of the time waiting for images" in out.splitlines()[-1]
     assert ("training waited" in out) == (result["data_wait"] > 0.02)
+    assert "store photographs" not in out  # digits lie in memory
 
 
 def test_history(run):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from training.door import Failure
-from training.engine.callbacks import Averaged, EarlyStop, Watch
+from training.engine.callbacks import Averaged, Best, EarlyStop, Watch
 from training.engine.checkpoints import START
 from training.engine.saving import Counter
 from training.engine.step import StepModel
@@ -43,6 +43,20 @@ def test_the_average_is_validated_and_training_goes_on_as_without():
         np.testing.assert_array_equal(a, b)
     fit(twin, [], epochs=1)  # ends with the average in place of the weights
     assert twin.evaluate(IMAGES, LABELS, verbose=0)[0] == pytest.approx(history["val_loss"][0], rel=1e-6)
+
+
+def test_of_equal_epochs_the_surest_is_kept(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr("training.engine.checkpoints.save", lambda *args: kept.append(args[1]))
+    best = Best(tmp_path, "run", Counter(START, {}, 4))
+    told = [(0.5, 3.0), (0.9, 1.0), (0.9, 1.5), (0.9, 0.5), (0.8, 0.1), (0.9, 0.5)]
+    for epoch, (top1, loss) in enumerate(told):
+        if epoch == 3:
+            again, best = best, Best(tmp_path, "run", Counter(START, {}, 4))
+            best.restore(again.state)
+        best.on_epoch_end(epoch, {"val_top1": top1, "val_loss": loss})
+    assert best.state == {"best": 0.9, "loss": 0.5, "epoch": 4}
+    assert len(kept) == 3
 
 
 def test_the_run_ends_after_so_many_epochs_without_a_rise():

@@ -9,6 +9,7 @@ import keras
 
 from keras_cnns import measure
 from keras_cnns.deep import deep_recursion
+from training.data.storage import Pixels
 from training.engine import checkpoints, scoring
 from training.engine.callbacks import Clock
 from training.engine.setup import SPLITS, Run
@@ -60,7 +61,7 @@ def conclude(run: Run, plain, model, clock: Clock, history: History, board: Boar
         "finished": True,
     }
     if result["data_wait"] > MOST_WAIT:
-        run.log(starved(result["data_wait"]))
+        run.log(starved(result["data_wait"], isinstance(run.data.train.images, Pixels)))
     _draw(run, plain, history, board, step, scoring.confusion_of(logits, labels))
     hyper = {k: result[k] for k in ("arch", "data", "recipe", "epochs", "seed", "precision", "replicas")}
     hyper |= {"batch_size": config.recipe.batch_size, "rate": config.recipe.optimizer.rate}
@@ -97,11 +98,12 @@ def beside(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def starved(share: float) -> str:
+def starved(share: float, in_memory: bool) -> str:
     """What to do about training that waited for images."""
+    smaller = "" if in_memory else "store photographs smaller (shorter side about 1.2 times image_size), "
     return (
-        f"training waited {share:.0%} of its time for images: store photographs smaller (shorter side about 1.2 "
-        "times image_size), give it more CPU cores, or take parts out of the recipe's augment"
+        f"training waited {share:.0%} of its time for images: {smaller}give it more CPU cores, or take parts out "
+        "of the recipe's augment"
     )
 
 
