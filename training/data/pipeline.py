@@ -312,7 +312,10 @@ def delivered(
     labels = tf.constant(labels)
 
     def finish(epoch, index, images):
-        images = preprocess(with_channels(changed(epoch, index, images), channels))
+        images = changed(epoch, index, images)
+        if channels < images.shape[-1]:
+            images = tf.cast(images, tf.float32)  # luma of bytes would be rounded
+        images = preprocess(with_channels(images, channels))
         return tf.ensure_shape(images, (None, size, size, channels)), tf.gather(labels, index)
 
     options = tf.data.Options()
@@ -324,14 +327,12 @@ def delivered(
 
 
 def with_channels(images, channels: int):
-    """Grey repeated, colours turned to luma, float32, or as it is."""
+    """Grey repeated, colours turned to luma, or as it is."""
     import tensorflow as tf
 
     if images.shape[-1] == channels:
         return images
-    if channels == 3:
-        return tf.repeat(images, channels, axis=-1)
-    return tf.image.rgb_to_grayscale(tf.cast(images, tf.float32))
+    return tf.repeat(images, channels, axis=-1) if channels == 3 else tf.image.rgb_to_grayscale(images)
 
 
 def conversions(dataset: DataSet, size: int, channels: int) -> list[str]:
