@@ -103,6 +103,17 @@ def fraction(text: str) -> float:
     return value
 
 
+def amount(text: str) -> float:
+    """argparse type: a number above 0, as 300000 or 3e5."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1e12:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, as 3e5; {text!r} came")
+    return value
+
+
 def interval(text: str) -> tuple[int | None, float | None]:
     """argparse type: "500" steps, "90s" or "10m" -> (steps, None) or (None, seconds)."""
     number, unit = (text[:-1], text[-1:]) if text[-1:] in ("s", "m") else (text, "")
