@@ -128,10 +128,12 @@ def width_of(row: Staged) -> int:
 
 
 def set_width(architecture: Architecture, value: int) -> Architecture:
-    """The first stage so wide, all others in proportion. The stem stays."""
-    row = architecture.row
+    """The first stage so wide, all others in proportion, the stem too where it is as wide as the first stage."""
+    row, stem = architecture.row, architecture.row.stem
+    if getattr(stem, "filters", None) == row.widths[0]:
+        stem = replace(stem, filters=value)
     widths = tuple(max(1, round(w * value / row.widths[0])) for w in row.widths)
-    return replace(architecture, row=replace(row, widths=widths))
+    return replace(architecture, row=replace(row, widths=widths, stem=stem))
 
 
 def set_group_width(architecture: Architecture, value: int) -> Architecture:

@@ -214,18 +214,19 @@ def lead(args, root: Path, search, sizes, notes) -> None:
             log(f"going on: {ended} trials have ended, {len(past) - ended} are open")
         count = args.trials or (None if search.tuner == "hyperband" else 20)
         made = oracle(root, search, Proposals(search, sizes, past), past, count)
-        show = Table(sys.stdout, [term.name for term in search.space.terms], count)
+        show = Table(sys.stdout, search.space.names, count)
         watcher = Watcher(args, root, search, show, past)
         if count is None or ended < count:
             _address(chief)
-            serving = chief.Chief(root, made).serve()
+            server = chief.Chief(root, made)
+            server.serve()
             here = [sys.executable, str(Path(__file__).resolve()), "--run", str(root.resolve()), "--save-every"]
             steps, seconds = args.save_every
             here.append(str(steps) if steps else f"{seconds:g}s")
-            workers = chief.Workers(root, args.parallel, here, made, show.say)
+            workers = chief.Workers(root, args.parallel, here, server, show.say)
             try:
                 with chief.stopping(workers):
-                    while workers.look() or (not args.parallel and serving.is_alive()):
+                    while workers.look() or (not args.parallel and server.serves()):
                         watcher.look()
                         time.sleep(TURN)
             except (KeyboardInterrupt, door.Terminated) as error:

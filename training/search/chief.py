@@ -47,23 +47,27 @@ class Chief(base_tuner.BaseTuner):
         shutil.rmtree(root / folders.ORACLE, ignore_errors=True)  # made again from the trials' folders
         super().__init__(oracle, directory=str(root), project_name=folders.ORACLE)
 
-    def serve(self) -> threading.Thread:
-        """Starts the server; the thread ends when all workers have been told that there is no more."""
-        thread = threading.Thread(target=self.search, kwargs={"verbose": 0}, daemon=True)
-        thread.start()
-        return thread
+    def serve(self) -> None:
+        """Starts the server."""
+        self.thread = threading.Thread(target=self.search, kwargs={"verbose": 0}, daemon=True)
+        self.thread.start()
+
+    def serves(self) -> bool:
+        """Until all workers have been told that there is no more."""
+        return self.thread.is_alive()
 
 
 class Workers:
     """The local workers.
 
     Args:
-        command: that starts one; environment: what it needs to know of the chief.
-        oracle: knows who is at which trial.
+        root: folder of the search; count: how many; command: that starts one.
+        chief: that serves them; its oracle knows who is at which trial.
+        say: takes a line about one that died.
     """
 
-    def __init__(self, root: Path, count: int, command: list[str], oracle, say: Callable[[str], None]):
-        self.root, self.command, self.oracle, self.say = root, command, oracle, say
+    def __init__(self, root: Path, count: int, command: list[str], chief: Chief, say: Callable[[str], None]):
+        self.root, self.command, self.chief, self.say = root, command, chief, say
         self.deaths, self.barren = Counter(), 0
         (root / "workers").mkdir(exist_ok=True)
         self.gpus = _gpus()
@@ -93,7 +97,7 @@ class Workers:
             status = process.poll() if process else 0
             if status is None or process is None:
                 continue
-            if status == 0:
+            if status == 0 or not self.chief.serves():
                 self.running[name] = None
                 continue
             if status in (1, 2):
@@ -104,7 +108,7 @@ class Workers:
         return any(self.running.values())
 
     def _blame(self, name: str, status: int) -> None:
-        record = self.oracle.ongoing_trials.get(name)
+        record = self.chief.oracle.ongoing_trials.get(name)
         if record is None:
             self.barren += 1
             if self.barren >= BARREN:
@@ -118,7 +122,7 @@ class Workers:
             why = f"its process died {DEATHS} times ({how}): out of memory?"
             folders.fail(folders.place(self.root, number), why)
             record.status, record.message = "FAILED", why
-            self.oracle.end_trial(record)
+            self.chief.oracle.end_trial(record)
 
     def _last_words(self, name: str) -> str:
         text = (self.root / "workers" / f"{name}.log").read_text(encoding="utf-8", errors="replace").strip()

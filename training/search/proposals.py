@@ -10,6 +10,7 @@ import warnings
 from itertools import product
 from pathlib import Path
 
+from keras_cnns.dimensions import dimensions
 from keras_cnns.spaces import Choice, Int, LogUniform
 from training.door import Refusal
 from training.search import objective as objectives
@@ -215,6 +216,8 @@ def record_trial(root: Path, proposals: Proposals, number: int, picks: dict) -> 
         raise ValueError(f"trial {number}: {found}")
     candidate, cost = found
     chosen = proposals.search.picked(picks)
+    if proposals.search.space.constant != "none":
+        chosen["width"] = dimensions(candidate.architecture)["width"].now
     folders.write(root, number, picks, candidate, chosen, cost, picks.get("tuner/epochs"))
 
 

@@ -15,18 +15,18 @@ from training.report.folder import write_text
 from training.search import pictures
 from training.search.objective import front
 from training.search.plan import Search
+from training.search.space import CHANCE
 from training.search.table import progress
 from training.search.trials import Trial, ranked
 
 BEST, TABLE, REPORT = "best", "trials.csv", "report.md"
-CHANCE = ("seed", "split")  # dimensions that are repetitions, not choices
 LISTED = 10
 
 
 def write_table(root: Path, search: Search, trials: list[Trial]) -> None:
     """`trials.csv`: one row a trial, whole or not at all."""
     on_front = {t.number for t in frontier(search, trials)}
-    names = [term.name for term in search.space.terms]
+    names = search.space.names
     head = ["trial", "status", *names, "epochs", "params", "macs", "latency_ms"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -72,7 +72,7 @@ def write_all(root: Path, search: Search, trials: list[Trial], command: str) -> 
     """The pictures and the report of what there is."""
     done = [t for t in trials if t.status == "done"]
     if done and canvas.CAN:
-        names = [term.name for term in search.space.terms]
+        names = search.space.names
         base = search.space.base
         title = f"{base.architecture.name} on {base.data}: {len(done)} trials"
         points = [(t.top1, t.cost[search.objective.cost]) for t in done]
@@ -83,7 +83,7 @@ def write_all(root: Path, search: Search, trials: list[Trial], command: str) -> 
 
 def text(root: Path, search: Search, trials: list[Trial], command: str) -> str:
     """`report.md`."""
-    base, names = search.space.base, [term.name for term in search.space.terms]
+    base, names = search.space.base, search.space.names
     best, failed = ranked(trials), [t for t in trials if t.status == "failed"]
     lines = [f"# {base.architecture.name} on {base.data}: a search", "", f"`{command}`", ""]
     count = f"{len(best)} trials finished, {len(failed)} failed, {len(trials) - len(best) - len(failed)} open"

@@ -42,6 +42,8 @@ USUAL = {  # fields of a recipe that need no values on the command line
 }
 STRENGTHS = Choice((0.0, 0.5, 1.0, 1.5, 2.0))
 REPEATS = Choice((0, 1, 2, 3, 4))
+CHANCE = ("seed", "split")  # dimensions that are repetitions, not choices
+ELSEWHERE = ("recipe.", *CHANCE)  # what is no part of the network
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,23 @@ class Space(Value):
             total *= len(values)
         return total
 
+    @property
+    def names(self) -> list[str]:
+        """What a trial is told by: the terms, and the width where it follows from them."""
+        return [*(term.name for term in self.terms), *(["width"] if self.constant != "none" else [])]
+
+    def reference(self) -> Architecture:
+        """What costs what all candidates shall: the base, where terms of a single value have theirs."""
+        fixed = {
+            t.name: t.domain.values()[0] for t in self.terms if t.domain.values() and len(t.domain.values()) == 1
+        }
+        first = {path: opening.values()[0] for path, opening in openings(self.base.architecture).items()}
+        architecture = filled(self.base.architecture, first)
+        for name, value in fixed.items():
+            if name in (known := dimensions(architecture)):
+                architecture = known[name].put(architecture, value)
+        return architecture
+
     def candidate(self, chosen: Mapping[str, Any], sizes: Sizes) -> Candidate:
         """The run that a choice, by the terms' names, stands for.
 
@@ -108,9 +127,9 @@ class Space(Value):
             if term.name in (known := dimensions(architecture)):
                 architecture = known[term.name].put(architecture, chosen[term.name])
         if self.constant != "none":
-            architecture = fitted(architecture, self.constant, self.base.architecture, sizes)
+            architecture = fitted(architecture, self.constant, self.reference(), sizes)
         if architecture != self.base.architecture:
-            what = ", ".join(f"{t.name}={chosen[t.name]}" for t in self.terms if not t.name.startswith("recipe."))
+            what = ", ".join(f"{t.name}={chosen[t.name]}" for t in self.terms if not t.name.startswith(ELSEWHERE))
             citation = f"{architecture.citation.rstrip('.')}; searched: {what}."
             architecture = replace(architecture, name=f"{architecture.name}_searched", citation=citation)
         data = self.base.data
@@ -221,7 +240,7 @@ def _with(space: Space, probe: Architecture, name: str, values: str | None) -> t
                 raise ValueError(f"{name} needs values, as {name}=1/2/4")
             domain = by_path(base.architecture, name, values, zoo.PARTS)
             base = replace(base, architecture=_opened(base.architecture, name, domain))
-    elif name in ("seed", "split"):
+    elif name in CHANCE:
         if name == "split" and base.data != "digits":
             raise ValueError(f"split cuts the digits anew (--data digits); --data {base.data} came")
         domain = numbers(name, values) if values else REPEATS

@@ -127,7 +127,8 @@ def watch_parent() -> None:
     """Ends this process, saving first, when the one that started it is gone: then its end of our stdin closes."""
 
     def wait():
-        sys.stdin.buffer.read()
+        while os.read(0, 1):  # not through sys.stdin, which the interpreter locks when it ends
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(PATIENCE)
         os._exit(143)
