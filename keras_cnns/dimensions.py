@@ -1,4 +1,4 @@
-"""The dimensions of an architecture by name: depth, width, cardinality, gate, ... Each derives another by `replace`.
+"""The dimensions of an architecture by name: depth, width, cardinality, gate, ...; each derives by `replace`.
 
 The articles ask which of them is worth spending on; a search needs no other description of a network than this.
 What a network does not have (the radix of a ResNet) it does not publish.

@@ -17,8 +17,8 @@ def load(spec: str, *, data_dir: str | None = None) -> DataSet:
     """The data set that `spec` names.
 
     Looked up in this order: an existing path (a folder of IDX files, any other folder as class folders, an .npz
-    file), the word `digits` (`digits:1`, `digits:2`, ... are other cuts of the same images), the name of a TensorFlow
-    data set (`cifar10`, `emnist/letters`, `mnist:3.0.1`).
+    file), the word `digits` (`digits:1`, `digits:2`, ... are other cuts of the same images), the name of a
+    TensorFlow data set (`cifar10`, `emnist/letters`, `mnist:3.0.1`).
 
     Args:
         data_dir: where TensorFlow data sets are kept; None is TFDS' own place.

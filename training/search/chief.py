@@ -1,4 +1,4 @@
-"""The chief: KerasTuner's server with the oracle, and the local workers that it starts, watches and starts again."""
+"""The chief: KerasTuner's server with the oracle, and the local workers that it starts, and starts again."""
 
 import os
 import shutil

@@ -21,10 +21,10 @@ def pareto(trials, front: list[int], cost: str, title: str):
     xs, ys = [t.cost[cost] for t in trials], [100 * t.top1 for t in trials]
     axis.scatter(xs, ys, color=GREY, s=24, label=f"trials ({len(trials)})", zorder=2)
     axis.plot([xs[i] for i in front], [ys[i] for i in front], "o-", color=ORANGE, label="front", zorder=3)
-    for place, i in enumerate(front[:MOST_NAMED]):
-        name, below = plain(trials[i].folder.name), place % 2
-        offset = (6, -12) if below else (6, 6)
-        axis.annotate(name, (xs[i], ys[i]), xytext=offset, textcoords="offset points", fontsize=8)
+    for i in front[:MOST_NAMED]:
+        axis.annotate(
+            trials[i].folder.name, (xs[i], ys[i]), xytext=(6, -12), textcoords="offset points", fontsize=8
+        )
     if min(xs) > 0 and max(xs) > 3 * min(xs):
         axis.set_xscale("log")
     axis.margins(x=0.08, y=0.08)
@@ -58,7 +58,8 @@ def parallel(trials, names: list[str], title: str):
     for x, scale in enumerate(scales):
         axis.axvline(x, color="black", linewidth=0.8)
         for value in scale if len(scale) <= 16 else (scale[0], scale[-1]):
-            axis.text(x + 0.03, _at(scale, value), plain(value[:16]), fontsize=8, va="center", zorder=9)
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
+            axis.text(x + 0.03, _at(scale, value), plain(value[:16]), fontsize=8, va="center", zorder=9, bbox=box)
     axis.axvline(len(names), color="black", linewidth=0.8)
     for place, value in ((0.0, low), (1.0, high)):
         axis.text(len(names) + 0.03, place, f"{100 * value:.1f} %", fontsize=8, va="center")

@@ -89,7 +89,8 @@ def text(root: Path, search: Search, trials: list[Trial], command: str) -> str:
     count = f"{len(best)} trials finished, {len(failed)} failed, {len(trials) - len(best) - len(failed)} open"
     epochs = sorted({t.recipe.epochs for t in trials})
     lines += [
-        f"{count}; tuner {search.tuner}, recipe {base.recipe.name}, {_span(epochs)} epochs, limits: {search.limits}."
+        f"{count}; tuner {search.tuner}, recipe {base.recipe.name}, {_span(epochs)} epochs,",
+        f"limits: {search.limits}.",
     ]
     if search.space.constant != "none":
         lines += [f"The width is fitted so that every network has about the {search.space.constant} of the base."]
@@ -98,8 +99,8 @@ def text(root: Path, search: Search, trials: list[Trial], command: str) -> str:
     n = best[0].result["val"]["n"]
     error = math.sqrt(max(best[0].top1 * (1 - best[0].top1), 1e-9) / n)
     lines += [
-        f"Chosen on the validation split (n={n}): one standard error of the best is {error:.4f}, and the best of many is",
-        f"flattered. The test split (n={best[0].result['test']['n']}) chose nothing.",
+        f"Chosen on the validation split (n={n}): one standard error of the best is {error:.4f}, and the best of",
+        f"many is flattered. The test split (n={best[0].result['test']['n']}) chose nothing.",
     ]
     head = ["trial", *names, "parameters", "MACs", "val top-1", "test top-1"]
     lines += ["", "## The best", "", *_rows(head, [_row(t, names) for t in best[:LISTED]])]
@@ -148,7 +149,7 @@ def _effects(names: list[str], done: list[Trial]) -> list[str]:
 
 
 def _means(names: list[str], done: list[Trial]) -> list[str]:
-    """Rows of choices with what they cost, and the means of all repetitions; test, since nothing was chosen by it."""
+    """Rows of choices: what they cost, the means of their repetitions; the test split chose nothing."""
     groups = defaultdict(list)
     for t in done:
         groups[tuple(t.chosen[name] for name in names)].append(t)

@@ -3,7 +3,7 @@
 import csv
 import shutil
 
-from training.report.folder import History
+from training.report.folder import History, Log
 from training.report.progress import duration
 from training.report.stream import put
 from training.search.trials import Trial, ranked
@@ -15,31 +15,31 @@ class Table:
     """Shows trials.
 
     Args:
-        stream: where to; names: of the dimensions; total: trials that are wanted, or None.
+        stream: a terminal is drawn on; log: takes the line of each trial that has ended.
+        names: of the dimensions; total: trials that are wanted, or None.
         size: (columns, lines) of the terminal, for tests.
     """
 
-    def __init__(self, stream, names: list[str], total: int | None, size=shutil.get_terminal_size):
-        self.stream, self.names, self.total, self.size = stream, names, total, size
+    def __init__(self, stream, log: Log, names: list[str], total: int | None, size=shutil.get_terminal_size):
+        self.stream, self.log, self.names, self.total, self.size = stream, log, names, total, size
         self.terminal = getattr(stream, "isatty", lambda: False)()
         self.drawn, self.said = 0, set()
 
     def show(self, trials: list[Trial]) -> None:
         """After a change, or every second on a terminal."""
+        best = ranked(trials)[:1]
+        for trial in trials:
+            if trial.status != "open" and trial.number not in self.said:
+                self.said.add(trial.number)
+                of = f" ({len(self.said)} of {self.total})" if self.total else ""
+                self.say(self._line(trial, of, trial in best))
         if self.terminal:
             self._draw(trials)
-        else:
-            best = ranked(trials)[:1]
-            for trial in trials:
-                if trial.status != "open" and trial.number not in self.said:
-                    self.said.add(trial.number)
-                    of = f" ({len(self.said)} of {self.total})" if self.total else ""
-                    put(self.stream, self._line(trial, of, trial in best) + "\n")
 
     def say(self, text: str) -> None:
-        """A line among the others."""
+        """A line above the table."""
         self.clear()
-        put(self.stream, text + "\n")
+        self.log(text)
 
     def clear(self) -> None:
         """Wipes the table off the terminal."""

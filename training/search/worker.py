@@ -18,7 +18,6 @@ from training.data.dataset import DataSet
 from training.door import Failure, Refusal
 from training.engine import config as configs
 from training.engine.backends import HERE
-from training.engine.compute import Compute
 from training.engine.lock import Busy
 from training.engine.run import train
 from training.engine.saving import Every
@@ -26,8 +25,8 @@ from training.engine.setup import Run
 from training.engine.start import configure, take
 from training.report.folder import Log
 from training.search import trials as folders
+from training.search.oracles import SCORE, score_of
 from training.search.plan import Search
-from training.search.proposals import SCORE, score_of
 from training.search.trials import Trial
 
 FRESH = 75  # exit status: start me anew, the memory is worn
@@ -61,7 +60,7 @@ class Worker(base_tuner.BaseTuner):
         self.idle = True
 
     def run_trial(self, trial):
-        """Trains, or goes on training, one trial; whatever goes wrong is its failure, unless nothing can be written."""
+        """Trains, or goes on training, one trial. What goes wrong is its failure, unless nothing can be written."""
         self.idle = False
         folder = folders.place(self.root, int(trial.trial_id))
         mine = folders.read(folder)
