@@ -28,7 +28,7 @@ def parser() -> door.Parser:
     what.add_argument(
         "--data",
         metavar="WHAT",
-        help="default digits; or a folder with a folder per class, a folder of IDX files, a .npz file, a TFDS name",
+        help="default digits; a folder with a folder per class, a folder of IDX files, a .npz file, a TFDS name",
     )
     what.add_argument("--weights", metavar="TAG_OR_PATH", help="start from known weights, or from a file")
     what.add_argument(

@@ -103,8 +103,8 @@ def intensities(images: Pixels | Encoded) -> np.ndarray:
 def hold_out(labels: np.ndarray, wanted: int, cut: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Indices (kept, held out), both ascending: `wanted` of the images, stratified by class.
 
-    `cut` numbers the ways. Each class gives its share, rounded by the largest remainder so that the total is met; except that a
-    class with two or more images gives at least one, and every class keeps at least one.
+    `cut` numbers the ways. Each class gives its share, rounded by the largest remainder so that the total is met;
+    except that a class with two or more images gives at least one, and every class keeps at least one.
 
     >>> kept, held = hold_out(np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1]), 2)
     >>> len(kept), len(held)

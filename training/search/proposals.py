@@ -109,7 +109,7 @@ class Proposals:
                 break
         text = min(reasons, key=_amount)
         tried = f"all {len(self.known)}" if space.size == len(self.known) else f"{len(self.known)} that were tried"
-        raise Refusal(f"no candidate of this space is allowed ({tried}); the nearest has {text}")
+        raise Refusal(f"no candidate of this space is allowed ({tried}); the nearest: {text}")
 
 
 def _amount(reason: str) -> float:

@@ -1,7 +1,9 @@
 """A search space: which dimensions, which values of each, and how a choice of them becomes a run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 from keras_cnns.architecture import Architecture
@@ -142,17 +144,17 @@ def fitted(architecture: Architecture, what: str, base: Architecture, sizes: Siz
     """
     put = dimensions(architecture)["width"].put
 
+    @cache
     def cost(width: int) -> int:
         return getattr(sizes(put(architecture, width)), what)
 
-    target = getattr(sizes(base), what)
-    low, high = 1, 2
-    while cost(high) < target and high < 2**14:
-        low, high = high, 2 * high
-    while high - low > 1:  # cost grows with width
-        middle = (low + high) // 2
-        low, high = (middle, high) if cost(middle) < target else (low, middle)
-    best = min((low, high), key=lambda width: abs(cost(width) - target))
+    target, width, seen = getattr(sizes(base), what), dimensions(base)["width"].now, set()
+    while width not in seen:  # costs go nearly with the square of the width
+        seen.add(width)
+        width = max(1, round(width * math.sqrt(target / cost(width))))
+    near = range(max(1, width - 1), width + 2)
+    while (best := min(near, key=lambda w: abs(cost(w) - target))) != width:
+        width, near = best, range(max(1, best - 1), best + 2)
     if abs(cost(best) - target) > target / 10:
         raise ValueError(f"no width comes within a tenth of the base's {target:,} {what}; {cost(best):,} came")
     return put(architecture, best)

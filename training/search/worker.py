@@ -60,7 +60,7 @@ class Worker(base_tuner.BaseTuner):
         self.idle = True
 
     def run_trial(self, trial):
-        """Trains, or goes on training, one trial. What goes wrong is its failure, unless nothing can be written."""
+        """Trains one trial, or goes on with it. What goes wrong is its failure, unless nothing can be written."""
         self.idle = False
         folder = folders.place(self.root, int(trial.trial_id))
         mine = folders.read(folder)
