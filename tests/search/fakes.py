@@ -28,9 +28,13 @@ class Formula(Sizes):
         return Size(size, 100 * size)
 
 
+FREE, TOP1 = Limits(), Objective()
+
+
 def search(
-    space="depth=1..6,width=8/16/32,gate", tuner="random", epochs=9, limits=Limits(), objective=Objective(), seed=0
-):  # noqa: B008, E501
+    space="depth=1..6,width=8/16/32,gate", tuner="random", epochs=9, limits=FREE, objective=TOP1, seed=0
+) -> Search:
+    """A search of ResNet-20 on 8x8 digits."""
     base = Candidate(zoo.architecture("resnet20"), QUICK.scaled(epochs), "digits", 0)
     return Search(parse(space, base), tuner, objective, limits, seed, 10, 8, 3)
 

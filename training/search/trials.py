@@ -1,8 +1,8 @@
 """Trials as folders, the only truth about a search: what was chosen, and how it ended.
 
 `trials/0003/` is an ordinary run folder with two files more: `trial.json` says what was chosen and is written
-before anything is trained; `failed.json` says why there will be no result. All else is read from the run's own files, so
-no state can contradict them.
+before anything is trained; `failed.json` says why there will be no result. All else is read from the run's own
+files, so no state can contradict them.
 """
 
 import json
