@@ -25,6 +25,10 @@ class Failure(Exception):
     """The run failed: one line, exit status 1."""
 
 
+class DiskFull(Failure):
+    """There is no room for what a run must write."""
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, with the nearest option for an unknown one."""
 

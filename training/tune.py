@@ -70,6 +70,7 @@ def _ready() -> str:
 
 def main() -> None:
     args = parser().parse_args()
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # the chief, and workers that share a GPU
     door.quiet()
     with door.arguments():
         from training.search.chief import role

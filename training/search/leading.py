@@ -111,14 +111,15 @@ def lead(root: Path, search: Search, sizes: Sizes, notes: list[str], effort: Eff
 
 
 def _work(root: Path, made, effort: Effort, watcher: "Watcher") -> None:
-    if chief.role() == "alone":
+    elsewhere = chief.role() == "chief"  # others may still be at work when those here have ended
+    if not elsewhere:
         port = str(free_ports(1)[0])
         os.environ |= dict(zip(chief.VARIABLES, ("chief", "127.0.0.1", port), strict=True))
     server = chief.Chief(root, made)
     server.serve()
     workers = chief.Workers(root, effort.parallel, effort.command(root), server, watcher.table.say)
     with chief.stopping(workers):
-        while workers.look() or (not effort.parallel and server.serves()):
+        while workers.look() or (elsewhere and server.serves()):
             watcher.look()
             time.sleep(chief.TURN)
 

@@ -15,7 +15,7 @@ from keras_tuner.errors import FailedTrialError, FatalError
 
 from training.data import sources
 from training.data.dataset import DataSet
-from training.door import Failure, Refusal
+from training.door import DiskFull, Failure, Refusal
 from training.engine import config as configs
 from training.engine.backends import HERE
 from training.engine.lock import Busy
@@ -69,6 +69,8 @@ class Worker(base_tuner.BaseTuner):
         try:
             if mine.status == "open":
                 self._train(mine)
+        except DiskFull as error:
+            raise FatalError(str(error)) from error
         except OSError as error:
             raise FatalError(f"{error.filename or folder}: {error.strerror or error}") from error
         except Exception as error:
