@@ -59,6 +59,7 @@ def test_the_report(ended):
     rows = [line.split(" | ") for line in means.splitlines() if line.startswith("| ")][1:]
     assert sum(int(row[4]) for row in rows) == 11
     assert {row[4] for row in rows} == {"1", "2"}
+    assert rows[-1][-1].startswith("+0.1160 +- 0.0000 (n=2)")  # two units and eight channels more than the first
     for row in rows:  # the made-up results do not depend on the seed
         assert row[6] == ("0.0000" if row[4] == "2" else "")
 

@@ -97,6 +97,7 @@ class Workers:
             status = process.poll() if process else 0
             if status is None or process is None:
                 continue
+            process.stdin.close()
             if status == 0 or not self.chief.serves():
                 self.running[name] = None
                 continue
@@ -130,17 +131,19 @@ class Workers:
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Tells all to save and end, waits, and ends those that do not."""
-        left = [p for p in self.running.values() if p and p.poll() is None]
+        every = [process for process in self.running.values() if process]
+        left = [process for process in every if process.poll() is None]
         for process in left:
             process.send_signal(number)
         until = time.monotonic() + GRACE
         try:
-            while any(p.poll() is None for p in left) and time.monotonic() < until:
+            while any(process.poll() is None for process in left) and time.monotonic() < until:
                 time.sleep(0.1)
         finally:
-            for process in left:
+            for process in every:
                 if process.poll() is None:
                     process.kill()
+                process.stdin.close()
 
 
 @contextmanager

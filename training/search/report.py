@@ -117,7 +117,19 @@ def text(root: Path, search: Search, trials: list[Trial], command: str) -> str:
     free = [t for t in search.space.terms if not isinstance(t.domain, LogUniform) and t.name not in CHANCE]
     lines += _effects([t.name for t in free], best)
     if any(name in CHANCE for name in names):
-        lines += ["", "## Means over seeds and splits", "", *_means([n for n in names if n not in CHANCE], best)]
+        lines += [
+            "",
+            "## Means over seeds and splits",
+            "",
+            *_means([n for n in names if n not in CHANCE], best),
+            "",
+        ]
+        lines += [
+            "sd is between repetitions; a difference is test top-1 against the first row at the same seed and"
+        ]
+        lines += [
+            "split, with its standard error. Cuts of the same images overlap, so errors are rather too small."
+        ]
     return "\n".join([*lines, "", "![parallel coordinates](parallel.png)", *_failures(failed), ""])
 
 
@@ -149,14 +161,19 @@ def _effects(names: list[str], done: list[Trial]) -> list[str]:
 
 
 def _means(names: list[str], done: list[Trial]) -> list[str]:
-    """Rows of choices: what they cost, the means of their repetitions; the test split chose nothing."""
-    groups = defaultdict(list)
+    """Rows of choices: what they cost, the means of their repetitions, and how far they are from the first row's.
+
+    Differences are taken between trials of the same seed and split, which share their images.
+    """
+    groups = defaultdict(dict)
     for t in done:
-        groups[tuple(t.chosen[name] for name in names)].append(t)
-    rows = []
+        groups[tuple(t.chosen[name] for name in names)][tuple(t.chosen.get(name) for name in CHANCE)] = t
+    rows, first = [], None
     for chosen, own in sorted(groups.items(), key=lambda item: _order(item[0])):
-        val, test = [t.top1 for t in own], [t.result["test"]["top1"] for t in own]
-        cost = own[0].cost
+        first = own if first is None else first
+        val, tested = [t.top1 for t in own.values()], {again: t.result["test"]["top1"] for again, t in own.items()}
+        test, cost = list(tested.values()), next(iter(own.values())).cost
+        apart = [top1 - first[again].result["test"]["top1"] for again, top1 in tested.items() if again in first]
         figures = [
             str(len(own)),
             f"{statistics.mean(val):.4f}",
@@ -164,10 +181,29 @@ def _means(names: list[str], done: list[Trial]) -> list[str]:
             f"{statistics.mean(test):.4f}",
             _sd(test),
         ]
-        error = f"{statistics.stdev(test) / math.sqrt(len(test)):.4f}" if len(test) > 1 else ""
-        rows.append([*chosen, f"{cost['params']:,}", f"{cost['macs']:,}", *figures, error])
-    head = [*names, "parameters", "MACs", "n", "mean val top-1", "sd", "mean test top-1", "sd", "standard error"]
+        rows.append(
+            [*chosen, f"{cost['params']:,}", f"{cost['macs']:,}", *figures, _difference(apart, own is first)]
+        )
+    head = [
+        *names,
+        "parameters",
+        "MACs",
+        "n",
+        "mean val top-1",
+        "sd",
+        "mean test top-1",
+        "sd",
+        "difference in pairs",
+    ]
     return _rows(head, rows)
+
+
+def _difference(apart: list[float], first: bool) -> str:
+    """Mean and standard error."""
+    if first or len(apart) < 2:
+        return ""
+    error = statistics.stdev(apart) / math.sqrt(len(apart))
+    return f"{statistics.mean(apart):+.4f} +- {error:.4f} (n={len(apart)})"
 
 
 def _order(chosen: tuple[str, ...]):

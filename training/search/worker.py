@@ -18,7 +18,7 @@ from training.data.dataset import DataSet
 from training.door import DiskFull, Failure, Refusal
 from training.engine import config as configs
 from training.engine.backends import HERE
-from training.engine.lock import Busy
+from training.engine.lock import Busy, Lock
 from training.engine.run import train
 from training.engine.saving import Every
 from training.engine.setup import Run
@@ -31,7 +31,8 @@ from training.search.trials import Trial
 
 FRESH = 75  # exit status: start me anew, the memory is worn
 TRIALS_A_LIFE = 25
-PATIENCE = 60.0  # seconds for a process of an earlier search to save and leave a folder
+LEAVING = 60.0  # seconds for a worker to save and end when the search has been killed
+PATIENCE = 2 * LEAVING
 IDLE = 1.0
 WATCH = "KERAS_CNNS_WATCH_STDIN"
 
@@ -93,7 +94,10 @@ class Worker(base_tuner.BaseTuner):
         config = configure(
             candidate.architecture, trial.recipe, data, candidate.data, self.compute, candidate.seed
         )
-        with _folder(trial.folder, config), Log(trial.folder / "log.txt", sys.stdout) as log:
+        held = _held(trial.folder, config)
+        if held is None:  # another has just finished it
+            return
+        with held, Log(trial.folder / "log.txt", sys.stdout) as log:
             log(f"trial {trial.number}: " + ", ".join(f"{k}={v}" for k, v in trial.chosen.items()))
             log(self.compute.why)
             train(Run(config, data, self.compute, trial.folder, log, self.every, trial.chosen))
@@ -108,8 +112,8 @@ class Worker(base_tuner.BaseTuner):
             sys.exit(FRESH)
 
 
-def _folder(folder: Path, config: configs.Config):
-    """The folder, held; the worker of an earlier search that still saves there is waited for."""
+def _held(folder: Path, config: configs.Config) -> Lock | None:
+    """The lock on the folder; the worker of a search that was killed may still save there, and is waited for."""
     try:
         configs.read(folder)
     except ValueError:
@@ -131,7 +135,7 @@ def watch_parent() -> None:
         while os.read(0, 1):  # not through sys.stdin, which the interpreter locks when it ends
             pass
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(PATIENCE)
+        time.sleep(LEAVING)
         os._exit(143)
 
     threading.Thread(target=wait, daemon=True).start()
