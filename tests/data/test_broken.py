@@ -37,7 +37,14 @@ def labels_of(stream) -> list[int]:
 
 
 def training(split, broken):
-    options = {"size": 4, "channels": 3, "batch_size": 50, "seed": 3, "epochs": 1, "preprocess": lambda x: x}
+    options = {
+        "size": 4,
+        "channels": 3,
+        "batch_size": 50,
+        "seed": 3,
+        "epochs": 1,
+        "preprocess": pipeline.untouched,
+    }
     return pipeline.train_batches(split, broken=broken, **options)
 
 
@@ -54,7 +61,7 @@ def test_one_in_a_thousand_is_replaced_by_the_same_image_in_its_place(paths):
     assert len(said) == 1
     assert said[0].startswith(f"can no longer be read and is replaced: {paths[123]}.gone (")
     measured = pipeline.eval_batches(
-        split, size=4, channels=3, batch_size=64, preprocess=lambda x: x, broken=broken
+        split, size=4, channels=3, batch_size=64, preprocess=pipeline.untouched, broken=broken
     )
     assert labels_of(measured) == [(123 + 7919) % 1000 if i == 123 else i for i in range(1000)]
 

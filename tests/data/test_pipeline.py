@@ -5,21 +5,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.augment import Affine, AlternatingFlip, Flip, InceptionCrop, PadCrop, ScaleCrop
+from keras_cnns.preprocessing import UNIT, Preprocessing
+from training.data.augment import Affine, AlternatingFlip, Flip, InceptionCrop, PadCrop, ScaleCrop, Window
 from training.data.colour import ColourJitter, PCANoise
 from training.data.dataset import DataSet, Split
 from training.data.erasing import RandomErasing
 from training.data.folder import load
-from training.data.pipeline import batch_indices, conversions, eval_batches, steps_per_epoch, train_batches
+from training.data.pipeline import (
+    batch_indices,
+    conversions,
+    decoded_at,
+    eval_batches,
+    read_cropped,
+    steps_per_epoch,
+    train_batches,
+    untouched,
+)
 from training.data.policies import AutoAugment
 from training.data.storage import Encoded, Files, Pixels
 
 PARTS = (PadCrop(2), Flip(), Affine())
 MORE = (ScaleCrop(1.0, 2.0), Flip(), AutoAugment("cifar"), ColourJitter(), PCANoise(), RandomErasing())
-
-
-def same(images):
-    return images
 
 
 def numbered(n, size=4):
@@ -29,7 +35,15 @@ def numbered(n, size=4):
 
 
 def stream(split, **changes):
-    asked = {"size": 4, "channels": 1, "batch_size": 4, "seed": 1, "epochs": 3, "augment": (), "preprocess": same}
+    asked = {
+        "size": 4,
+        "channels": 1,
+        "batch_size": 4,
+        "seed": 1,
+        "epochs": 3,
+        "augment": (),
+        "preprocess": untouched,
+    }
     return list(train_batches(split, **{**asked, **changes}).as_numpy_iterator())
 
 
@@ -64,8 +78,12 @@ def test_every_epoch_is_a_permutation(n, batch):
 def test_labels_follow_their_images():
     for images, labels in stream(numbered(20)):
         np.testing.assert_array_equal(images[:, 0, 0, 0] % 5, labels)
-        assert images.dtype == np.float32
         assert labels.dtype == np.int32
+
+
+def test_bytes_stay_bytes_until_a_part_needs_floats():
+    kinds = {p: next(iter(stream(numbered(8), augment=p)))[0].dtype for p in ((), PARTS[:2], (ColourJitter(),))}
+    assert list(kinds.values()) == [np.uint8, np.uint8, np.float32]
 
 
 def test_orders_are_shuffled_well():
@@ -87,10 +105,10 @@ def test_a_resumed_stream_is_the_rest_of_the_unbroken_one(pictures, parts):
 
 
 def test_length_is_known_and_shapes_are_static():
-    batches = train_batches(numbered(22), size=4, channels=1, batch_size=4, seed=0, epochs=3, preprocess=same)
+    batches = train_batches(numbered(22), size=4, channels=1, batch_size=4, seed=0, epochs=3, preprocess=untouched)
     assert len(batches) == 15
     assert batches.element_spec[0].shape == (4, 4, 4, 1)
-    batches = eval_batches(numbered(22), size=4, channels=1, batch_size=4, preprocess=same)
+    batches = eval_batches(numbered(22), size=4, channels=1, batch_size=4, preprocess=untouched)
     assert len(batches) == 6
     assert batches.element_spec[0].shape == (None, 4, 4, 1)
 
@@ -130,7 +148,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="1 or 3 channels here; 4 came"):
         stream(numbered(4), channels=4)
     with pytest.raises(ValueError, match="crop is the share"):
-        eval_batches(numbered(4), size=4, channels=1, batch_size=2, preprocess=same, crop=0)
+        eval_batches(numbered(4), size=4, channels=1, batch_size=2, preprocess=untouched, crop=0)
 
 
 # --- storage ----------------------------------------------------------------------------------------------------
@@ -170,7 +188,7 @@ def test_files_and_memory_give_identical_batches(photo_folder, size, parts):
 @pytest.mark.parametrize("crop", [1.0, 0.875])
 def test_files_and_memory_evaluate_identically(photo_folder, crop, monkeypatch):
     splits = stored(photo_folder(5))
-    asked = {"size": 9, "channels": 3, "batch_size": 4, "preprocess": same, "crop": crop}
+    asked = {"size": 9, "channels": 3, "batch_size": 4, "preprocess": untouched, "crop": crop}
     memory, files, encoded = (list(eval_batches(s, **asked).as_numpy_iterator()) for s in splits)
     equal(memory, files)
     equal(memory, encoded)
@@ -192,20 +210,53 @@ def test_ragged_images_and_jpegs_run(photo_folder):
             assert images.std() > 1
 
 
+@pytest.mark.parametrize(("side", "fraction"), [(9, 8), (10, 8), (19, 4), (40, 2), (41, 1), (90, 1)])
+def test_a_window_much_too_large_is_decoded_smaller(side, fraction, tmp_path, monkeypatch):
+    """80 pixels of a JPEG are decoded at the smallest fraction that still has `side` of them, and look the same."""
+    import tensorflow as tf
+    from PIL import Image
+
+    asked = []
+    monkeypatch.setattr(
+        "training.data.pipeline.decoded_at",
+        lambda data, window, by, channels: asked.append(by) or decoded_at(data, window, by, channels),
+    )
+    waves = 128 + 100 * np.sin(
+        np.arange(120)[:, None, None] / 20 + np.arange(160)[None, :, None] / 15 + np.arange(3)
+    )
+    Image.fromarray(waves.astype(np.uint8)).save(tmp_path / "waves.jpg", quality=95)
+    window, jpeg = Fixed((16, 24, 80, 88)), Files((str(tmp_path / "waves.jpg"),), 3)
+    small = read_cropped(jpeg, tf.constant(0), side, window, None).numpy().astype(int)
+    assert asked == [fraction]
+    decoded = tf.io.decode_jpeg(jpeg.read(tf.constant(0))).numpy()[None]
+    whole = read_cropped(Pixels(decoded), tf.constant(0), side, window, None).numpy()
+    assert np.abs(small - whole).max() <= 8
+    assert np.abs(small - whole).mean() <= 3
+
+
+class Fixed(Window):
+    def __init__(self, place):
+        object.__setattr__(self, "place", place)
+
+    def window(self, height, width, draw):
+        import tensorflow as tf
+
+        return tf.constant(self.place)
+
+
 def test_the_middle_is_cropped():
     image = np.zeros((1, 8, 16, 1), np.uint8)
     image[:, :, 4:12] = 255
     split = Split(Pixels(image), [0])
-    ((images, _),) = eval_batches(split, size=8, channels=1, batch_size=1, preprocess=same).as_numpy_iterator()
+    ((images, _),) = eval_batches(
+        split, size=8, channels=1, batch_size=1, preprocess=untouched
+    ).as_numpy_iterator()
     assert (images == 255).all()
 
 
 def test_channels_and_preprocessing(pictures):
-    def halved(images):
-        return images / 2 - 1
-
     grey, colour = pictures(2, channels=1), pictures(2)
-    asked = {"size": 12, "batch_size": 2, "preprocess": halved}
+    asked = {"size": 12, "batch_size": 2, "preprocess": Preprocessing((2.0,), (2.0,))}
     ((images, _),) = eval_batches(Split(Pixels(grey), [0, 1]), channels=3, **asked).as_numpy_iterator()
     np.testing.assert_array_equal(images, np.repeat(grey, 3, -1) / np.float32(2) - 1)
     ((images, _),) = eval_batches(Split(Pixels(colour), [0, 1]), channels=1, **asked).as_numpy_iterator()
@@ -249,7 +300,7 @@ def test_trains_under_a_strategy_and_with_fit():
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(5)])
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    asked = {"size": 4, "channels": 1, "batch_size": 4, "preprocess": lambda x: x / 255}
+    asked = {"size": 4, "channels": 1, "batch_size": 4, "preprocess": UNIT}
     batches = train_batches(numbered(10), seed=0, epochs=2, **asked)
     history = model.fit(
         batches,

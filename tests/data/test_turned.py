@@ -50,7 +50,7 @@ def test_a_folder_is_trained_on_the_right_way_up(photos):
     files = data.train.images
     for i in range(len(files)):
         assert files[i].shape == as_pillow_turns(files.name(i)).shape
-    batches = pipeline.eval_batches(data.train, size=8, channels=3, batch_size=16, preprocess=lambda x: x)
+    batches = pipeline.eval_batches(data.train, size=8, channels=3, batch_size=16, preprocess=pipeline.untouched)
     images = np.concatenate([x for x, _ in batches])
     for i, image in enumerate(images):
         expected = pipeline.fit(as_pillow_turns(files.name(i))[None], 8)[0]
@@ -77,7 +77,7 @@ def test_a_published_evaluation_takes_images_as_they_are_stored(photos):
     assert isinstance(split, Split)
     assert {image.shape for image in map(split.images.__getitem__, range(len(split)))} == {(20, 30, 3)}
     (batch, _), *_ = pipeline.eval_batches(
-        split, size=8, channels=3, batch_size=32, preprocess=lambda x: x, crop=View(8, 9)
+        split, size=8, channels=3, batch_size=32, preprocess=pipeline.untouched, crop=View(8, 9)
     )
     assert np.ptp(np.mean(batch, axis=(1, 2, 3))) < 5
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_cnns.blocks.head import cross_entropy
+from keras_cnns.preprocessing import TORCH
 from training.engine.step import SoftCrossEntropy, StepModel, steps_done
 from training.schedules import Constant, Rate, Steps
 
@@ -111,6 +112,28 @@ def test_several_steps_an_execution_are_the_same_steps(several, counted):
     assert one == other
     for a, b in zip(weights, others, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("xla", [False, True])
+def test_bytes_are_prepared_on_the_device(xla, parts):
+    """The traced step takes bytes, and does with them what it does with prepared images."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (3, 8, 4, 4, 3), "uint8"), rng.integers(0, 3, (3, 8)).astype("int32")
+    found = []
+    for fed, prepare in ((images, TORCH), (TORCH(images), None)):
+        keras.utils.set_random_seed(1)
+        image = keras.Input((4, 4, 3))
+        answer = keras.layers.Dense(3, name="logits")(keras.layers.Flatten()(image))
+        model = StepModel(image, answer, accumulate=parts, prepare=prepare)
+        model.compile(keras.optimizers.SGD(0.1), cross_entropy(), xla=xla)
+        data = tf.data.Dataset.from_tensor_slices((fed, labels))
+        history = model.fit(data, validation_data=data, verbose=0, shuffle=False).history
+        found.append((history, [v.numpy() for v in model.trainable_variables]))
+    (one, weights), (other, others) = found
+    assert one.keys() == other.keys()
+    for a, b in zip([*one.values(), *weights], [*other.values(), *others], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_what_it_learns_is_in_the_plain_model():

@@ -12,6 +12,7 @@ from replica_laws import Losses
 
 from keras_cnns.blocks.head import cross_entropy
 from keras_cnns.layers import BatchNormalization
+from keras_cnns.preprocessing import TF
 from training.data import pipeline
 from training.data.dataset import Split
 from training.data.mix import Mixup, softened
@@ -27,12 +28,8 @@ def split(n):
     return Split(Pixels(rng.integers(0, 255, (n, 8, 8, 3), "uint8")), rng.integers(0, CLASSES, n).astype("int32"))
 
 
-def grey(images):
-    return images / 127.5 - 1
-
-
 def batches(share, mix=None):
-    options = {"size": 8, "channels": 3, "batch_size": BATCH, "seed": 1, "epochs": 2, "preprocess": grey}
+    options = {"size": 8, "channels": 3, "batch_size": BATCH, "seed": 1, "epochs": 2, "preprocess": TF}
     return softened(pipeline.train_batches(split(IMAGES), **options, share=share), CLASSES, 0.1, mix, 1, 0)
 
 
@@ -67,7 +64,7 @@ def main():
         watch, model = Losses(), made(where)
         model.fit(data, steps_per_epoch=6, epochs=2, verbose=0, shuffle=False, callbacks=[watch])
         found[name] = watch.each
-        options = {"size": 8, "channels": 3, "batch_size": 4, "preprocess": grey}
+        options = {"size": 8, "channels": 3, "batch_size": 4, "preprocess": TF}
         if name == "reference":
             found["alone"] = measured(model, pipeline.eval_batches(split(5), **options))
         else:

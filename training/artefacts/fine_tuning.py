@@ -63,7 +63,7 @@ def tuned(subject: Subject, train: Split, images: np.ndarray, epochs: int, say: 
         batch_size=BATCH,
         seed=SEED,
         epochs=epochs,
-        preprocess=lambda seen: seen,
+        preprocess=pipeline.untouched,
     )
     costs = []
     for number, (seen, _) in enumerate(stream, 1):

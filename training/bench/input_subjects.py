@@ -58,10 +58,9 @@ def make(task: Task) -> Callable[[int], float]:
 
 
 def pipeline(task: Task, split):
-    """The training stream of an ImageNet recipe: random resized crop and mirror."""
-    from keras_cnns.preprocessing import TORCH
+    """The training stream of an ImageNet recipe: random resized crop and mirror. The step itself normalises."""
     from training.data.augment import Flip, InceptionCrop
-    from training.data.pipeline import train_batches
+    from training.data.pipeline import train_batches, untouched
 
     return train_batches(
         split,
@@ -71,7 +70,7 @@ def pipeline(task: Task, split):
         seed=0,
         epochs=10_000,
         augment=(InceptionCrop(), Flip()),
-        preprocess=TORCH,
+        preprocess=untouched,
     )
 
 

@@ -132,5 +132,5 @@ def at_size(images: Pixels, size: int, crop: float | View = 1.0) -> Callable:
 
 
 def delivered(images, channels: int, preprocess: Callable) -> np.ndarray:
-    """uint8 or float32 images -> float32, as the network takes them."""
-    return np.asarray(preprocess(with_channels(np.asarray(images, np.float32), channels)), np.float32)
+    """uint8 or float32 images, preprocessed."""
+    return np.asarray(preprocess(with_channels(np.asarray(images), channels)))

@@ -16,7 +16,10 @@ class Mixup(Value):
     alpha: Positive = 0.2
 
     def __call__(self, images, labels, seed):
+        import tensorflow as tf
+
         share = _beta(self.alpha, seed)
+        images = tf.cast(images, tf.float32)
         return tuple(share * x + (1 - share) * x[::-1] for x in (images, labels))
 
 
@@ -53,6 +56,7 @@ class MixupOrCutMix(Value):
     def __call__(self, images, labels, seed):
         import tensorflow as tf
 
+        images = tf.cast(images, tf.float32)
         one, other = CutMix(self.cutmix), Mixup(self.mixup)
         turn = tf.random.stateless_uniform((), seed + 2) < self.chance
         return tf.cond(turn, lambda: one(images, labels, seed), lambda: other(images, labels, seed))

@@ -6,6 +6,7 @@ image). So a resumed run sees what the unbroken one would have seen, and any bat
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from training.data.storage import Encoded, Pixels
 from training.data.view import View
 
 RESIZED_MEMORY = 2**31
+FRACTIONS = (1, 2, 4, 8)  # of its size at which a JPEG can be decoded
 COPY = 2**20  # more epochs than a run can have
 PARALLEL = {"num_parallel_calls": -1}  # tf.data.AUTOTUNE, without importing TensorFlow
 
@@ -67,7 +69,7 @@ def train_batches(
     broken: Broken | None = None,
     share: Share = WHOLE,
 ):
-    """The training stream, all epochs in one flat Dataset of (float32 (b, size, size, channels), int32 (b,)).
+    """The training stream, all epochs in one flat Dataset of (images (b, size, size, channels), int32 (b,)).
 
     Every epoch has `steps_per_epoch` full batches of another permutation; the remainder, other images each time,
     is left out. A stream from `first_epoch` (and in it from `first_step`) equals the rest of the unbroken one.
@@ -77,7 +79,8 @@ def train_batches(
         channels: 1 or 3; grey images are repeated, colours become luma.
         batch_size: global, over all replicas; at most the number of images is used.
         augment: parts of `augment.py`, in order; one that chooses a window must be the first.
-        preprocess: called last, on float32 (b, size, size, channels) of the scale 0-255.
+        preprocess: called last, on (b, size, size, channels) of the scale 0-255: uint8, float32 where a part of
+            `augment` gives that. What is left as bytes goes to the device as bytes.
         repeats: of each image in a batch, augmented differently (repeated augmentation, Hoffer et al. 2019; Berman
             et al. 2019). A batch has so many times fewer images, and an epoch shows one image in `repeats`.
         broken: replaces files that have become unreadable; shared, it counts over several streams.
@@ -157,7 +160,7 @@ def eval_batches(
     broken: Broken | None = None,
     share: Share = WHOLE,
 ):
-    """All images once, in order: (float32 (b, size, size, channels), int32 (b,)); the last batch may be short.
+    """All images once, in order: (images (b, size, size, channels), int32 (b,)); the last batch may be short.
 
     Images are resized by their shorter side to `size / crop` and cropped in the middle; a `View` as `crop` has its
     own rule. See `train_batches`.
@@ -193,6 +196,11 @@ def eval_batches(
         lambda i: tf.cast(i * share.count + share.index <= last, tf.float32)
     )
     return tf.data.Dataset.zip((stream, counted.batch(each))).map(lambda pair, weights: (*pair, weights))
+
+
+def untouched(images):
+    """`preprocess` where the model does it: bytes travel to the device, a quarter of what floats would be."""
+    return images
 
 
 def check(channels: int, augment: tuple) -> None:
@@ -255,8 +263,19 @@ def read_fitted(images: Encoded, index, size: int, crop: float | View = 1.0):
     return fit(images.decoded(images.read(index), index)[None], size, crop)[0]
 
 
+def decoded_at(data, window, by: int, channels: int):
+    """A window (top, left, height, width) of a JPEG at the `by`-th part of its size."""
+    import tensorflow as tf
+
+    return tf.image.decode_and_crop_jpeg(data, window // by, channels=channels, ratio=by)
+
+
 def read_cropped(images: Pixels | Encoded, index, size: int, part: Window, draw: Callable):
-    """The window that `part` draws from one image, resized. Of a JPEG only the window is decoded."""
+    """The window that `part` draws from one image, resized.
+
+    Of a JPEG only the window is decoded, and one that is 2, 4 or 8 times too large is decoded at that fraction of
+    its size, which saves most of the work on photographs of today's cameras.
+    """
     import tensorflow as tf
 
     def from_pixels(image):
@@ -265,7 +284,12 @@ def read_cropped(images: Pixels | Encoded, index, size: int, part: Window, draw:
 
     def from_jpeg(data):
         shape = tf.io.extract_jpeg_shape(data)
-        return tf.image.decode_and_crop_jpeg(data, part.window(shape[0], shape[1], draw), channels=images.channels)
+        window = part.window(shape[0], shape[1], draw)
+        too_large = tf.minimum(window[2], window[3]) // size
+        fraction = sum(tf.cast(too_large >= by, tf.int32) for by in FRACTIONS[1:])
+        return tf.switch_case(
+            fraction, [partial(decoded_at, data, window, by, images.channels) for by in FRACTIONS]
+        )
 
     if isinstance(images, Pixels):
         image = from_pixels(tf.gather(images.tensor, index))
@@ -282,15 +306,14 @@ def read_cropped(images: Pixels | Encoded, index, size: int, part: Window, draw:
 def delivered(
     read, changed: Callable, labels: np.ndarray, size: int, channels: int, preprocess: Callable, count: int
 ):
-    """(epoch, index, uint8 images) -> (float32 images, labels), changed, preprocessed and made ahead of time."""
+    """(epoch, index, uint8 images) -> (images, labels), changed, preprocessed and made ahead of time."""
     import tensorflow as tf
 
     labels = tf.constant(labels)
 
     def finish(epoch, index, images):
-        images = tf.cast(changed(epoch, index, images), tf.float32)
-        images = preprocess(with_channels(images, channels))
-        return tf.ensure_shape(tf.cast(images, tf.float32), (None, size, size, channels)), tf.gather(labels, index)
+        images = preprocess(with_channels(changed(epoch, index, images), channels))
+        return tf.ensure_shape(images, (None, size, size, channels)), tf.gather(labels, index)
 
     options = tf.data.Options()
     options.deterministic = True
@@ -301,12 +324,14 @@ def delivered(
 
 
 def with_channels(images, channels: int):
-    """Grey repeated, colours turned to luma, or as it is."""
+    """Grey repeated, colours turned to luma, float32, or as it is."""
     import tensorflow as tf
 
     if images.shape[-1] == channels:
         return images
-    return tf.repeat(images, channels, axis=-1) if channels == 3 else tf.image.rgb_to_grayscale(images)
+    if channels == 3:
+        return tf.repeat(images, channels, axis=-1)
+    return tf.image.rgb_to_grayscale(tf.cast(images, tf.float32))
 
 
 def conversions(dataset: DataSet, size: int, channels: int) -> list[str]:

@@ -119,7 +119,7 @@ def _features(s: Subject, split: Split) -> np.ndarray:
 def _pixels(s: Subject, split: Split, size: int) -> np.ndarray:
     """(n, size, size, channels) from 0 to 255."""
     batches = pipeline.eval_batches(
-        split, size=size, channels=s.network.channels, batch_size=256, preprocess=lambda x: x
+        split, size=size, channels=s.network.channels, batch_size=256, preprocess=pipeline.untouched
     )
     return np.concatenate([np.asarray(images) for images, _ in batches])
 

@@ -1,5 +1,6 @@
 """The training of `step.StepModel` by Keras' own `fit`, for engines other than TensorFlow."""
 
+from collections.abc import Callable
 from fnmatch import fnmatch
 
 import keras
@@ -15,13 +16,15 @@ class KerasStep(keras.Model):
 
     Attributes:
         shares: weight of each output's loss; the first output is the network's answer, others are training heads.
+        prepare: from the images of a batch to what the network takes; done on the device.
         xla: whether the step is compiled by XLA.
         waited: seconds that training has waited for input so far.
     """
 
-    def __init__(self, inputs, outputs, shares: tuple[float, ...] = (1.0,)):
+    def __init__(self, inputs, outputs, shares: tuple[float, ...] = (1.0,), prepare: Callable | None = None):
         super().__init__(inputs[0] if len(inputs) == 1 else inputs, outputs)  # torch warns of a list of one
         self.shares = shares
+        self.prepare = prepare or (lambda images: images)
         self.counted = len(shares)  # outputs
         self.waited = 0.0
         self.mean_loss = keras.metrics.Mean("loss")
@@ -35,6 +38,9 @@ class KerasStep(keras.Model):
         """`xla` compiles the step."""
         super().compile(optimizer, jit_compile=xla)
         self.loss, self.xla = loss, xla
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(self.prepare(inputs), training=training, mask=mask)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         each = self._each(y, y_pred)

@@ -91,8 +91,8 @@ class Other(TensorFlow):
         _tensorflow_without_gpus()
         return super().reader(split)
 
-    def model(self, inputs, outputs, recipe, shares) -> keras.Model:
-        return self.step(inputs, outputs, shares=shares)
+    def model(self, inputs, outputs, recipe, shares, prepare) -> keras.Model:
+        return self.step(inputs, outputs, shares, prepare)
 
     def optimizer(self, recipe, rate: Rate, model) -> keras.optimizers.Optimizer:
         found = recipe.optimizer.build(rate, recipe.average)
@@ -109,7 +109,7 @@ class Other(TensorFlow):
     def is_local(self, variable) -> bool:
         return False
 
-    def tried(self, model, images: int, labels) -> str:
+    def tried(self, model, images, labels) -> str:
         return f"XLA: on, as {self.name} has it"
 
     def on_device(self, model) -> Callable:

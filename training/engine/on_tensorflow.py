@@ -34,9 +34,10 @@ class TensorFlow:
 
     opened = staticmethod(decoded)  # an image file and its EXIF orientation -> uint8 (h, w, 3)
 
-    def model(self, inputs, outputs, recipe, shares) -> keras.Model:
-        """The model that trains, not yet compiled."""
-        return self.step(inputs, outputs, recipe.decay, recipe.undecayed, shares, recipe.clip, recipe.accumulate)
+    def model(self, inputs, outputs, recipe, shares, prepare) -> keras.Model:
+        """The model that trains, not yet compiled; it prepares its images itself."""
+        r = recipe
+        return self.step(inputs, outputs, r.decay, r.undecayed, shares, r.clip, r.accumulate, prepare)
 
     def optimizer(self, recipe, rate: Rate, model) -> keras.optimizers.Optimizer:
         """The recipe's optimizer for that model."""

@@ -57,7 +57,8 @@ def train(run: Run) -> dict:
     if run.compute.norms == "synchronised" and run.compute.replicas > 1:
         _normalise(model, True)
     if model.xla:
-        log(HERE.tried(model, *_tried(config, run.compute.replicas)))
+        each = config.recipe.batch_size // run.compute.replicas // config.recipe.accumulate
+        log(HERE.tried(model, *(column[:each] for column in run.first_batch)))
         if run.compute.wire and run.compute.wire.total([not model.xla])[0]:
             model.xla = False  # on all workers or on none
             model.make_halves()
@@ -101,14 +102,6 @@ def _normalise(model: keras.Model, synchronized: bool) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = synchronized
-
-
-def _tried(config: Config, replicas: int) -> tuple[int, np.ndarray]:
-    """How many images a pass of the step has, and labels for them."""
-    images, classes = config.recipe.batch_size // replicas // config.recipe.accumulate, len(config.classes)
-    if config.recipe.soft:
-        return images, np.full((images, classes), 1 / classes, "float32")
-    return images, np.zeros(images, "int32")
 
 
 def _kept(run: Run, plain: keras.Model) -> keras.Model:
@@ -234,7 +227,7 @@ def compiled(plain, logits: list[tuple], config: Config, steps: int, compute: Co
         tuning.freeze_norms(plain)
     rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, steps)
     outputs, shares = zip(*logits, strict=True)
-    model = HERE.model(plain.inputs, list(outputs), recipe, shares)
+    model = HERE.model(plain.inputs, list(outputs), recipe, shares, config.preprocessing)
     loss = SoftCrossEntropy() if recipe.soft else config.architecture.head.loss()
     optimizer = HERE.optimizer(recipe, rate, model)
     if recipe.tuning:
@@ -258,7 +251,7 @@ def _stateful(run: Run, rate: Rate, counter: Counter) -> dict[str, keras.callbac
 
 def _announce(run: Run, plain: keras.Model, steps: int, first_epoch: int) -> None:
     """Says how long the run will take, from one forward pass timed before the first step."""
-    images = next(iter(run.evaluation(run.data.val)))[0]
+    images = run.config.preprocessing(np.asarray(next(iter(run.evaluation(run.data.val)))[0]))
     with deep_recursion():
         forward = scoring.forward(plain)
         began = time.perf_counter()
@@ -282,10 +275,10 @@ def _show_batch(run: Run, board: Board) -> None:
     if not pictures.CAN:
         run.log("no pictures: matplotlib is not installed")
         return
-    images, labels = next(iter(run.training()))
+    images, labels = (column[:SHOWN] for column in run.first_batch)
     figure = pictures.image_grid(
-        np.asarray(images)[:SHOWN],
-        np.asarray(labels)[:SHOWN],
+        run.config.preprocessing(images),
+        labels,
         run.config.classes,
         f"{run.config.architecture.name} on {run.data.name}: the first training batch",
     )

@@ -8,19 +8,17 @@ from training.engine.step import StepModel
 STEPS = 3
 
 
-def settle(model: StepModel, images_a_replica: int, labels: np.ndarray) -> str:
+def settle(model: StepModel, images: np.ndarray, labels: np.ndarray) -> str:
     """Tries the compiled half of the step and turns XLA off if it fails; says which and why in one line.
 
     The network is as before afterwards. What was compiled is used in training.
 
     Args:
-        images_a_replica: in one forward and backward pass.
-        labels: of as many images, as the loss takes them.
+        images: as many as a replica takes in one forward and backward pass, as they come in training.
+        labels: of these images, as the loss takes them.
     """
     import tensorflow as tf
 
-    shape = (64 if side is None else side for side in model.input_shape[1:])
-    images = np.random.default_rng(0).normal(size=(images_a_replica, *shape)).astype("float32")
     model.make_halves()
     before = [(v, keras.ops.convert_to_numpy(v)) for v in model.non_trainable_variables]
     strategy = model.distribute_strategy

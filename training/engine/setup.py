@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from training.data import pipeline
 from training.data.augment import suit
 from training.data.broken import Broken
@@ -49,14 +51,14 @@ class Run:
         return min(EVALUATION_BATCH, max(self.config.recipe.batch_size, 2 * self.compute.replicas))
 
     def evaluation(self, split: Split):
-        """Batches of a split as it is measured, in order, without augmentation: this worker's share."""
+        """Batches of a split as it is measured, in order, without augmentation: this worker's share, 0 to 255."""
         c = self.config
         return HERE.reader(split).eval_batches(
             split,
             size=c.image_size,
             channels=c.channels,
             batch_size=self.evaluation_batch,
-            preprocess=c.preprocessing,
+            preprocess=pipeline.untouched,
             crop=c.recipe.test_crop,
             broken=self._broken(split),
             share=self.compute.share,
@@ -68,7 +70,7 @@ class Run:
         return reader(self.data, self.config.recipe)
 
     def training(self, first_epoch: int = 0, first_step: int = 0):
-        """The stream of training batches, this worker's share, from an epoch, and in it from a step, on."""
+        """The stream of training batches, 0 to 255, this worker's share, from an epoch and a step of it on."""
         c, stream, reader = self.config, None, self.reader
         steps = pipeline.steps_per_epoch(len(self.data.train), c.recipe.batch_size)
         for first, end, size in self._phases(first_epoch):
@@ -82,7 +84,7 @@ class Run:
                 first_epoch=first,
                 first_step=first_step if first == first_epoch else 0,
                 augment=suit(c.recipe.augment, self.data)[0],
-                preprocess=c.preprocessing,
+                preprocess=pipeline.untouched,
                 repeats=c.recipe.repeats,
                 broken=self._broken(self.data.train),
                 share=self.compute.share,
@@ -91,6 +93,11 @@ class Run:
             batches = reader.softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, number)
             stream = batches if stream is None else stream.concatenate(batches)
         return stream
+
+    @cached_property
+    def first_batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images, 0 to 255, and labels of the run's first training step: this worker's share."""
+        return tuple(map(np.asarray, next(iter(self.training()))))
 
     def _phases(self, first_epoch: int) -> list[tuple[int, int, int]]:
         """(first epoch, end, pixels a side) of the stretches with one size."""

@@ -1,6 +1,7 @@
 """The training step, as a model that `fit` drives, on one device or on many."""
 
 import time
+from collections.abc import Callable
 from fnmatch import fnmatch
 from functools import partial
 
@@ -30,6 +31,7 @@ class StepModel(private.Built, keras.Model):
         shares: weight of each output's loss; the first output is the network's answer, others are training heads.
         clip: largest norm of all gradients together, after their sum over replicas and before decay; None is any.
         accumulate: parts into which a replica's images are cut, one forward and backward pass each.
+        prepare: from the images of a batch to what the network takes; done on the device.
         learning: the variables that learn; see `learn`.
         waited: seconds that training has waited for input so far.
         traces: how often Python went through `gradients`; once a replica, or shapes change.
@@ -44,6 +46,7 @@ class StepModel(private.Built, keras.Model):
         shares: tuple[float, ...] = (1.0,),
         clip: float | None = None,
         accumulate: int = 1,
+        prepare: Callable | None = None,
     ):
         super().__init__(inputs, outputs)
         if len(shares) != len(self.outputs):
@@ -53,6 +56,7 @@ class StepModel(private.Built, keras.Model):
         self.shares = shares
         self.clip = clip
         self.accumulate = accumulate
+        self.prepare = prepare or (lambda images: images)
         self.awake = None
         self.waited = 0.0
         self.traces = 0
@@ -81,7 +85,7 @@ class StepModel(private.Built, keras.Model):
         with tf.GradientTape(watch_accessed_variables=self.awake is None) as tape:
             if self.awake is not None:
                 tape.watch(variables)
-            outputs = keras.tree.flatten(self(images, training=True))
+            outputs = keras.tree.flatten(self(self.prepare(images), training=True))
             each = sum(s * self._each(labels, o) for s, o in zip(self.shares, outputs, strict=True))
             penalty = sum(self.losses) if self.losses else 0.0
             weighted = each if weights is None else each * keras.ops.cast(weights, each.dtype)
@@ -102,9 +106,8 @@ class StepModel(private.Built, keras.Model):
 
     def test_step(self, data):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        logits = keras.tree.flatten(self(self._never_empty(images), training=False))[0][
-            : keras.ops.shape(labels)[0]
-        ]
+        images = self.prepare(self._never_empty(images))
+        logits = keras.tree.flatten(self(images, training=False))[0][: keras.ops.shape(labels)[0]]
         self._measure(self._each(labels, logits), labels, logits, weights, counted=weights)
 
     def update(self, gradients):
