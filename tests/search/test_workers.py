@@ -15,6 +15,7 @@ from training.search.chief import BARREN, VARIABLES, Workers, role
 def start(tmp_path, monkeypatch):
     """Workers that run a line of shell; what they work at; what the oracle was told."""
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "8000")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     made = []
 
@@ -26,7 +27,7 @@ def start(tmp_path, monkeypatch):
         if trial is not None:
             folders.place(tmp_path, trial).mkdir(parents=True)
             oracle.ongoing_trials["local0"] = SimpleNamespace(trial_id=str(trial), status="RUNNING", message="")
-        served = SimpleNamespace(oracle=oracle, serves=lambda: serves)
+        served = SimpleNamespace(oracle=oracle, serves=lambda: serves, fault=None)
         made.append(Workers(tmp_path, 1, ["sh", "-c", line], served, told.append))
         return made[-1], told
 
@@ -83,6 +84,13 @@ def test_workers_end_with_their_chief(start, tmp_path):
     workers, _ = start(f"cat; echo gone > {tmp_path}/end; exit 0")
     workers.running["local0"].stdin.close()
     turns(workers, (tmp_path / "end").exists)
+
+
+def test_a_chief_that_cannot_serve(start):
+    workers, _ = start("sleep 9")
+    workers.chief.fault = RuntimeError("no such address")
+    with pytest.raises(Failure, match=r"the chief cannot serve at 127.0.0.1:8000: no such address"):
+        workers.look()
 
 
 def test_roles(monkeypatch):

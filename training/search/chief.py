@@ -48,9 +48,16 @@ class Chief(base_tuner.BaseTuner):
         super().__init__(oracle, directory=str(root), project_name=folders.ORACLE)
 
     def serve(self) -> None:
-        """Starts the server."""
-        self.thread = threading.Thread(target=self.search, kwargs={"verbose": 0}, daemon=True)
+        """Starts the server; what goes wrong with it is its `fault`."""
+        self.fault: Exception | None = None
+        self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
+
+    def _serve(self) -> None:
+        try:
+            self.search(verbose=0)
+        except Exception as error:  # an address that cannot be had; workers would wait for an hour
+            self.fault = error
 
     def serves(self) -> bool:
         """Until all workers have been told that there is no more."""
@@ -92,7 +99,14 @@ class Workers:
             )
 
     def look(self) -> bool:
-        """Whether some are still at work; those that died are started again, and a deadly trial is given up."""
+        """Whether some are still at work; those that died are started again, and a deadly trial is given up.
+
+        Raises:
+            Failure: the chief cannot serve, or a worker has met what no other could mend.
+        """
+        if self.chief.fault:
+            address = ":".join(os.environ[name] for name in VARIABLES[1:])
+            raise Failure(f"the chief cannot serve at {address}: {self.chief.fault}")
         for index, (name, process) in enumerate(list(self.running.items())):
             status = process.poll() if process else 0
             if status is None or process is None:

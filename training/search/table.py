@@ -23,7 +23,7 @@ class Table:
     def __init__(self, stream, log: Log, names: list[str], total: int | None, size=shutil.get_terminal_size):
         self.stream, self.log, self.names, self.total, self.size = stream, log, names, total, size
         self.terminal = getattr(stream, "isatty", lambda: False)()
-        self.drawn, self.said = 0, set()
+        self.drawn, self.screen, self.said = 0, "", set()
 
     def show(self, trials: list[Trial]) -> None:
         """After a change, or every second on a terminal."""
@@ -65,28 +65,31 @@ class Table:
             :room
         ]
         rows = [self._cells(t, t in best[:1]) for t in sorted(shown, key=lambda t: t.number)]
-        head = ["trial", *self.names, "parameters", "MACs", "epoch", "val top-1", "time", ""]
+        head = ["trial", "", "val top-1", "epoch", "time", *(name.removeprefix("recipe.") for name in self.names)]
+        head += ["MACs", "parameters"]  # what a narrow terminal cuts off stands last
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
         text = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in (head, *rows)]
         count = {s: sum(t.status == s for t in trials) for s in MARKS}
         of = f" of {self.total}" if self.total else ""
         text.append(f"{count['done']} done{of}, {count['failed']} failed, {count['open']} running")
-        self.clear()
-        put(self.stream, "".join(line[: columns - 1].rstrip() + "\n" for line in text))
-        self.drawn = len(text)
+        screen = "".join(line[: columns - 1].rstrip() + "\n" for line in text)
+        if screen != self.screen or not self.drawn:
+            self.clear()
+            put(self.stream, screen)
+            self.drawn, self.screen = len(text), screen
 
     def _cells(self, trial: Trial, best: bool) -> list[str]:
         epochs, last = trial.recipe.epochs, progress(trial)
         top1 = trial.top1 if trial.result else last.get("val_top1")
         return [
             trial.folder.name,
-            *(trial.chosen[name] for name in self.names),
-            f"{trial.cost['params']:,}",
-            f"{trial.cost['macs']:,}",
-            f"{last.get('epoch', 0)}/{epochs}",
-            "" if top1 is None else f"{top1:.4f}",
-            duration(last["seconds"]) if last else "",
             "best" if best else MARKS[trial.status],
+            "" if top1 is None else f"{top1:.4f}",
+            f"{last.get('epoch', 0)}/{epochs}",
+            duration(last["seconds"]) if last else "",
+            *(trial.chosen[name] for name in self.names),
+            f"{trial.cost['macs']:,}",
+            f"{trial.cost['params']:,}",
         ]
 
 
