@@ -6,11 +6,14 @@ import keras_tuner
 import pytest
 from fakes import Session, finish, past, proposals, search
 
+from keras_cnns.dimensions import dimensions
+from keras_cnns.models.resnet import ResNet20
 from training.door import Refusal
 from training.search import trials as folders
 from training.search.limits import Limits
 from training.search.objective import Objective, front, parse, weighings
 from training.search.oracles import Bayesian, Hyperband, Random
+from training.search.sizes import Sizes
 
 TUNERS = ("random", "bayesian")
 
@@ -267,3 +270,23 @@ def test_weights_of_the_best_only(three):
     folders.prune(found, 1)
     assert [t.has_weights() for t in found] == [False, True, True]
     assert [bool(list((t.folder / "checkpoints").glob("step_*"))) for t in found] == [False, False, True]
+
+
+def test_equal_networks_have_equal_latencies(tmp_path):
+    """Measured once, in this start and the next; a limit is asked before anything is trained."""
+    plan = search("depth=1/2/3,seed=0/1", limits=Limits(latency_ms=2.5))
+    for count in (2, 9):
+        session = Session(tmp_path, plan, count)
+        session.oracle.proposals.sizes._time = lambda a, n=count: a.row.depths[0] + 0.01 * nwhile record := session.ask():
+            session.end(record)
+    found = past(tmp_path, plan)
+    assert {t.chosen["depth"] for t in found} == {"1", "2"}
+    assert len(found) == 4
+    assert len({(t.chosen["depth"], t.cost["latency_ms"]) for t in found}) == 2
+
+
+def test_a_real_latency():
+    small, deep = (dimensions(ResNet20)["depth"].put(ResNet20, n) for n in (1, 6))
+    sizes = Sizes(8, 3, 10)
+    assert 0 < sizes.latency_ms(small) < sizes.latency_ms(deep)
+    assert sizes.latency_ms(small) == sizes.latency_ms(small)

@@ -32,6 +32,9 @@ class Proposals:
         self.known: dict[tuple, tuple[Candidate, dict] | str] = {}
         self.tried = {t.candidate for t in past}  # not by choice: two may mean the same (the reduction of no gate)
         self.listed: list[dict] | None = None
+        for trial in past:
+            if "latency_ms" in trial.cost:
+                sizes.timed[trial.candidate.architecture] = trial.cost["latency_ms"]
 
     def judged(self, picks: dict) -> tuple[Candidate, dict] | str:
         """Candidate and cost of a choice, or why it is out of the question."""
@@ -51,7 +54,7 @@ class Proposals:
         if why := search.limits.exceeded(cost):
             return why
         if search.limits.latency_ms is not None or search.objective.cost == "latency_ms":
-            cost["latency_ms"] = round(self.sizes.latency_ms(candidate.architecture), 3)
+            cost["latency_ms"] = self.sizes.latency_ms(candidate.architecture)
         return search.limits.exceeded(cost) or (candidate, cost)
 
     def new(self, picks: dict) -> bool:

@@ -25,7 +25,7 @@ class Size:
 
 
 class Sizes:
-    """Counts networks for one kind of data, each once.
+    """Counts and times networks for one kind of data, each once, so that equal networks have equal costs.
 
     Args:
         image_size, channels, classes: of what the networks are fed, and of what they answer.
@@ -34,6 +34,7 @@ class Sizes:
     def __init__(self, image_size: int, channels: int, classes: int):
         self.shape, self.classes = (image_size, image_size, channels), classes
         self.known: dict[Architecture, Size] = {}
+        self.timed: dict[Architecture, float] = {}
 
     def __call__(self, architecture: Architecture) -> Size:
         """Raises ValueError for a network that cannot be built."""
@@ -52,6 +53,11 @@ class Sizes:
 
         Whatever else the machine does makes it longer, never shorter.
         """
+        if architecture not in self.timed:
+            self.timed[architecture] = round(self._time(architecture), 3)
+        return self.timed[architecture]
+
+    def _time(self, architecture: Architecture) -> float:
         with deep_recursion():
             run = scoring.forward(fuse(self.build(architecture)))
             image = keras.ops.convert_to_tensor(np.zeros((1, *self.shape), "float32"))
