@@ -277,7 +277,8 @@ def test_equal_networks_have_equal_latencies(tmp_path):
     plan = search("depth=1/2/3,seed=0/1", limits=Limits(latency_ms=2.5))
     for count in (2, 9):
         session = Session(tmp_path, plan, count)
-        session.oracle.proposals.sizes._time = lambda a, n=count: a.row.depths[0] + 0.01 * nwhile record := session.ask():
+        session.oracle.proposals.sizes._time = lambda a, n=count: a.row.depths[0] + 0.01 * n
+        while record := session.ask():
             session.end(record)
     found = past(tmp_path, plan)
     assert {t.chosen["depth"] for t in found} == {"1", "2"}
