@@ -1,6 +1,7 @@
 """What a search shows and leaves, from made-up results."""
 
 import csv
+import doctest
 import io
 import json
 
@@ -9,7 +10,7 @@ from fakes import Session, past, search
 
 from training.report import pictures as canvas
 from training.report.folder import Log
-from training.search import report
+from training.search import objective, pictures, report
 from training.search.leading import Watcher, conclude, resumed, score
 from training.search.pictures import ordered, parallel, pareto
 from training.search.plan import NAME, write
@@ -148,3 +149,10 @@ def test_a_damaged_description_is_written_again(ended, capsys):
     assert resumed(root, plan) == root
     assert "it is written again" in capsys.readouterr().out
     write(plan, root)
+
+
+@pytest.mark.parametrize("module", [objective, pictures])
+def test_examples(module):
+    failed, tried = doctest.testmod(module)
+    assert tried
+    assert not failed
