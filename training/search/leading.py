@@ -137,6 +137,7 @@ class Watcher:
     def __init__(self, root: Path, search: Search, table: Table, past: list[Trial], keep: int):
         self.root, self.search, self.table, self.trials, self.keep = root, search, table, past, keep
         self.ended = -1
+        table.said |= {trial.number for trial in past if trial.status != "open"}  # said by an earlier start
 
     def look(self) -> None:
         """After a moment."""
