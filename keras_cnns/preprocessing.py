@@ -27,8 +27,7 @@ class Preprocessing(Value):
     std: tuple[Positive, ...] = (1.0,)
     order: str = "rgb"
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self):
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean and std have one number a channel; {len(self.mean)} and {len(self.std)} came")
         if self.order not in ("rgb", "bgr"):

@@ -38,6 +38,14 @@ MAX_DEPTH = 32
 MAX_ITEMS = 20_000
 
 
+class Open:
+    """Base of what may stand in any field, or in a tuple in it, until a search fills it (`keras_cnns.spaces`)."""
+
+    def fault(self, hint: Any) -> str | None:
+        """Why something that it may become does not fit the annotation, or None."""
+        raise NotImplementedError
+
+
 class Value:
     """Base of a frozen dataclass whose fields are checked against their annotations.
 
@@ -50,6 +58,16 @@ class Value:
             fault = mismatch(getattr(self, name), hint)
             if fault:
                 raise ValueError(f"{type(self).__name__}.{name} must be {describe(hint)}: {fault}")
+        if not any(is_open(getattr(self, name)) for name in hints(type(self))):
+            self.check()
+
+    def check(self) -> None:
+        """Raises ValueError where fields do not go together. Of a value that is still open it is not asked."""
+
+
+def is_open(value: Any) -> bool:
+    """Whether a search has yet to fill it, or one of its items."""
+    return any(map(is_open, value)) if isinstance(value, tuple) else isinstance(value, Open)
 
 
 @cache
@@ -83,6 +101,8 @@ def mismatch(value: Any, hint: Any) -> str | None:
     """Why `value` does not fit the annotation, or None if it does."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     came = f"{value!r} came"
+    if isinstance(value, Open):
+        return value.fault(hint)
     if origin is Annotated:
         fault = mismatch(value, args[0])
         rule = args[1]

@@ -17,12 +17,12 @@ import keras_cnns
 FLOORS = [
     {"version", "errors", "deep", "graph", "guard"},
     {"values"},
-    {"preprocessing", "measure", "layers"},
+    {"preprocessing", "measure", "layers", "spaces"},
     {"blocks", "surgery", "explain"},
     {"weights"},
     {"architecture"},
     {"models"},
-    {"zoo"},
+    {"zoo", "dimensions"},
     {"__init__"},
 ]
 # Papers in the order of their years: each may import those before it.

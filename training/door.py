@@ -25,6 +25,10 @@ class Failure(Exception):
     """The run failed: one line, exit status 1."""
 
 
+class DiskFull(Failure):
+    """There is no room for what a run must write."""
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, with the nearest option for an unknown one."""
 
@@ -100,6 +104,17 @@ def fraction(text: str) -> float:
         value = -1.0
     if not 0 < value <= 100:
         raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 100; {text!r} came")
+    return value
+
+
+def amount(text: str) -> float:
+    """argparse type: a number above 0, as 300000 or 3e5."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1e12:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, as 3e5; {text!r} came")
     return value
 
 

@@ -24,14 +24,16 @@ def parser() -> door.Parser:
     """The options of this door."""
     p = door.Parser(prog="fit.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     what = p.add_argument_group("what")
-    what.add_argument("--arch", default="resnet20", metavar="NAME", help="network (keras_cnns.list_models())")
+    what.add_argument("--arch", metavar="NAME", help="network (keras_cnns.list_models()); default resnet20")
     what.add_argument(
         "--data",
-        default="digits",
         metavar="WHAT",
-        help="digits, a folder with one folder per class, a folder of IDX files, a .npz file, or a TFDS name",
+        help="default digits; a folder with a folder per class, a folder of IDX files, a .npz file, a TFDS name",
     )
     what.add_argument("--weights", metavar="TAG_OR_PATH", help="start from known weights, or from a file")
+    what.add_argument(
+        "--like", type=Path, metavar="DIR", help="network, data, recipe and seed of another run, to train it again"
+    )
     how = p.add_argument_group("how")
     how.add_argument("--recipe", metavar="NAME", help="default: the paper's on its own data, else quick")
     how.add_argument("--epochs", type=door.positive, metavar="N", help="scales the recipe's schedule to N epochs")
@@ -40,7 +42,7 @@ def parser() -> door.Parser:
     how.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of the recipe; repeatable"
     )
-    how.add_argument("--seed", type=door.seed, default=0, metavar="N", help="default 0")
+    how.add_argument("--seed", type=door.seed, metavar="N", help="default 0")
     where = p.add_argument_group("where")
     where.add_argument("--run", type=Path, metavar="DIR", help="run folder; default: the next in runs/")
     where.add_argument("--replicas", type=door.positive, metavar="N", help="devices; default: all GPUs, else 1")
@@ -122,7 +124,8 @@ def prepare(args):
     from training.engine.start import configure, dry
     from training.report.stream import told
 
-    architecture = zoo.architecture(args.arch)
+    like = modelled(args)
+    architecture = like.architecture if like else zoo.architecture(args.arch)
     asked = given(args.weights, args.arch) if args.weights else None
     if asked:
         with told([].append):
@@ -136,7 +139,10 @@ def prepare(args):
     how = (args.replicas, args.precision, args.xla, args.deterministic)
     chosen = HERE.choose(*how, group, norms, args.worker_timeout)
     data = sources.load(args.data)
-    recipe = recipes.choose(architecture, data, args.data, args.recipe, args.epochs, args.budget)
+    if like:
+        recipe = like.recipe.scaled(args.epochs) if args.epochs else like.recipe
+    else:
+        recipe = recipes.choose(architecture, data, args.data, args.recipe, args.epochs, args.budget)
     if args.batch_size:
         recipe = replace(recipe, batch_size=args.batch_size)
     for setting in args.set:
@@ -166,6 +172,23 @@ def prepare(args):
     if args.dry_run:
         config, data = dry(config, data)
     return config, data, chosen, notes
+
+
+def modelled(args):
+    """The configuration of the run that `--like` names, or None; what no option says is filled in."""
+    from training.engine import config as configs
+
+    like = configs.read(args.like) if args.like else None
+    for option in ("arch", "recipe", "budget") if like else ():
+        if getattr(args, option):
+            raise ValueError(f"--like brings the network and the recipe along: leave out --{option}")
+    told = (
+        (like.architecture.name, like.data, like.weights, like.seed) if like else ("resnet20", "digits", None, 0)
+    )
+    for option, value in zip(("arch", "data", "weights", "seed"), told, strict=True):
+        if getattr(args, option) is None:
+            setattr(args, option, value)
+    return like
 
 
 def search(asked: Path | None, config, data, compute, notes) -> None:

@@ -5,13 +5,13 @@ When a worker dies the others end, too, and all are started again from the last 
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from training import door
+from training.ports import free_ports
 
 FIT = Path(__file__).with_name("fit.py")
 GRACE = 30.0  # seconds in which workers may end by themselves
@@ -75,18 +75,6 @@ class Group:
         # A worker that says why goes before one that only lost the others.
         ended = sorted((item for item in statuses if item[1]), key=lambda item: item[1] == 1)
         return ended[0] if ended else None
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody uses now."""
-    trials = [socket.socket() for _ in range(count)]
-    try:
-        for trial in trials:
-            trial.bind(("127.0.0.1", 0))
-        return [trial.getsockname()[1] for trial in trials]
-    finally:
-        for trial in trials:
-            trial.close()
 
 
 def main() -> int:

@@ -116,8 +116,7 @@ class Growing(Value):
     finetune: Fraction = 0.2
     multiple: Count = 4
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self):
         if self.delay + self.finetune > 1:
             raise ValueError(f"delay and finetune are at most 1 together; {self.delay} and {self.finetune} came")
 

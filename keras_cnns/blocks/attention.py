@@ -61,8 +61,7 @@ class SelectiveKernel(Value):
     reduction: Count = 16
     least: Count = 32
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self):
         if not self.branches or any(kernel % 2 == 0 for kernel, _ in self.branches):
             raise ValueError(f"branches are pairs (odd kernel, dilation), at least one; {self.branches} came")
 

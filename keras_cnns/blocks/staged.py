@@ -47,8 +47,7 @@ class Staged(Value):
     first: Annotated[int, Range(1, STAGES)] = 1
     strides: tuple[Annotated[int, Range(1, 2)], ...] = (1, 2, 2, 2)
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self):
         if len(self.depths) > STAGES:
             raise ValueError(f"a row has at most {STAGES} stages; {len(self.depths)} came")
         if len(self.widths) < len(self.depths):

@@ -46,8 +46,7 @@ class AlexNetBody(Value):
     init: Callable = gaussian
     start: float = 1.0
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self):
         if any(width % 2 for width in self.widths):
             raise ValueError(f"two towers need even widths; {self.widths} came")
 

@@ -58,8 +58,7 @@ class NINBody(Value):
     layers: tuple[Mlpconv, ...]
     dropout: tuple[Fraction, ...]
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self):
         if len(self.dropout) != len(self.layers) - 1:
             raise ValueError(f"{len(self.layers)} layers have one dropout fewer; {self.dropout} came")
 

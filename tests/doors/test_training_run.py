@@ -233,3 +233,15 @@ def test_an_image_that_breaks_after_indexing_is_named(tmp_path):
     assert "cats" in err
     assert err.count("\n") == 1
     assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_like_another_run(run, tmp_path):
+    """Its network, data, recipe and seed, without a word of them on the command line."""
+    folder, _ = run
+    done = call(tmp_path, "fit.py", "--like", folder, "--dry-run")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "recipe: quick, 3 epochs, batch size 64" in done.stdout
+    assert "at 16 pixels" in done.stdout
+    done = call(tmp_path, "fit.py", "--like", folder, "--arch", "resnet20")
+    assert done.returncode == 2
+    assert done.stderr == ("fit.py: --like brings the network and the recipe along: leave out --arch\n")

@@ -141,8 +141,7 @@ class InceptionCrop(Window):
     area: tuple[Annotated[float, Range(0.001, 1)], Annotated[float, Range(0.001, 1)]] = (0.08, 1.0)
     aspect: tuple[Side, Side] = (3 / 4, 4 / 3)
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self):
         rising(self, "area", "aspect")
 
     def window(self, height, width, draw):
@@ -169,8 +168,7 @@ class ScaleCrop(Window):
     low: Factor = 256 / 224
     high: Factor = 256 / 224
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self):
         if self.low > self.high:
             raise ValueError(f"ScaleCrop needs low <= high; {self.low:g} and {self.high:g} came")
 

@@ -100,11 +100,11 @@ def intensities(images: Pixels | Encoded) -> np.ndarray:
 # --- cutting ----------------------------------------------------------------------------------------------------
 
 
-def hold_out(labels: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(labels: np.ndarray, wanted: int, cut: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Indices (kept, held out), both ascending: `wanted` of the images, stratified by class.
 
-    Each class gives its share, rounded by the largest remainder so that the total is met; except that a
-    class with two or more images gives at least one, and every class keeps at least one.
+    `cut` numbers the ways. Each class gives its share, rounded by the largest remainder so that the total is met;
+    except that a class with two or more images gives at least one, and every class keeps at least one.
 
     >>> kept, held = hold_out(np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1]), 2)
     >>> len(kept), len(held)
@@ -121,7 +121,7 @@ def hold_out(labels: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
     for kind, give in zip(kinds, gives, strict=True):
         places = np.flatnonzero(labels == kind)
         # RandomState's stream is frozen for ever; that of the newer Generator may change between NumPy versions.
-        order = np.random.RandomState([SPLIT_SEED, int(kind)]).permutation(len(places))
+        order = np.random.RandomState([SPLIT_SEED + cut, int(kind)]).permutation(len(places))
         held.append(places[order[:give]])
     held = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(labels)), held), held
@@ -133,10 +133,10 @@ def cut_val(train: Split) -> tuple[Split, Split]:
     return train.take(kept), train.take(held)
 
 
-def cut_three(whole: Split) -> tuple[Split, Split, Split]:
-    """(train, val, test) of a source that has no splits: 70, 10 and 20 % of it."""
-    rest, test = hold_out(whole.labels, ceil(len(whole) * TEST_OF_ALL))
-    kept, val = hold_out(whole.labels[rest], ceil(len(whole) * VAL_OF_ALL))
+def cut_three(whole: Split, cut: int = 0) -> tuple[Split, Split, Split]:
+    """(train, val, test) of a source that has no splits: 70, 10 and 20 % of it; `cut` numbers the ways."""
+    rest, test = hold_out(whole.labels, ceil(len(whole) * TEST_OF_ALL), cut)
+    kept, val = hold_out(whole.labels[rest], ceil(len(whole) * VAL_OF_ALL), cut)
     return whole.take(rest[kept]), whole.take(rest[val]), whole.take(test)
 
 

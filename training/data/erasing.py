@@ -24,8 +24,7 @@ class RandomErasing(Value):
     aspect: tuple[Side, Side] = (0.3, 3.33)
     fill: Literal["random"] | Level = "random"
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self):
         rising(self, "area", "aspect")
 
     def __call__(self, images, draw):

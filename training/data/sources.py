@@ -10,12 +10,15 @@ from training.data.dataset import DataSet, Split, checked, cut_three
 from training.data.errors import DataError
 from training.data.storage import Pixels
 
+DIGITS = re.compile(r"digits(?::(\d{1,6}))?")
+
 
 def load(spec: str, *, data_dir: str | None = None) -> DataSet:
     """The data set that `spec` names.
 
     Looked up in this order: an existing path (a folder of IDX files, any other folder as class folders, an .npz
-    file), the word `digits`, the name of a TensorFlow data set (`cifar10`, `emnist/letters`, `mnist:3.0.1`).
+    file), the word `digits` (`digits:1`, `digits:2`, ... are other cuts of the same images), the name of a
+    TensorFlow data set (`cifar10`, `emnist/letters`, `mnist:3.0.1`).
 
     Args:
         data_dir: where TensorFlow data sets are kept; None is TFDS' own place.
@@ -26,8 +29,8 @@ def load(spec: str, *, data_dir: str | None = None) -> DataSet:
     path = Path(spec).expanduser()
     if spec and path.exists():
         return load_path(path)
-    if spec == "digits":
-        return digits()
+    if found := DIGITS.fullmatch(spec):
+        return digits(int(found[1] or 0))
     if looks_like_path(spec):
         raise DataError(
             f"no folder or .npz file {spec!r}; --data takes a path, digits, or the name of a TFDS data set"
@@ -54,8 +57,10 @@ def load_path(path: Path) -> DataSet:
     )
 
 
-def digits() -> DataSet:
+def digits(cut: int = 0) -> DataSet:
     """The 1,797 digits that come with scikit-learn: 8x8, grey, 1,257 to train, 180 for val, 360 for test.
+
+    `cut` numbers the ways of cutting the three: how far a figure depends on the images it was measured on.
 
     >>> data = digits()
     >>> len(data.train), len(data.val), len(data.test), data.image_shape
@@ -66,6 +71,7 @@ def digits() -> DataSet:
     source = load_digits()
     # The source counts set pixels in 4x4 fields: 0 to 16.
     pixels = np.rint(source.images * (255 / 16)).astype(np.uint8)[..., None]
-    parts = cut_three(Split(Pixels(pixels), source.target))
+    parts = cut_three(Split(Pixels(pixels), source.target), cut)
     origin = "scikit-learn's copy of the UCI optical digits (Alpaydin, Kaynak 1998, CC BY 4.0); split 70/10/20"
+    origin += f", cut {cut}" if cut else ""
     return checked(DataSet("digits", tuple("0123456789"), *parts, (8, 8, 1), False, origin))

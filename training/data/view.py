@@ -23,8 +23,7 @@ class View(Value):
     shorter: Count
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self):
         if self.shorter < self.size:
             raise ValueError(f"a crop of {self.size} needs a shorter side of at least that; {self.shorter} came")
 

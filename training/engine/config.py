@@ -99,7 +99,7 @@ class Config(Value):
 
     def differences(self, other: "Config") -> list[str]:
         """Fields, by path, in which another run differs from this one, as "epochs: 30 here, 60 asked"."""
-        mine, theirs = _flat(values.encode(self)), _flat(values.encode(other))
+        mine, theirs = flat(values.encode(self)), flat(values.encode(other))
         paths = [p for p in dict.fromkeys((*mine, *theirs)) if p not in (*FREE, "version")]
         return [
             f"{p}: {mine.get(p)!r} here, {theirs.get(p)!r} asked" for p in paths if mine.get(p) != theirs.get(p)
@@ -108,7 +108,7 @@ class Config(Value):
 
 def fixed(config: Config) -> dict:
     """All that may not change when a run is taken up again, by path."""
-    return {path: value for path, value in _flat(values.encode(config)).items() if path not in (*FREE, "version")}
+    return {path: value for path, value in flat(values.encode(config)).items() if path not in (*FREE, "version")}
 
 
 def digest(config: Config) -> str:
@@ -156,9 +156,9 @@ def as_trained(architecture: Architecture, weights: Path | None) -> Architecture
     return replace(architecture, preprocessing=config.preprocessing)
 
 
-def _flat(data, path: str = "") -> dict:
+def flat(data, path: str = "") -> dict:
     """Nested JSON data as {"recipe.optimizer.rate": 0.1, ...}."""
     if isinstance(data, dict):
         items = [(f"{path}.{k}".lstrip("."), v) for k, v in data.items()]
-        return {k: v for p, d in items for k, v in _flat(d, p).items()}
+        return {k: v for p, d in items for k, v in flat(d, p).items()}
     return {path: tuple(map(str, data)) if isinstance(data, list) else data}

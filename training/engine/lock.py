@@ -9,6 +9,10 @@ NAME = "lock"
 UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
+class Busy(ValueError):
+    """Another process holds the folder."""
+
+
 class Lock:
     """Holds a folder until `close`, or until the process ends in whatever way.
 
@@ -18,7 +22,7 @@ class Lock:
         refusal: what to say when another holds it, with `{holder}` for who; by default that of a run's folder.
 
     Raises:
-        ValueError: another process holds the folder.
+        Busy: another process holds the folder.
         OSError: the file cannot be written.
     """
 
@@ -32,7 +36,7 @@ class Lock:
             holder = self.file.read().strip() or "another process"
             self.file.close()
             refusal = refusal or f"another run is at work in {path.parent.parent} ({{holder}}); give another --run"
-            raise ValueError(refusal.replace("{holder}", holder)) from None
+            raise Busy(refusal.replace("{holder}", holder)) from None
         self.file.truncate(0)
         self.file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self.file.flush()

@@ -65,6 +65,7 @@ def conclude(run: Run, plain, model, clock: Clock, history: History, board: Boar
     _draw(run, plain, history, board, step, scoring.confusion_of(logits, labels))
     hyper = {k: result[k] for k in ("arch", "data", "recipe", "epochs", "seed", "precision", "replicas")}
     hyper |= {"batch_size": config.recipe.batch_size, "rate": config.recipe.optimizer.rate}
+    hyper |= run.settings
     board.hparams(hyper, {f"{s}/{k}": figures[s][k] for s in SPLITS for k in ("loss", "top1")}, step)
     write_json(run.folder / "result.json", result)
     return result

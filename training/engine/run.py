@@ -14,7 +14,7 @@ from keras_cnns.deep import deep_recursion
 from keras_cnns.weights.loading import given
 from training.data import folder, pipeline
 from training.data.dataset import DataSet
-from training.door import Failure, arguments
+from training.door import DiskFull, Failure, arguments
 from training.engine import checkpoints, scoring, tensors, tuning
 from training.engine.backends import HERE
 from training.engine.callbacks import Averaged, Best, Clock, EarlyStop, Narrator, PlateauWatch, Watch
@@ -187,12 +187,12 @@ def _batch(run: Run, epoch: int, step: int) -> str:
 
 
 def _check_space(run: Run, model: keras.Model) -> None:
-    """Raises Failure before the first step where the disk cannot hold the checkpoints of a run."""
+    """Raises DiskFull before the first step where the disk cannot hold the checkpoints of a run."""
     kinds = 2 if run.config.recipe.keep == "best" else 1
     need = (kinds * checkpoints.KEEP + 1) * tensors.size(model)
     free = shutil.disk_usage(run.folder).free
     if need > free:
-        raise Failure(f"{run.folder}: the checkpoints need {need / 2**20:,.0f} MiB, {free / 2**20:,.0f} are free")
+        raise DiskFull(f"{run.folder}: the checkpoints need {need / 2**20:,.0f} MiB, {free / 2**20:,.0f} are free")
 
 
 @contextmanager

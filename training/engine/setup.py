@@ -1,6 +1,7 @@
 """What a run is made of, handed around together."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -23,7 +24,10 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Run:
-    """What a run is made of, handed around together; `every` says how often it saves within an epoch."""
+    """What a run is made of, handed around together.
+
+    `every` says how often it saves within an epoch, `settings` what a search chose, for TensorBoard's HParams.
+    """
 
     config: Config
     data: DataSet
@@ -31,6 +35,7 @@ class Run:
     folder: Path
     log: Log
     every: Every = Every()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def _readers(self) -> list[Broken]:

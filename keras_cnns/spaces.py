@@ -1,0 +1,149 @@
+"""What a search may choose, as values: a field holds a `Choice`, an `Int` or a `LogUniform` until it is filled.
+
+>>> from dataclasses import replace
+>>> from keras_cnns.models.senet import SEResNet20
+>>> row = replace(SEResNet20.row, depths=Choice(((1, 1, 1), (2, 2, 2))))
+>>> openings(row)
+{'depths': Choice(options=((1, 1, 1), (2, 2, 2)))}
+>>> filled(row, {"depths": (2, 2, 2)}).depths
+(2, 2, 2)
+
+Every option is checked against the rule of its field at once; what concerns several fields, when they are filled.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import FunctionType
+from typing import Any
+
+from keras_cnns.errors import unknown
+from keras_cnns.values import Open, Positive, Value, by_name, hints, mismatch
+
+
+@dataclass(frozen=True)
+class Choice(Value, Open):
+    """One of some values: numbers, text, parts, tuples. Their order is the search's idea of what is near."""
+
+    options: tuple[Any, ...]
+
+    def check(self):
+        if not self.options:
+            raise ValueError("a Choice has at least one option; none came")
+
+    def fault(self, hint: Any) -> str | None:
+        return next((fault for option in self.options if (fault := mismatch(option, hint))), None)
+
+    def values(self) -> tuple[Any, ...]:
+        """All that it may become."""
+        return self.options
+
+
+@dataclass(frozen=True)
+class Int(Value, Open):
+    """A whole number from `low` to `high`, both included."""
+
+    low: int
+    high: int
+
+    def check(self):
+        if self.low > self.high:
+            raise ValueError(f"an Int needs low <= high; {self.low} and {self.high} came")
+
+    def fault(self, hint: Any) -> str | None:
+        return mismatch(self.low, hint) or mismatch(self.high, hint)
+
+    def values(self) -> range:
+        """All that it may become."""
+        return range(self.low, self.high + 1)
+
+
+@dataclass(frozen=True)
+class LogUniform(Value, Open):
+    """A number from `low` to `high`, its logarithm evenly distributed: rates, decays."""
+
+    low: Positive
+    high: Positive
+
+    def check(self):
+        if self.low >= self.high:
+            raise ValueError(f"a LogUniform needs low < high; {self.low:g} and {self.high:g} came")
+
+    def fault(self, hint: Any) -> str | None:
+        return mismatch(self.low, hint) or mismatch(self.high, hint)
+
+    def values(self) -> None:
+        """Nothing: there are too many."""
+
+    def at(self, share: float) -> float:
+        """The number a share of the way along, with the four digits that a trial's name can bear.
+
+        >>> LogUniform(0.001, 0.1).at(0.5)
+        0.01
+        """
+        exact = math.exp(math.log(self.low) + share * math.log(self.high / self.low))
+        return min(self.high, max(self.low, float(f"{exact:.4g}")))
+
+
+def openings(value: Any, path: str = "") -> dict[str, Open]:
+    """What is still open in a value, by path, in order: "unit.gate", "widths.0"."""
+    if isinstance(value, Open):
+        return {path: value}
+    if isinstance(value, Value):
+        items = [(f.name, getattr(value, f.name)) for f in fields(value)]
+    else:
+        items = enumerate(value) if isinstance(value, tuple) else ()
+    return {p: o for k, v in items for p, o in openings(v, f"{path}.{k}".lstrip(".")).items()}
+
+
+def opened(value: Value, path: str, domain: Open) -> Value:
+    """The value with one field, by its path, open for `domain`.
+
+    Raises:
+        ValueError: no such field, or the domain does not fit it.
+    """
+    head, _, rest = path.partition(".")
+    if not isinstance(value, Value) or head not in hints(type(value)):
+        known = hints(type(value)) if isinstance(value, Value) else ()
+        raise ValueError(unknown(f"field of {type(value).__name__}", head, known))
+    return replace(value, **{head: opened(getattr(value, head), rest, domain) if rest else domain})
+
+
+def filled(value: Any, chosen: Mapping[str, Any], path: str = "") -> Any:
+    """The value with its openings filled, by path, and checked as if it had been written so.
+
+    Raises:
+        ValueError: an opening is not filled, or what is filled does not fit together.
+    """
+    if isinstance(value, Open):
+        if path not in chosen:
+            raise ValueError(f"{path} is still open: {value} came")
+        return chosen[path]
+    if isinstance(value, tuple):
+        return tuple(filled(v, chosen, f"{path}.{i}".lstrip(".")) for i, v in enumerate(value))
+    if not isinstance(value, Value) or not openings(value):
+        return value
+    inner = {f.name: getattr(value, f.name) for f in fields(value)}
+    return replace(value, **{k: filled(v, chosen, f"{path}.{k}".lstrip(".")) for k, v in inner.items()})
+
+
+def label(value: Any) -> str:
+    """A choice in a few characters, for tables.
+
+    >>> from keras_cnns.blocks import SqueezeExcite, no_gate
+    >>> label(SqueezeExcite(reduction=4)), label(no_gate), label((3, 4.0)), label(None)
+    ('SqueezeExcite(reduction=4)', 'no_gate', '(3, 4)', 'none')
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, FunctionType | type):
+        return value.__name__
+    if isinstance(value, Value):
+        changed = [(f.name, getattr(value, f.name)) for f in fields(value) if getattr(value, f.name) != f.default]
+        return f"{type(value).__name__}({', '.join(f'{k}={label(v)}' for k, v in changed)})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(label, value))})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+PARTS = by_name((Choice, Int, LogUniform))

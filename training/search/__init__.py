@@ -1,0 +1,1 @@
+"""Searching dimensions and recipes: KerasTuner proposes, the engine of `fit.py` trains."""

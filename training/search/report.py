@@ -1,0 +1,220 @@
+"""What a search leaves: `trials.csv`, `best/`, two pictures and `report.md`."""
+
+import csv
+import io
+import math
+import os
+import shutil
+import statistics
+from collections import defaultdict
+from pathlib import Path
+
+from keras_cnns.spaces import LogUniform
+from training.report import pictures as canvas
+from training.report.folder import write_text
+from training.search import pictures
+from training.search.objective import front
+from training.search.plan import Search
+from training.search.space import CHANCE
+from training.search.table import progress
+from training.search.trials import Trial, ranked
+
+BEST, TABLE, REPORT = "best", "trials.csv", "report.md"
+LISTED = 10
+
+
+def write_table(root: Path, search: Search, trials: list[Trial]) -> None:
+    """`trials.csv`: one row a trial, whole or not at all."""
+    on_front = {t.number for t in frontier(search, trials)}
+    names = search.space.names
+    head = ["trial", "status", *names, "epochs", "params", "macs", "latency_ms"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*head, "val_top1", "val_loss", "test_top1", "score", "front", "seconds", "why"])
+    for t in trials:
+        figures = (t.top1, t.result["val"]["loss"], t.result["test"]["top1"], t.score) if t.result else ("",) * 4
+        costs = (t.cost["params"], t.cost["macs"], t.cost.get("latency_ms", ""))
+        seconds = round(progress(t).get("seconds", 0.0), 1)
+        row = [t.folder.name, t.status, *(t.chosen[n] for n in names), t.recipe.epochs, *costs, *figures]
+        writer.writerow([*row, int(t.number in on_front), seconds, t.why])
+    write_text(root / TABLE, text.getvalue())
+
+
+def frontier(search: Search, trials: list[Trial]) -> list[Trial]:
+    """Finished trials that no other beats in validation top-1 and cost, cheapest first."""
+    done = [t for t in trials if t.status == "done"]
+    return [done[i] for i in front((t.top1, t.cost[search.objective.cost]) for t in done)]
+
+
+def write_best(root: Path, trials: list[Trial]) -> Path | None:
+    """`best/`: a copy of the best run's folder, as soon as there is another best; never half of it."""
+    best = next((t for t in ranked(trials) if t.has_weights()), None)
+    folder, new = root / BEST, root / ".best"
+    if best is None:
+        return folder if folder.is_dir() else None
+    mark = folder / "trial.json"
+    same = mark.is_file() and mark.read_bytes() == (best.folder / "trial.json").read_bytes()
+    if same and (folder / "model.keras").is_file():
+        return folder
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(best.folder, new, ignore=shutil.ignore_patterns("step_*", "best_*", "lock"))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(new, folder)
+    return folder
+
+
+def again(root: Path) -> str:
+    """The one line that trains the best once more."""
+    return f"python training/fit.py --like {root / BEST} --run {root / 'again'}"
+
+
+def write_all(root: Path, search: Search, trials: list[Trial], command: str) -> None:
+    """The pictures and the report of what there is."""
+    done = [t for t in trials if t.status == "done"]
+    if done and canvas.CAN:
+        names = search.space.names
+        base = search.space.base
+        title = f"{base.architecture.name} on {base.data}: {len(done)} trials"
+        points = [(t.top1, t.cost[search.objective.cost]) for t in done]
+        canvas.save(pictures.pareto(done, front(points), search.objective.cost, title), root / "pareto.png")
+        canvas.save(pictures.parallel(done, names, title), root / "parallel.png")
+    write_text(root / REPORT, text(root, search, trials, command))
+
+
+def text(root: Path, search: Search, trials: list[Trial], command: str) -> str:
+    """`report.md`."""
+    base, names = search.space.base, search.space.names
+    best, failed = ranked(trials), [t for t in trials if t.status == "failed"]
+    lines = [f"# {base.architecture.name} on {base.data}: a search", "", f"`{command}`", ""]
+    count = f"{len(best)} trials finished, {len(failed)} failed, {len(trials) - len(best) - len(failed)} open"
+    epochs = sorted({t.recipe.epochs for t in trials})
+    lines += [
+        f"{count}; tuner {search.tuner}, recipe {base.recipe.name}, {_span(epochs)} epochs,",
+        f"limits: {search.limits}.",
+    ]
+    if search.space.constant != "none":
+        lines += [f"The width is fitted so that every network has about the {search.space.constant} of the base."]
+    if not best:
+        return "\n".join([*lines, *_failures(failed), ""])
+    n = best[0].result["val"]["n"]
+    error = math.sqrt(max(best[0].top1 * (1 - best[0].top1), 1e-9) / n)
+    lines += [
+        f"Chosen on the validation split (n={n}): one standard error of the best is {error:.4f}, and the best of",
+        f"many is flattered. The test split (n={best[0].result['test']['n']}) chose nothing.",
+    ]
+    head = ["trial", *names, "parameters", "MACs", "val top-1", "test top-1"]
+    lines += ["", "## The best", "", *_rows(head, [_row(t, names) for t in best[:LISTED]])]
+    lines += ["", f"Train the best again: `{again(root)}`"]
+    lines += [
+        "",
+        f"## The front (validation top-1 against {search.objective.cost})",
+        "",
+        "![front](pareto.png)",
+        "",
+    ]
+    lines += _rows(head, [_row(t, names) for t in frontier(search, trials)])
+    lines += ["", "## What each choice did", "", "Means over all other choices; sd is between trials.", ""]
+    free = [t for t in search.space.terms if not isinstance(t.domain, LogUniform) and t.name not in CHANCE]
+    lines += _effects([t.name for t in free], best)
+    if any(name in CHANCE for name in names):
+        lines += [
+            "",
+            "## Means over seeds and splits",
+            "",
+            *_means([n for n in names if n not in CHANCE], best),
+            "",
+        ]
+        lines += [
+            "sd is between repetitions; a difference is test top-1 against the first row at the same seed and"
+        ]
+        lines += [
+            "split, with its standard error. Cuts of the same images overlap, so errors are rather too small."
+        ]
+    return "\n".join([*lines, "", "![parallel coordinates](parallel.png)", *_failures(failed), ""])
+
+
+def _span(values: list[int]) -> str:
+    return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}" if values else "no"
+
+
+def _rows(head: list[str], rows: list[list[str]]) -> list[str]:
+    line = "|" + "---|" * len(head)
+    return (
+        ["| " + " | ".join(cells) + " |" for cells in [head]]
+        + [line]
+        + ["| " + " | ".join(r) + " |" for r in rows]
+    )
+
+
+def _row(t: Trial, names: list[str]) -> list[str]:
+    figures = [f"{t.cost['params']:,}", f"{t.cost['macs']:,}", f"{t.top1:.4f}", f"{t.result['test']['top1']:.4f}"]
+    return [t.folder.name, *(t.chosen[name] for name in names), *figures]
+
+
+def _effects(names: list[str], done: list[Trial]) -> list[str]:
+    rows = []
+    for name in names:
+        for value in pictures.ordered(t.chosen[name] for t in done):
+            own = [t.top1 for t in done if t.chosen[name] == value]
+            rows.append([name, value, str(len(own)), f"{statistics.mean(own):.4f}", _sd(own)])
+    return _rows(["dimension", "value", "n", "mean val top-1", "sd"], rows)
+
+
+def _means(names: list[str], done: list[Trial]) -> list[str]:
+    """Rows of choices: what they cost, the means of their repetitions, and how far they are from the first row's.
+
+    Differences are taken between trials of the same seed and split, which share their images.
+    """
+    groups = defaultdict(dict)
+    for t in done:
+        groups[tuple(t.chosen[name] for name in names)][tuple(t.chosen.get(name) for name in CHANCE)] = t
+    rows, first = [], None
+    for chosen, own in sorted(groups.items(), key=lambda item: _order(item[0])):
+        first = own if first is None else first
+        val, tested = [t.top1 for t in own.values()], {again: t.result["test"]["top1"] for again, t in own.items()}
+        test, cost = list(tested.values()), next(iter(own.values())).cost
+        apart = [top1 - first[again].result["test"]["top1"] for again, top1 in tested.items() if again in first]
+        figures = [
+            str(len(own)),
+            f"{statistics.mean(val):.4f}",
+            _sd(val),
+            f"{statistics.mean(test):.4f}",
+            _sd(test),
+        ]
+        rows.append(
+            [*chosen, f"{cost['params']:,}", f"{cost['macs']:,}", *figures, _difference(apart, own is first)]
+        )
+    head = [
+        *names,
+        "parameters",
+        "MACs",
+        "n",
+        "mean val top-1",
+        "sd",
+        "mean test top-1",
+        "sd",
+        "difference in pairs",
+    ]
+    return _rows(head, rows)
+
+
+def _difference(apart: list[float], first: bool) -> str:
+    """Mean and standard error."""
+    if first or len(apart) < 2:
+        return ""
+    error = statistics.stdev(apart) / math.sqrt(len(apart))
+    return f"{statistics.mean(apart):+.4f} +- {error:.4f} (n={len(apart)})"
+
+
+def _order(chosen: tuple[str, ...]):
+    return [(0, float(c), "") if c.replace(".", "", 1).isdigit() else (1, 0.0, c) for c in chosen]
+
+
+def _sd(values: list[float]) -> str:
+    return f"{statistics.stdev(values):.4f}" if len(values) > 1 else ""
+
+
+def _failures(failed: list[Trial]) -> list[str]:
+    if not failed:
+        return []
+    return ["", "## Failed", "", *(f"- {t.folder.name}: {t.why}" for t in failed)]

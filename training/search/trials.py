@@ -1,0 +1,182 @@
+"""Trials as folders, the only truth about a search: what was chosen, and how it ended.
+
+`trials/0003/` is an ordinary run folder with two files more: `trial.json` says what was chosen and is written
+before anything is trained; `failed.json` says why there will be no result. All else is read from the run's own
+files, so no state can contradict them.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keras_cnns import values
+from keras_cnns.spaces import label
+from training.engine.outcome import finished
+from training.recipe import Recipe
+from training.report.folder import write_json
+from training.search.plan import PARTS
+from training.search.space import Candidate
+
+FOLDER, QUARANTINE, ORACLE = "trials", "quarantine", "oracle"
+HEAVY = ("step_*", "best_*", "quarantine")  # below checkpoints/
+
+
+@dataclass
+class Trial:
+    """One trial as its folder has it.
+
+    Attributes:
+        number, folder: 3 and `trials/0003`.
+        picks: the oracle's numbers, Hyperband's "tuner/..." among them.
+        candidate: what is trained, `epochs` long if the tuner says so (Hyperband).
+        chosen: values of the dimensions, as text.
+        cost: params, macs and, if it was measured, latency_ms.
+        result: `result.json` of a finished one, else None.
+        why: of a failed one.
+    """
+
+    number: int
+    folder: Path
+    picks: dict[str, Any]
+    candidate: Candidate
+    chosen: dict[str, str]
+    cost: dict[str, float]
+    epochs: int | None = None
+    result: dict | None = None
+    why: str = ""
+    score: float | None = field(default=None)
+
+    @property
+    def status(self) -> str:
+        """ "done", "failed" or "open"."""
+        return "done" if self.result else "failed" if self.why else "open"
+
+    @property
+    def top1(self) -> float | None:
+        """Validation top-1 of a finished one."""
+        return self.result["val"]["top1"] if self.result else None
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+        return self.candidate.recipe.scaled(self.epochs) if self.epochs else self.candidate.recipe
+
+    def has_weights(self) -> bool:
+        """Whether it was among the best."""
+        return (self.folder / "model.keras").is_file()
+
+
+def place(root: Path, number: int) -> Path:
+    """The folder of a trial."""
+    return root / FOLDER / f"{number:04d}"
+
+
+def write(
+    root: Path, number: int, picks: dict, candidate: Candidate, chosen: dict, cost: dict, epochs: int | None
+) -> None:
+    """Makes the folder of a trial; whole or not at all, since nothing is a trial without its `trial.json`."""
+    folder = place(root, number)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {name: label(value) for name, value in chosen.items()}
+    data = {"picks": picks, "chosen": texts, "cost": cost, "epochs": epochs, "candidate": values.encode(candidate)}
+    write_json(folder / "trial.json", data)
+
+
+def read(folder: Path) -> Trial:
+    """The trial of a folder.
+
+    Raises:
+        ValueError: `trial.json` is missing or damaged.
+    """
+    path = folder / "trial.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        candidate = values.decode(data["candidate"], PARTS)
+        fields = (data[name] for name in ("chosen", "cost", "epochs"))
+        trial = Trial(int(folder.name), folder, data["picks"], candidate, *fields)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be used: {error}") from None
+    refresh(trial)
+    return trial
+
+
+def refresh(trial: Trial) -> None:
+    """Looks again how far it is. A damaged `result.json` is put aside: the run makes it anew."""
+    try:
+        trial.result = finished(trial.folder)
+    except ValueError:
+        (trial.folder / "result.json").replace(trial.folder / "result.json.damaged")
+    failed = trial.folder / "failed.json"
+    if failed.is_file() and not trial.result:
+        try:
+            trial.why = json.loads(failed.read_text(encoding="utf-8"))["why"]
+        except (OSError, ValueError, KeyError, TypeError):
+            trial.why = "unknown: failed.json is damaged"
+
+
+def fail(folder: Path, why: str) -> None:
+    """Records that there will be no result."""
+    write_json(folder / "failed.json", {"why": " ".join(why.split())})
+
+
+def read_all(root: Path, again: Callable[[int, dict], None], say: Callable[[str], None]) -> list[Trial]:
+    """All trials, by number. A damaged `trial.json` is written again from the oracle's copy of what it picked
+    (`again` does that), or else the folder is put aside.
+    """
+    found = []
+    folders = (p for p in (root / FOLDER).glob("*") if p.is_dir() and re.fullmatch(r"\d+", p.name))
+    for folder in sorted(folders, key=lambda p: int(p.name)):
+        try:
+            found.append(read(folder))
+            continue
+        except ValueError as error:
+            fault = error
+        picks = _copy(root, int(folder.name))
+        if picks is not None:
+            again(int(folder.name), picks)
+            found.append(read(folder))
+            say(f"{fault}; written again from the oracle's copy")
+        elif any(folder.iterdir()):
+            aside = root / QUARANTINE / f"{folder.name}-{os.urandom(3).hex()}"
+            aside.parent.mkdir(exist_ok=True)
+            folder.replace(aside)
+            say(f"{fault}; the folder is now {aside}")
+        else:
+            folder.rmdir()  # killed before anything was written
+    return found
+
+
+def _copy(root: Path, number: int) -> dict | None:
+    """What KerasTuner's own files say that a trial picked."""
+    for path in (root / ORACLE).glob("trial_*/trial.json"):
+        try:
+            if int(path.parent.name.removeprefix("trial_")) == number:
+                picks = json.loads(path.read_text(encoding="utf-8"))["hyperparameters"]["values"]
+                return picks if isinstance(picks, dict) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def ranked(trials: Iterable[Trial]) -> list[Trial]:
+    """The finished ones, best first; of equal scores the cheaper, then the earlier."""
+    done = [t for t in trials if t.status == "done"]
+    return sorted(done, key=lambda t: (-t.score, t.cost["macs"], t.number))
+
+
+def prune(trials: list[Trial], keep: int) -> None:
+    """Leaves the weights of the best, and no checkpoints of any that has ended."""
+    best = {t.number for t in ranked(trials)[:keep]}
+    for trial in trials:
+        if trial.status == "open":
+            continue
+        for pattern in HEAVY:
+            for path in (trial.folder / "checkpoints").glob(pattern):
+                shutil.rmtree(path, ignore_errors=True)
+        if trial.number not in best:
+            (trial.folder / "model.keras").unlink(missing_ok=True)

@@ -1,0 +1,141 @@
+"""A worker: asks the chief for trials and trains each as an ordinary run, until there are no more."""
+
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import keras
+import keras_tuner
+from keras_tuner.engine import base_tuner
+from keras_tuner.errors import FailedTrialError, FatalError
+
+from training.data import sources
+from training.data.dataset import DataSet
+from training.door import DiskFull, Failure, Refusal
+from training.engine import config as configs
+from training.engine.backends import HERE
+from training.engine.lock import Busy, Lock
+from training.engine.run import train
+from training.engine.saving import Every
+from training.engine.setup import Run
+from training.engine.start import configure, take
+from training.report.folder import Log
+from training.search import trials as folders
+from training.search.oracles import SCORE, score_of
+from training.search.plan import Search
+from training.search.trials import Trial
+
+FRESH = 75  # exit status: start me anew, the memory is worn
+TRIALS_A_LIFE = 25
+LEAVING = 60.0  # seconds for a worker to save and end when the search has been killed
+PATIENCE = 2 * LEAVING
+IDLE = 1.0
+WATCH = "KERAS_CNNS_WATCH_STDIN"
+
+
+class Worker(base_tuner.BaseTuner):
+    """KerasTuner's loop; the training is `fit.py`'s. It keeps no state: that is the folders'."""
+
+    def __init__(self, root: Path, search: Search, every: Every):
+        stand_in = keras_tuner.oracles.RandomSearchOracle(SCORE, hyperparameters=keras_tuner.HyperParameters())
+        self.root, self.search_value, self.every = root, search, every
+        self.lived, self.idle, self.spoilt = 0, False, False
+        self.data: dict[str, DataSet] = {}
+        super().__init__(stand_in, directory=str(root), project_name=folders.ORACLE)
+        self.compute = HERE.choose(1, search.precision, "auto", False)
+
+    def save(self):
+        """Nothing to save."""
+
+    def reload(self):
+        """Nothing to reload."""
+
+    def pre_create_trial(self):
+        """Hyperband may have nothing to do until others finish; KerasTuner asks again at once."""
+        if self.idle:
+            time.sleep(IDLE)
+        self.idle = True
+
+    def run_trial(self, trial):
+        """Trains one trial, or goes on with it. What goes wrong is its failure, unless nothing can be written."""
+        self.idle = False
+        folder = folders.place(self.root, int(trial.trial_id))
+        mine = folders.read(folder)
+        if mine.status == "failed":
+            raise FailedTrialError(mine.why)
+        try:
+            if mine.status == "open":
+                self._train(mine)
+        except DiskFull as error:
+            raise FatalError(str(error)) from error
+        except OSError as error:
+            raise FatalError(f"{error.filename or folder}: {error.strerror or error}") from error
+        except Exception as error:
+            self.spoilt = HERE.exhausted(error.__cause__ or error)
+            why = (
+                str(error)
+                if isinstance(error, Failure | Refusal | ValueError)
+                else f"{type(error).__name__}: {error}"
+            )
+            folders.fail(folder, why)
+            raise FailedTrialError(why) from error
+        folders.refresh(mine)
+        return {SCORE.name: score_of(self.search_value, mine)}
+
+    def _train(self, trial: Trial) -> None:
+        candidate = trial.candidate
+        if candidate.data not in self.data:
+            self.data[candidate.data] = sources.load(candidate.data)
+        data = self.data[candidate.data]
+        config = configure(
+            candidate.architecture, trial.recipe, data, candidate.data, self.compute, candidate.seed
+        )
+        held = _held(trial.folder, config)
+        if held is None:  # another has just finished it
+            return
+        with held, Log(trial.folder / "log.txt", sys.stdout) as log:
+            log(f"trial {trial.number}: " + ", ".join(f"{k}={v}" for k, v in trial.chosen.items()))
+            log(self.compute.why)
+            train(Run(config, data, self.compute, trial.folder, log, self.every, trial.chosen))
+
+    def on_trial_end(self, trial):
+        """Tells the chief; a process that ran out of memory, or is old, makes room for a fresh one."""
+        super().on_trial_end(trial)
+        keras.utils.clear_session()
+        gc.collect()
+        self.lived += 1
+        if self.spoilt or self.lived >= TRIALS_A_LIFE:
+            sys.exit(FRESH)
+
+
+def _held(folder: Path, config: configs.Config) -> Lock | None:
+    """The lock on the folder; the worker of a search that was killed may still save there, and is waited for."""
+    try:
+        configs.read(folder)
+    except ValueError:
+        configs.write(config, folder)  # none yet, or damaged: all that it says is known
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return take(folder, config)[2]
+        except Busy:
+            if time.monotonic() > until:
+                raise
+            time.sleep(IDLE)
+
+
+def watch_parent() -> None:
+    """Ends this process, saving first, when the one that started it is gone: then its end of our stdin closes."""
+
+    def wait():
+        while os.read(0, 1):  # not through sys.stdin, which the interpreter locks when it ends
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(LEAVING)
+        os._exit(143)
+
+    threading.Thread(target=wait, daemon=True).start()
