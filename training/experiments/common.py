@@ -1,0 +1,32 @@
+"""What experiments share: recipes of a length that suits the data, and networks for small images."""
+
+from dataclasses import replace
+
+from keras_cnns.architecture import Architecture
+from training.data.dataset import DataSet
+from training.recipe import Recipe
+from training.recipes import LITTLE, RECIPES
+
+FEW = 5_000  # images
+SHORT = 24  # epochs on few images
+SMALL_SIDE = 16  # pixels, for images that are no larger
+
+
+def fitted(name: str, data: DataSet, **changes) -> Recipe:
+    """A recipe of a paper for these data: as published, or 24 epochs in batches of 64 where images are few.
+
+    Images of 16 pixels and less are shown at 16, not at the paper's 32: the network costs a quarter.
+    """
+    recipe = RECIPES[name]
+    if len(data.train) < FEW:
+        recipe = replace(recipe.scaled(SHORT), batch_size=64, augment=recipe.augment if data.mirror else (LITTLE,))
+        recipe = replace(recipe, citation=f"{recipe.citation}; here {SHORT} epochs for few images")
+    sides = data.image_shape[:2]
+    if None not in sides and max(sides) <= SMALL_SIDE:
+        recipe = replace(recipe, image_size=SMALL_SIDE)
+    return replace(recipe, **changes)
+
+
+def named(architecture: Architecture, name: str, **changes) -> Architecture:
+    """A variant under a name of its own."""
+    return replace(architecture, name=name, citation=f"{name}, a variant of {architecture.citation}", **changes)
