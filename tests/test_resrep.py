@@ -31,8 +31,8 @@ def forget(model, seed=0):
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, Compactor):
-            kernel = rng.normal(size=layer.kernel.shape) / np.sqrt(len(layer.kernel))
-            kernel[:, rng.random(len(kernel)) < 0.4] = 0
+            kernel = rng.normal(size=tuple(layer.kernel.shape)) / np.sqrt(layer.kernel.shape[0])
+            kernel[:, rng.random(kernel.shape[1]) < 0.4] = 0
             layer.kernel.assign(kernel)
 
 
@@ -130,15 +130,17 @@ def test_a_layer_keeps_one_channel():
 def test_filters_of_small_weights():
     model = randomise(small("resnet50")())
     for place in places(Draft(model)):
-        kernel = np.array(place.conv.layer.kernel)
+        kernel = place.conv.layer.kernel.numpy()
         kernel[..., ::3] = 0  # a third of the filters does nothing ...
         place.conv.layer.kernel.assign(kernel)
         place.norm.layer.beta.assign(np.where(np.arange(kernel.shape[-1]) % 3, place.norm.layer.beta, -9))
         place.norm.layer.moving_mean.assign(np.zeros(kernel.shape[-1]))
-    less, kept = resrep.by_magnitude(model, 0.55)
-    assert measure(less).macs <= 0.55 * measure(model).macs
+    less, kept = resrep.by_magnitude(model, 0.75)
+    assert measure(less).macs <= 0.75 * measure(model).macs
     shares = {round(len(i) / Costs(model).filters[n], 1) for n, i in kept.items()}
     assert max(shares) - min(shares) < 0.15, "the same share of every layer"
+    with pytest.raises(ValueError, match="of the MACs of resnet50 stay; keep=0.1 came"):
+        resrep.by_magnitude(model, 0.1)
     assert all(np.mean(i % 3 == 0) <= 0.05 or len(i) > 2 / 3 * Costs(model).filters[n] for n, i in kept.items())
 
 

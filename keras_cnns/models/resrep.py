@@ -74,8 +74,8 @@ def with_compactors(model: keras.Model) -> keras.Model:
 
     >>> import keras_cnns
     >>> model = with_compactors(keras_cnns.ResNet20())
-    >>> model.get_layer("stage3_unit1_conv1_compactor").kernel.shape
-    (64, 64)
+    >>> model.get_layer("stage3_unit1_conv1_compactor").count_params()
+    4160
     """
     check(model)
     draft = Draft(model)
@@ -160,6 +160,9 @@ def by_magnitude(model: keras.Model, keep: float) -> tuple[keras.Model, Kept]:
     The same share of every convolution's filters goes, those with the least sums of absolute weights, so that at
     most `keep` of the MACs are left. What is left should then be trained on.
 
+    Raises:
+        ValueError: nothing in it, or not so much, can be pruned.
+
     >>> import keras_cnns
     >>> from keras_cnns import measure
     >>> whole = keras_cnns.ResNet20()
@@ -170,8 +173,9 @@ def by_magnitude(model: keras.Model, keep: float) -> tuple[keras.Model, Kept]:
     check(model)
     draft, costs = Draft(model), Costs(model)
     found = list(places(draft))
-    target = keep * costs.full
-    share = max(_shares(costs, target), default=0.0)
+    if least(costs) > keep:
+        raise ValueError(f"at least {least(costs):.3f} of the MACs of {model.name} stay; keep={keep:g} came")
+    share = max(_shares(costs, keep * costs.full), default=0.0)
     kept = {}
     for place in found:
         weight = np.abs(array(place.conv.layer.kernel)).sum(axis=(0, 1, 2))

@@ -42,7 +42,7 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
 
 
 def study(outcome: Outcome) -> dict:
-    """Mean and deviation of what each ReLU takes, layer by layer, before training and after, for the first seed."""
+    """Mean and deviation of what each ReLU takes, layer by layer, before training and after; first seed."""
     found = {}
     for label in (f"norms-{LOW:g}", f"bare-{LOW:g}"):
         run = outcome.runs[label][0]
@@ -117,7 +117,7 @@ EXPERIMENT = Experiment(
     judge=judge,
     draw=draw,
     caveats=(
-        "The paper's network is an Inception on ImageNet; this one is a plain network of 20 layers, deep enough to need "
-        "norms. Gradients are limited to a norm of 1 in all trials, so that none ends in infinity."
+        "The paper's network is an Inception on ImageNet, this one a plain network of 20 layers, deep enough for "
+        "norms to matter. Gradients are limited to a norm of 1 in all trials, so that none ends in infinity."
     ),
 )

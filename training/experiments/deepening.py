@@ -5,9 +5,7 @@ import re
 import keras
 import numpy as np
 
-from keras_cnns.graph import trace
-
-UNIT = re.compile(r"(stage\d+)_unit(\d+)_(.+)")
+UNIT = re.compile(r"(stage\d+)_unit\d+_(.+)")
 
 
 def deepened(shallow: keras.Model, deep: keras.Model, batch) -> keras.Model:
@@ -27,17 +25,19 @@ def deepened(shallow: keras.Model, deep: keras.Model, batch) -> keras.Model:
     for layer in deep.layers:
         if layer.name in known and layer.weights:
             layer.set_weights(known[layer.name].get_weights())
-    for layer in deep.layers:  # in order: a norm's statistics depend on the units before it
+    passed = {} if residual else _passed_on(shallow, batch)
+    for layer in deep.layers:
         if layer.name in known or not layer.weights:
             continue
-        part = UNIT.fullmatch(layer.name)[3]
+        stage, part = UNIT.fullmatch(layer.name).groups()
         if isinstance(layer, keras.layers.Conv2D):
             if not residual:
                 layer.kernel.assign(_copying(layer.kernel.shape))
         elif residual and part == "conv2_norm":
             layer.gamma.assign(np.zeros(layer.gamma.shape))
         elif not residual:
-            _give_back(layer, deep, batch)
+            average, variance = passed[stage]
+            layer.set_weights([np.sqrt(variance + layer.epsilon), average, average, variance])
     return deep
 
 
@@ -47,10 +47,13 @@ def _copying(shape) -> np.ndarray:
     return kernel
 
 
-def _give_back(norm, model: keras.Model, batch) -> None:
-    """The norm as the identity, for what it takes of these images."""
-    nodes, tensors = trace(model)
-    (position,) = next(node.inputs for node in nodes if node.layer is norm)
-    values = np.asarray(keras.Model(model.inputs, tensors[position]).predict_on_batch(batch), "float64")
-    average, variance = values.mean((0, 1, 2)), values.var((0, 1, 2))
-    norm.set_weights([np.sqrt(variance + norm.epsilon), average, average, variance])
+def _passed_on(model: keras.Model, batch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Mean and variance, by channel, of what each stage gives; units that are the identity see nothing else."""
+    ends = {}
+    for layer in model.layers:
+        place = UNIT.fullmatch(layer.name)
+        if place and place[2] == "relu":
+            ends[place[1]] = layer.output
+    values = keras.Model(model.inputs, list(ends.values())).predict_on_batch(batch)
+    arrays = [np.asarray(v, "float64") for v in values]
+    return {s: (a.mean((0, 1, 2)), a.var((0, 1, 2))) for s, a in zip(ends, arrays, strict=True)}

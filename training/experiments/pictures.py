@@ -28,6 +28,8 @@ def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
                     axis.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
         axis.set(title=plain(name), xlabel="epoch", ylabel="error (%)", yscale="log")
         axis.set_ylim(bottom=max(0.05, axis.get_ylim()[0]))
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "235" else "")
         axis.grid(alpha=0.3, which="both")
         axis.legend(frameon=False, fontsize=8)
     return figure

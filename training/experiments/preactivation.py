@@ -86,8 +86,8 @@ def judge(outcome: Outcome) -> list[Finding]:
         Finding(f"the ranking is the paper's, {', '.join(f'({x[0]})' for x in paper)}: {ranks}", order == paper),
         less("gap from training to test error, (e) below (a)", gaps[E], gaps[A]),
         Finding(
-            f"what the last unit gives is never negative in (a) and (c): {below[A]:.0%} and {below[C]:.0%} of the values "
-            f"are, of (e) {below[E]:.0%}; above zero in (c): {o.extra[C]['positive'][-1]:.0%}",
+            f"what the last unit gives is never negative in (a) and (c): {below[A]:.0%} and {below[C]:.0%} "
+            f"of the values are, of (e) {below[E]:.0%}; above zero in (c): {o.extra[C]['positive'][-1]:.0%}",
             below[A] == below[C] == 0 < below[E],
         ),
     ]  # fmt: skip
@@ -127,5 +127,5 @@ EXPERIMENT = Experiment(
     study=study,
     judge=judge,
     draw=draw,
-    caveats="The paper's network has 110 layers and its advantage grows with depth (1001 layers); this one has 56.",
+    caveats="The paper's networks have 110 layers and more, and the advantage grows with depth; this one has 56.",
 )

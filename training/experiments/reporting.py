@@ -95,7 +95,7 @@ def _row(outcome: Outcome, label: str) -> list[str]:
         f"{result['macs']:,}",
         str(result["epochs"]),
         *(said(outcome.error(label, split)) for split in ("train", "val", "test")),
-        said(outcome.each(label, minutes), 1),
+        said(outcome.each(label, minutes), 2),
         said(outcome.each(label, lambda run: run.result["images_per_second"]), 0),
     ]
 

@@ -1,6 +1,9 @@
 """Where to put parameters: into depth, width (Zagoruyko & Komodakis 2016), or paths (Xie et al. 2016)."""
 
 from collections.abc import Callable
+from functools import cache
+
+import numpy as np
 
 from keras_cnns import blocks, measure, zoo
 from keras_cnns.architecture import Architecture
@@ -53,15 +56,15 @@ EQUAL = {"params": lambda m: m.trainable_params, "macs": lambda m: m.macs}
 
 def nearest(shape: Callable[[int], Architecture], cost: Callable, goal: float) -> Architecture:
     """The width at which a shape comes closest to a cost. Widths are multiples of four."""
-    best = None
-    for width in range(4, WIDEST, 4):
-        found = shape(width)
-        off = abs(cost(measure(found())) / goal - 1)
-        if best is None or off < best[0]:
-            best = (off, found)
-        if cost(measure(found())) > goal:
-            break
-    return best[1]
+    # Kernels grow with the square of the width, the rest with the width: three points say all.
+    some = (4, 8, 12)
+    curve = np.polyfit(some, [cost(_measured(shape, width)) for width in some], 2)
+    return shape(min(range(4, WIDEST, 4), key=lambda width: abs(np.polyval(curve, width) - goal)))
+
+
+@cache
+def _measured(shape: Callable[[int], Architecture], width: int):
+    return measure(shape(width)())
 
 
 def trials(data: DataSet) -> tuple[Trial, ...]:
