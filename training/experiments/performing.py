@@ -22,6 +22,7 @@ from training.experiments import reporting
 from training.experiments.value import Done, Experiment, Outcome, Trial
 from training.report.folder import History, Log
 
+RUNS = "runs"
 SAMPLE = 512  # images
 
 
@@ -43,11 +44,12 @@ def perform(experiment: Experiment, order: Order, compute: Compute, say: Callabl
     next seed, so that an interrupted experiment can be compared with fewer seeds.
     """
     with arguments():
+        _check(order.folder)
         data = sources.load(order.data)
         trials = tuple(_scaled(t, order.budget) for t in experiment.trials(data))
         configs = {t.label: configure(t.architecture, t.recipe, data, order.data, compute) for t in trials}
     total = order.seeds * len(trials)
-    say(f"{experiment.title}: {len(trials)} trials, {order.seeds} seeds, {total} runs, data: {data.origin}")
+    say(f"{experiment.title}: {len(trials)} trials, seeds: {order.seeds}, {total} runs, data: {data.origin}")
     runs: dict[str, list[Done]] = {t.label: [] for t in trials}
     for seed in range(order.seeds):
         for trial in trials:
@@ -65,6 +67,16 @@ def perform(experiment: Experiment, order: Order, compute: Compute, say: Callabl
     return reporting.write(experiment, outcome, order)
 
 
+def _check(folder: Path) -> None:
+    """Raises ValueError unless the folder is new, empty or an experiment's."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--run wants a folder; {str(folder)!r} is a file")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RUNS).is_dir():
+        raise ValueError(
+            f"--run wants a new, an empty or an experiment's folder; {str(folder)!r} holds other files"
+        )
+
+
 def _scaled(trial: Trial, budget: float) -> Trial:
     epochs = max(1, round(trial.recipe.epochs * budget))
     return trial if budget == 1 else replace(trial, recipe=trial.recipe.scaled(epochs))
@@ -72,7 +84,7 @@ def _scaled(trial: Trial, budget: float) -> Trial:
 
 def folder_of(trial: str, seed: int, folder: Path) -> Path:
     """Where a trial's run with a seed lies."""
-    return folder / "runs" / f"{trial}-{seed}"
+    return folder / RUNS / f"{trial}-{seed}"
 
 
 def _start(trial: Trial, config: Config, folder: Path, data: DataSet) -> Path:
