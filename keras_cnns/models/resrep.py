@@ -46,6 +46,11 @@ def compacted(architecture: Architecture) -> Architecture:
     return _operated(architecture, "compactors", compact)
 
 
+def is_compacted(architecture: Architecture) -> bool:
+    """Whether it is what `compacted` gives."""
+    return isinstance(architecture.row, Operated) and architecture.row.edit is compact
+
+
 def narrowed(architecture: Architecture, widths: Mapping[str, int]) -> Architecture:
     """The architecture with so many filters in those convolutions: the form that is left.
 

@@ -58,6 +58,7 @@ CASES = [
     ("fit.py", "--set optimizer.rate=fast", "SGD.rate must be float"),
     ("fit.py", "--set image_size=4", "resnet20 takes at least 8 pixels a side; 4 came"),
     ("fit.py", "--set dropout=0.5", "resnet20 has no dropout inside its units"),
+    ("fit.py", "--set forgetting=forgetting", "resnet20 has no compactors to forget with"),
     ("fit.py", "--recipe finetune", "the recipe 'finetune' goes on from weights: give --weights TAG_OR_PATH"),
     ("fit.py", "--weights imagenet", "no weights are known for resnet20"),
     ("fit.py", "--arch resnet50 --weights timm/resnet50.a1_in1", "did you mean 'timm/resnet50.a1_in1k'?"),
