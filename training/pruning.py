@@ -5,7 +5,6 @@ other, and `pruning.json`: before and after. ResRep trains in `compactors/` insi
 """
 
 import json
-import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -30,14 +29,13 @@ from training.engine.outcome import Pace, beside, conclude, finished
 from training.engine.run import train
 from training.engine.setup import Run
 from training.engine.start import configure, take
-from training.recipe import SGD, Forgetting, Recipe
+from training.recipe import SGD, Recipe
 from training.report.folder import History, Log, write_json
 from training.report.tensorboard import Board
 from training.schedules import Cosine
 
 START, INNER, RECORD = "start.keras", "compactors", "pruning.json"
 RATE = 0.01  # section 4.1 of the paper
-QUIET = 5 / 480  # of the run
 SPARED = ("*/bias", "*/gamma", "*/beta", "*_compactor/kernel")
 
 
@@ -69,27 +67,7 @@ def after_training(base: Recipe, epochs: int, name: str, citation: str) -> Recip
         **{f: getattr(base, f) for f in ("augment", "smoothing", "mix", "repeats", "normalise", "image_size")},
         test_crop=base.test_crop,
         test_views=base.test_views,
-        dropout=base.dropout,
     )
-
-
-def forgetful(recipe: Recipe, costs: Costs, keep_macs: float, steps: int) -> Recipe:
-    """The recipe with ResRep's forgetting, fitted to a run of so many steps an epoch.
-
-    The masks grow by four rows, as published; so often that they have half of all rows after a tenth of the run,
-    or every 200 steps, as published, where that is more often.
-    """
-    total = recipe.epochs * steps
-    masked, momentum = forgetting.fitted(total, recipe.optimizer.rate)
-    masks = math.ceil(sum(costs.filters.values()) / 2 / Forgetting().rows)
-    how = Forgetting(
-        keep_macs=keep_macs,
-        masked=masked,
-        momentum=momentum,
-        quiet=QUIET * recipe.epochs,
-        every=min(200, max(1, int((forgetting.MASKED_BY - QUIET) * total / masks))),
-    )
-    return replace(recipe, forgetting=how)
 
 
 class Pruning:
@@ -103,16 +81,19 @@ class Pruning:
         self.order, self.compute = order, compute
         self.before = loading.from_run(order.source)
         self.base = configs.read(order.source)
+        dropout, self.architecture = self.base.recipe.dropout, self.base.architecture
+        if dropout:  # of the recipe, which cannot reach into a row after surgery
+            self.architecture = self.architecture.with_unit(dropout=dropout)
+        name = self.architecture.name
         resrep.check(self.before.model)
         self.costs = Costs(self.before.model)
-        inside = {layer.name for layer in forgetting.compactors(resrep.compacted(self.base.architecture)())}
-        if inside != {compactor_of(name) for name in self.costs.filters}:
-            name = self.base.architecture.name
+        inside = {layer.name for layer in forgetting.compactors(resrep.compacted(self.architecture)())}
+        if inside != {compactor_of(place) for place in self.costs.filters}:
             raise ValueError(f"prune.py takes residual networks and VGG; the head of {name} convolves, too")
         least = resrep.least(self.costs)
         if not least < order.keep_macs < 1:
             raise ValueError(
-                f"--keep-macs must be below 1 and above {least:.3f}, {self.base.architecture.name} with one "
+                f"--keep-macs must be below 1 and above {least:.3f}, {name} with one "
                 f"filter wherever filters can go; {order.keep_macs:g} came"
             )
         if order.out.resolve() == order.source.resolve():
@@ -169,10 +150,10 @@ class ByResRep(Pruning):
 
     def run(self, say: Callable[[str], None]) -> dict:
         out, steps = self.order.out, self._steps()
-        architecture = resrep.compacted(self.base.architecture)
+        architecture = resrep.compacted(self.architecture)
         recipe = after_training(self.base.recipe, self.epochs, "resrep", f"{resrep.PAPER}, section 4.1, shortened")
-        recipe = forgetful(recipe, self.costs, self.order.keep_macs, steps)
-        say(told(recipe.forgetting, self.epochs * steps))
+        recipe = forgetting.forgetful(recipe, self.costs, self.order.keep_macs, steps)
+        say(forgetting.told(recipe.forgetting, self.epochs * steps))
         start = self._start(resrep.with_compactors(self.before.model))
         config = self._configure(architecture, recipe, start)
         inner = self._train(out / INNER, config)
@@ -188,9 +169,12 @@ class ByResRep(Pruning):
         out, trained = self.order.out, loading.from_run(self.order.out / INNER).model
         rows, masks = resrep.lengths(trained), _masks(trained)
         kept = {name: _both(resrep.alive(rows[name]), mask) for name, mask in masks.items()}
+        target = int(self.order.keep_macs * self.costs.full)
+        if self.costs(resrep.widths(kept)) > target:  # a run of so few steps that the masks were still growing
+            kept = resrep.choose(rows, self.costs, target, sum(self.costs.filters.values()))
         gone = [rows[name][i] for name, mask in masks.items() for i in range(len(mask)) if i not in kept[name]]
         small, widths = resrep.converted(trained, kept), resrep.widths(kept)
-        config = replace(config, architecture=resrep.narrowed(self.base.architecture, widths))
+        config = replace(config, architecture=resrep.narrowed(self.architecture, widths))
         with deep_recursion():
             plain = config.build()
         plain.set_weights(small.get_weights())
@@ -223,7 +207,7 @@ class ByMagnitude(Pruning):
         small, kept = resrep.by_magnitude(self.before.model, self.order.keep_macs)
         widths = resrep.widths(kept)
         start = self._start(small)
-        config = self._configure(resrep.narrowed(self.base.architecture, widths), recipe, start)
+        config = self._configure(resrep.narrowed(self.architecture, widths), recipe, start)
         result = self._train(self.order.out, config)
         if not (self.order.out / RECORD).is_file():
             say(summary(self._record(result, widths, {"method": "magnitude"}), self.order.out))
@@ -244,20 +228,6 @@ def _both(alive, mask):
     """Channels that are something and that the mask has left; one in any case, the mask's first."""
     kept = [int(i) for i in alive if mask[i]]
     return keras.ops.convert_to_numpy(kept or [int(mask.argmax())])
-
-
-def told(how: Forgetting, total: int) -> str:
-    """The lasso and the masks of a run, and why."""
-    why = "as published"
-    if how.masked > forgetting.PAPER.masked:
-        why = (
-            f"the published {forgetting.PAPER.masked:g} would leave rows standing in so short a run: "
-            "lambda = 2 (1 - momentum) / (0.4 steps rate)"
-        )
-    return (
-        f"lasso: {how.masked:.2g} on masked rows, {how.lasso:g} on the others, momentum {how.momentum:.3g}, "
-        f"{total} steps ({why}); masks: up to {how.rows} more rows every {how.every} steps"
-    )
 
 
 def record(folder: Path) -> dict:

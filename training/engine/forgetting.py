@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import keras
 from keras import ops
@@ -15,6 +16,7 @@ from training.recipe import Forgetting, Recipe
 
 TINY = 1e-12
 PAPER = Forgetting()
+QUIET = 5 / 480  # of a run, as published
 MASKED_BY = 0.1  # of a run's steps, by which the masks should have reached their target
 
 
@@ -114,3 +116,36 @@ def fitted(total: int, rate: float) -> tuple[float, float]:
     momentum = min(PAPER.momentum, max(0.9, 1 - 50 / total))
     left = (1 - MASKED_BY) / 2 - math.sin(MASKED_BY * math.pi) / (2 * math.pi)
     return max(PAPER.masked, 2 * (1 - momentum) / (left * total * rate)), momentum
+
+
+def forgetful(recipe: Recipe, costs: Costs, keep_macs: float, steps: int) -> Recipe:
+    """The recipe with ResRep's forgetting, fitted to a run of so many steps an epoch.
+
+    The masks grow by four rows, as published; so often that they have half of all rows after a tenth of the run,
+    or every 200 steps, as published, where that is more often.
+    """
+    total = recipe.epochs * steps
+    masked, momentum = fitted(total, recipe.optimizer.rate)
+    masks = math.ceil(sum(costs.filters.values()) / 2 / Forgetting().rows)
+    how = Forgetting(
+        keep_macs=keep_macs,
+        masked=masked,
+        momentum=momentum,
+        quiet=QUIET * recipe.epochs,
+        every=min(200, max(1, int((MASKED_BY - QUIET) * total / masks))),
+    )
+    return replace(recipe, forgetting=how)
+
+
+def told(how: Forgetting, total: int) -> str:
+    """The lasso and the masks of a run, and why."""
+    why = "as published"
+    if how.masked > PAPER.masked:
+        why = (
+            f"the published {PAPER.masked:g} would leave rows standing in so short a run: "
+            "lambda = 2 (1 - momentum) / (0.4 steps rate)"
+        )
+    return (
+        f"lasso: {how.masked:.2g} on masked rows, {how.lasso:g} on the others, momentum {how.momentum:.3g}, "
+        f"{total} steps ({why}); masks: up to {how.rows} more rows every {how.every} steps"
+    )
