@@ -185,7 +185,9 @@ class ByResRep(Pruning):
             longest = max(gone, default=0.0)
             log(f"{len(gone)} of {sum(map(len, rows.values()))} channels deleted, the longest row {longest:.1e}")
             if longest >= resrep.ZERO:
-                log(f"that is not nothing ({resrep.ZERO:g}): give the run more --epochs, or compare with {INNER}/")
+                log(
+                    f"longer than {resrep.ZERO:g}, so deleting them changed a little: more --epochs bring them down"
+                )
             run = Run(config, self.data, self.compute, out, log)
             result = conclude(run, plain, pace, History(out / "history.csv"), board)
             more = {
