@@ -15,7 +15,8 @@ from keras_cnns.surgery.draft import Draft
 from keras_cnns.surgery.filters import Costs, Narrow, places
 from keras_cnns.surgery.operated import Operated
 
-PRUNABLE = ("resnet20", "resnet50", "resnet50_v2", "wrn16_4", "vgg11_cifar", "vgg11", "seresnet50")
+PRUNABLE = ("resnet20", "resnet50", "vgg11_cifar")
+MORE = ("resnet50_v2", "wrn16_4", "vgg11", "seresnet50")
 
 
 def small(name):
@@ -36,7 +37,7 @@ def forget(model, seed=0):
             layer.kernel.assign(kernel)
 
 
-@pytest.fixture(scope="module", params=PRUNABLE)
+@pytest.fixture(scope="module", params=[*PRUNABLE, *(pytest.param(n, marks=pytest.mark.slow) for n in MORE)])
 def forms(request):
     """(architecture, network, the same with compactors that have forgotten, its logits, images)."""
     architecture = small(request.param)

@@ -185,9 +185,7 @@ class ByResRep(Pruning):
             longest = max(gone, default=0.0)
             log(f"{len(gone)} of {sum(map(len, rows.values()))} channels deleted, the longest row {longest:.1e}")
             if longest >= resrep.ZERO:
-                log(
-                    f"longer than {resrep.ZERO:g}, so deleting them changed a little: more --epochs bring them down"
-                )
+                log(f"longer than {resrep.ZERO:g}, so deleting them changed a little; more --epochs help")
             run = Run(config, self.data, self.compute, out, log)
             result = conclude(run, plain, pace, History(out / "history.csv"), board)
             more = {

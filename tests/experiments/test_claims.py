@@ -17,9 +17,9 @@ from training.experiments.value import Done, Outcome, Trial, less
 from training.report import pictures
 
 
-def marked(name):
-    """These build and measure many networks before they know what to train."""
-    heavy = name in ("family", "width-depth-cardinality")
+def marked(name, *more):
+    """These build and measure many networks before they know what to train; `more` take their time, too."""
+    heavy = name in ("family", "width-depth-cardinality", *more)
     return pytest.param(name, marks=[pytest.mark.slow] if heavy else [])
 
 
@@ -123,7 +123,7 @@ def test_what_is_trained_goes_to_json_and_back(name, digits):
     assert claim.name == name
 
 
-@pytest.mark.parametrize("name", [marked(name) for name in EXPERIMENTS])
+@pytest.mark.parametrize("name", [marked(name, "by-construction", "preactivation") for name in EXPERIMENTS])
 def test_every_drawing_and_report(name, digits, tmp_path):
     claim = experiment(name)
     outcome = made(claim, digits, lambda label, seed: (1 + seed, 2 + seed, 3 + seed))
