@@ -1,6 +1,7 @@
 """ResRep in the step: what masked and other rows are told, their momentum, the lasso that a short run needs."""
 
 import math
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -86,3 +87,37 @@ def test_a_masked_row_comes_to_zero_within_the_run(total):
 def test_a_recipe_that_forgets_is_scaled():
     how = Forgetting(quiet=5, every=200, masked=1e-4).scaled(0.1)
     assert (how.quiet, how.every, how.masked, how.lasso) == (0.5, 20, pytest.approx(1e-3), 1e-4)
+
+
+def test_masks_come_when_they_should_and_grow_by_a_few_rows():
+    made, place, said = model(HOW), SimpleNamespace(number=0), []
+    for layer in forgetting.compactors(made):
+        layer.mask.assign(np.ones(layer.mask.shape))
+    how = Forgetting(keep_macs=0.7, quiet=2, every=3, rows=2)
+    config = SimpleNamespace(recipe=SimpleNamespace(forgetting=how), input_shape=(16, 16, 3))
+    masks = forgetting.Masks(config, 2, SimpleNamespace(place=place), said.append)
+    masks.set_model(made)
+    masks.on_train_begin()
+
+    def masked():
+        return sum(int((la.mask.numpy() == 0).sum()) for la in forgetting.compactors(made))
+
+    counts = []
+    for place.number in range(1, 90):
+        masks.on_train_batch_end(0)
+        counts.append(masked())
+    assert counts[:9] == [0, 0, 0, 2, 2, 2, 4, 4, 4], "from step 4 on, every third"
+    kept = {name: int(masks._layer(name).mask.numpy().sum()) for name in masks.costs.filters}
+    assert masks.costs(kept) <= 0.7 * masks.costs.full
+    assert counts[-1] == counts[-9] < sum(masks.costs.filters.values())
+    masks.on_epoch_end(0)
+    assert f"{counts[-1]} of {sum(masks.costs.filters.values())} rows masked" in said[0]
+    # A row that has grown again is released for a shorter one.
+    name = next(n for n, k in kept.items() if k < masks.costs.filters[n])
+    layer = masks._layer(name)
+    gone = int(np.flatnonzero(layer.mask.numpy() == 0)[0])
+    kernel = layer.kernel.numpy()
+    kernel[:, gone] = 100
+    layer.kernel.assign(kernel)
+    masks.mask()
+    assert layer.mask.numpy()[gone] == 1
