@@ -24,7 +24,10 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
     """The shallow network, the deep one from scratch, the deep one built from the shallow one and trained on."""
     recipe = fitted("resnet_cifar", data)
     # It has been trained: a tenth of the rate, for half as long, falling to nothing.
-    on = replace(recipe.scaled(max(1, recipe.epochs // 2)), optimizer=replace(recipe.optimizer, rate=0.01))
+    on = replace(
+        recipe.scaled(max(1, recipe.epochs // 2)),
+        optimizer=replace(recipe.optimizer, rate=recipe.optimizer.rate / 10),
+    )
     on = replace(on, citation=f"{recipe.citation}; a tenth of the rate for half the epochs", name="trained_on")
     found = []
     for kind in KINDS:

@@ -16,8 +16,9 @@ SMALL_SIDE = 16  # pixels, for images that are no larger
 def fitted(name: str, data: DataSet, **changes) -> Recipe:
     """A recipe of a paper for these data: as published, or, where images are few, pressed into 24 short epochs.
 
-    Its rates suit 64,000 steps. In some hundred, ResNet-56 does not begin to learn at a rate of 0.1: few images get
-    batches of 64, half the rate, with a warm-up, and a cosine.
+    Its rates suit 64,000 steps. In some hundred, ResNet-56 does not begin to learn at a rate of 0.1: few images
+    get batches of 64, half the rate, a warm-up, and a cosine.
+
     Images of 16 pixels and less are shown at 16, not at the paper's 32: the network costs a quarter.
     """
     recipe = RECIPES[name]
