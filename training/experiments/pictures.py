@@ -8,6 +8,8 @@ from training.report.canvas import blank, plain
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#767676")
 
+LEAST = 0.05  # per cent: where an error of nothing stands on a logarithmic axis
+
 
 def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
     """Error against the epoch: training dashed, validation solid, the band one standard deviation over seeds.
@@ -27,18 +29,18 @@ def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
                     low, high = errors.mean(0) - errors.std(0, ddof=1), errors.mean(0) + errors.std(0, ddof=1)
                     axis.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
         axis.set(title=plain(name), xlabel="epoch", ylabel="error (%)", yscale="log")
-        axis.set_ylim(bottom=max(0.05, axis.get_ylim()[0]))
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "235" else "")
         axis.grid(alpha=0.3, which="both")
         axis.legend(frameon=False, fontsize=8)
+    axes[0].set_ylim(bottom=max(LEAST, axes[0].get_ylim()[0]))  # the panels share it
     return figure
 
 
 def _errors(outcome: Outcome, label: str, column: str):
     rows = [run.history for run in outcome.runs[label]]
     shortest = min(map(len, rows))
-    errors = [[max(100 * (1 - row[column]), 0.05) for row in history[:shortest]] for history in rows]
+    errors = [[max(100 * (1 - row[column]), LEAST) for row in history[:shortest]] for history in rows]
     return [row["epoch"] for row in rows[0][:shortest]], np.array(errors)
 
 
