@@ -17,15 +17,17 @@ from keras_cnns.models import (
     resnet,
     resnet_v2,
     resnext,
+    resrep,
     senet,
     sknet,
     vgg,
     wide_resnet,
 )
 from keras_cnns.preprocessing import Preprocessing
+from keras_cnns.surgery import operated
 
 EARLY = (lenet, alexnet, nin, vgg, googlenet)
-PAPERS = (*EARLY, resnet, resnet_v2, wide_resnet, resnext, senet, sknet, resnest, repvgg)
+PAPERS = (*EARLY, resnet, resnet_v2, wide_resnet, resnext, senet, sknet, resnest, repvgg, resrep)
 
 ARCHITECTURES: dict[str, Architecture] = {
     value.name: value for paper in PAPERS for value in vars(paper).values() if isinstance(value, Architecture)
@@ -35,6 +37,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 PARTS = {
     **blocks.PARTS,
     **{name: part for paper in PAPERS for name, part in getattr(paper, "PARTS", {}).items()},
+    **operated.PARTS,
     **values.by_name((Architecture, Preprocessing)),
 }
 

@@ -27,7 +27,7 @@ FLOORS = [
 ]
 # Papers in the order of their years: each may import those before it.
 PAPERS = ["lenet", "alexnet", "nin", "vgg", "googlenet", "resnet", "resnet_v2", "wide_resnet"]
-PAPERS += ["resnext", "senet", "sknet", "resnest", "repvgg"]
+PAPERS += ["resnext", "senet", "sknet", "resnest", "repvgg", "resrep"]
 DOORS = {
     "fit",
     "launch",

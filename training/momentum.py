@@ -10,6 +10,9 @@ class Momentum(keras.optimizers.SGD):
     the products, differences and assignments of stock Keras. That is felt in networks with large dense layers,
     where the update is a good part of a step; and there is less to trace.
 
+    Attributes:
+        momenta: of each trainable variable, in the order of `build`; () is `momentum` for all. TensorFlow only.
+
     Example:
 
     >>> optimizer = Momentum(0.1, momentum=0.9)
@@ -20,12 +23,16 @@ class Momentum(keras.optimizers.SGD):
     0.71
     """
 
+    momenta: tuple[float, ...] = ()
+
     def update_step(self, gradient, variable, learning_rate):
         if not self.momentum or keras.backend.backend() != "tensorflow":
             return super().update_step(gradient, variable, learning_rate)
         import tensorflow as tf
 
-        accumulator = self.momentums[self._get_variable_index(variable)]
+        index = self._get_variable_index(variable)
+        accumulator = self.momentums[index]
+        momentum = self.momenta[index] if self.momenta else self.momentum
         if isinstance(variable, keras.Variable):  # Keras passes TensorFlow's own within a strategy's update
             variable = variable.value
         tf.raw_ops.ResourceApplyKerasMomentum(
@@ -33,6 +40,6 @@ class Momentum(keras.optimizers.SGD):
             accum=accumulator.value.handle,
             lr=tf.cast(learning_rate, variable.dtype),
             grad=tf.cast(gradient, variable.dtype),
-            momentum=tf.cast(self.momentum, variable.dtype),
+            momentum=tf.cast(momentum, variable.dtype),
             use_nesterov=self.nesterov,
         )

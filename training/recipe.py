@@ -76,6 +76,34 @@ class Tuning(Value):
 
 
 @dataclass(frozen=True)
+class Forgetting(Value):
+    """ResRep (Ding et al. 2021, arXiv 2007.03260): compactors lose channels until a share of the MACs is left.
+
+    Attributes:
+        keep_macs: the share that is to be left.
+        lasso: what shortens the rows of a compactor, added to its gradient (lambda).
+        masked: the lasso of rows that are masked. One lambda in the paper; a short run needs more for these, and
+            as much for all would bring down the rows that are to stay.
+        momentum: of the compactors, in place of the optimizer's.
+        quiet: epochs before the first mask.
+        every: steps between two masks.
+        rows: by how many a mask may grow.
+    """
+
+    keep_macs: Fraction = 0.5
+    lasso: Positive = 1e-4
+    masked: Positive = 1e-4
+    momentum: Fraction = 0.99
+    quiet: Annotated[float, Range(0, 65_536)] = 5.0
+    every: Count = 200
+    rows: Count = 4
+
+    def scaled(self, by: float) -> "Forgetting":
+        """A shorter run needs a larger lasso, in proportion, for its rows to come to zero."""
+        return replace(self, masked=self.masked / by, quiet=self.quiet * by, every=max(1, round(self.every * by)))
+
+
+@dataclass(frozen=True)
 class Recipe(Value):
     """How to train.
 
@@ -107,6 +135,7 @@ class Recipe(Value):
         keep: weights of the "last" epoch, or of the "best" on the validation split.
         patience: epochs without a rise of validation top-1 after which the run ends; None never.
         tuning: how a run goes on from weights; None trains all layers alike from the first step.
+        forgetting: how the compactors of a network that has them lose channels; None they do not.
     """
 
     name: str
@@ -135,6 +164,7 @@ class Recipe(Value):
     keep: Literal["last", "best"] = "last"
     patience: Count | None = None
     tuning: Tuning | None = None
+    forgetting: Forgetting | None = None
 
     @property
     def soft(self) -> bool:
@@ -152,6 +182,7 @@ class Recipe(Value):
         warm_up = self.warm_up and self.warm_up.scaled(by)
         patience = self.patience and max(1, round(self.patience * by))
         stretched = {"warm_up": warm_up, "patience": patience, "tuning": self.tuning and self.tuning.scaled(by)}
+        stretched["forgetting"] = self.forgetting and self.forgetting.scaled(by)
         return replace(self, epochs=epochs, schedule=self.schedule.scaled(by), **stretched)
 
     def with_setting(self, setting: str) -> "Recipe":
@@ -166,4 +197,4 @@ class Recipe(Value):
         return set_field(self, path.strip(), text.strip(), PARTS)
 
 
-PARTS = {**by_name((*schedules.PARTS, *mix.PARTS, SGD, Adam, Lamb, Tuning, Recipe)), **AUGMENTATIONS}
+PARTS = {**by_name((*schedules.PARTS, *mix.PARTS, SGD, Adam, Lamb, Tuning, Forgetting, Recipe)), **AUGMENTATIONS}

@@ -9,6 +9,7 @@ from keras_cnns import measure
 from keras_cnns.architecture import Architecture
 from keras_cnns.blocks.head import cross_entropy
 from keras_cnns.errors import unknown
+from keras_cnns.models.resrep import is_compacted
 from training.data.augment import Affine, AlternatingFlip, Flip, InceptionCrop, PadCrop, ScaleCrop
 from training.data.colour import ColourJitter, PCANoise
 from training.data.dataset import DataSet
@@ -369,6 +370,8 @@ def check_fit(architecture: Architecture, recipe: Recipe) -> None:
         raise ValueError(f"{architecture.name} has a loss of its own, which knows no smoothed or mixed labels")
     if recipe.batch_size % recipe.repeats:
         raise ValueError(f"the batch size must divide by repeats={recipe.repeats}; {recipe.batch_size} came")
+    if recipe.forgetting and not is_compacted(architecture):
+        raise ValueError(f"{architecture.name} has no compactors to forget with: training/prune.py puts them in")
     if recipe.growing:
         try:
             architecture(input_shape=(None, None, architecture.input_shape[-1]), classes=2)

@@ -32,7 +32,8 @@ class Step:
         outputs: the tensors that come out.
         kind: the class of the copy.
         changes: what differs in the copy's configuration.
-        weights: the weights of the copy by attribute; None takes those of `source`.
+        weights: the weights of the copy by attribute, those left out as they are drawn; None takes those of
+            `source`.
         source: whose weights the copy takes if they have its shapes; None means those of `layer`.
     """
 
@@ -212,22 +213,26 @@ class Draft:
         shapes = input_shapes or [t.shape for t in sources]
         with deep_recursion():
             entries = [_entry(t, shape) for t, shape in zip(sources, shapes, strict=True)]
-            values = dict(zip(self.inputs, entries, strict=True))
-            copies: dict[int, Any] = {}
-            for step in self.steps():
-                args, kwargs = keras.tree.map_structure(
-                    lambda a: values[a.position] if isinstance(a, At) else a, (step.args, step.kwargs)
-                )
-                fresh = id(step.layer) not in copies
-                layer = copies.setdefault(id(step.layer), _copy(step)) if fresh else copies[id(step.layer)]
-                out = keras.tree.flatten(layer(*args, **kwargs))
-                if fresh:
-                    _fill(layer, step)
-                values.update(zip(step.outputs, out, strict=True))
-            ends = self._named([values[t] for t in self.outputs])
+            ends = self._named(self.replay(entries))
             return keras.Model(
                 _like(self.model, "input", entries), _like(self.model, "output", ends), name=self.model.name
             )
+
+    def replay(self, entries: list) -> list:
+        """What copies of the layers make of other inputs: the draft as a part of a larger graph."""
+        values = dict(zip(self.inputs, entries, strict=True))
+        copies: dict[int, Any] = {}
+        for step in self.steps():
+            args, kwargs = keras.tree.map_structure(
+                lambda a: values[a.position] if isinstance(a, At) else a, (step.args, step.kwargs)
+            )
+            fresh = id(step.layer) not in copies
+            layer = copies.setdefault(id(step.layer), _copy(step)) if fresh else copies[id(step.layer)]
+            out = keras.tree.flatten(layer(*args, **kwargs))
+            if fresh:
+                _fill(layer, step)
+            values.update(zip(step.outputs, out, strict=True))
+        return [values[t] for t in self.outputs]
 
     def _named(self, tensors: list) -> list:
         """Outputs keep their names: where the layer that had it is gone, a layer that does nothing takes it."""

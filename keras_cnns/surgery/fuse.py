@@ -9,11 +9,14 @@ of ones and zeros.
 import logging
 
 import keras
+import numpy as np
 from keras import layers as stock
 
+from keras_cnns.layers import Compactor
 from keras_cnns.surgery.branches import merge
 from keras_cnns.surgery.draft import Draft, Step
-from keras_cnns.surgery.linear import NORMS, scale_and_shift, scaled
+from keras_cnns.surgery.filters import CONVOLUTIONS
+from keras_cnns.surgery.linear import NORMS, array, scale_and_shift, scaled, weights_of
 from keras_cnns.surgery.stock import where_as_fast
 
 LOG = logging.getLogger("keras_cnns")
@@ -37,6 +40,7 @@ def fuse(model: keras.Model) -> keras.Model:
     - A batch norm goes into the convolution or dense layer before it, if nobody else reads that layer's output.
     - Linear branches of one input that meet in an `Add` (convolutions of one stride and grouping, batch norms, the
       input itself) become one convolution.
+    - A compactor of ResRep goes into the convolution before it.
     - Dropout and noise are left out.
     - What can be said with stock Keras layers as fast is; `stock_layers` says the rest with them, too.
 
@@ -84,7 +88,8 @@ def _fuse(draft: Draft) -> None:
         for step in _norms(draft):
             if _why_not(draft, step) is None:
                 _fold(draft, step)
-        changed = merge(draft)
+        mixed = [_mixed_in(draft, step) for step in list(draft.steps()) if step.kind is Compactor]
+        changed = merge(draft) or any(mixed)
 
 
 def _norms(draft: Draft) -> list[Step]:
@@ -127,12 +132,32 @@ def _fold(draft: Draft, norm: Step) -> None:
     before = draft.makers[norm.inputs[0]]
     before.weights = scaled(before)(*scale_and_shift(norm))
     before.changes["use_bias"] = True
-    # The convolution now makes what the batch norm made.
-    inner, outer = before.outputs[0], norm.outputs
+    _takes_over(draft, before, norm)
+
+
+def _takes_over(draft: Draft, before: Step, step: Step) -> None:
+    """`before` makes what `step`, its only reader, made."""
+    inner, outer = before.outputs[0], step.outputs
     draft.readers[inner] = []
     del draft.makers[inner]
     before.outputs = outer
     draft.makers[outer[0]] = before
+
+
+def _mixed_in(draft: Draft, compactor: Step) -> bool:
+    """Puts a compactor of ResRep into the convolution before it, if that is linear and nobody else reads it."""
+    before = draft.makers.get(compactor.inputs[0])
+    if before is None or before.kind not in CONVOLUTIONS or before.config["groups"] > 1:
+        return False
+    alone = draft.uses(compactor.inputs[0]) == 1 and draft.called_once(before) and draft.called_once(compactor)
+    if not alone or before.config["activation"] != "linear":
+        return False
+    matrix = array(compactor.layer.kernel)
+    kernel, bias = weights_of(before, "kernel", "bias")
+    before.weights = {"kernel": kernel @ matrix, "bias": np.broadcast_to(bias, len(matrix)) @ matrix}
+    before.changes["use_bias"] = True
+    _takes_over(draft, before, compactor)
+    return True
 
 
 def _reasons(draft: Draft) -> dict[str, str]:

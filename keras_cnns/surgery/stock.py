@@ -169,6 +169,12 @@ def _rbf(draft: Draft, step: Step) -> None:
     _instead(draft, step, stock.Add(name=step.name, **own), ([At(product), At(energy)],))
 
 
+def _compactor(draft: Draft, step: Step) -> None:
+    (kernel,) = weights_of(step, "kernel")
+    layer = stock.Conv2D(len(kernel), 1, use_bias=False, name=step.name, **_own(step))
+    _instead(draft, step, layer, step.args, {"kernel": kernel[None, None]})
+
+
 def _local_response(draft: Draft, step: Step) -> None:
     """x * (bias + alpha * the sum of the neighbours' squares) ** -beta, the sum as a 1x1 convolution of a band."""
     (x,), own, layer = step.inputs, _own(step), step.layer
@@ -198,6 +204,7 @@ def _power():
 _RULES = {
     ours.Conv2D: _convolution,
     ours.CeilMaxPooling2D: _ceil_pool,
+    ours.Compactor: _compactor,
     ours.SubSampling2D: _sub_sampling,
     ours.SparseConv2D: _sparse,
     stock.Activation: _scaled_tanh,

@@ -33,6 +33,12 @@ def swap(model: keras.Model, change: Callable) -> keras.Model:
     'silu'
     """
     draft = Draft(model)
+    exchange(draft, change)
+    return draft.build()
+
+
+def exchange(draft: Draft, change: Callable) -> None:
+    """`swap` on a draft."""
     answers: dict[int, object] = {}
     for step in list(draft.steps()):
         old = step.layer
@@ -54,4 +60,3 @@ def swap(model: keras.Model, change: Callable) -> keras.Model:
             step.layer, step.kind, step.source = new, type(new), new if new.weights else old
         else:
             raise ValueError(f"change must give a layer or None; {new!r} came for {old.name!r}")
-    return draft.build()

@@ -212,7 +212,7 @@ def test_ragged_images_and_jpegs_run(photo_folder):
 
 @pytest.mark.parametrize(("side", "fraction"), [(9, 8), (10, 8), (19, 4), (40, 2), (41, 1), (90, 1)])
 def test_a_window_much_too_large_is_decoded_smaller(side, fraction, tmp_path, monkeypatch):
-    """80 pixels of a JPEG are decoded at the smallest fraction that still has `side` of them, and look the same."""
+    """80 pixels of a JPEG are decoded at the smallest fraction that still has `side` of them; they look alike."""
     import tensorflow as tf
     from PIL import Image
 

@@ -9,6 +9,7 @@ from training.engine.lock import NAME, Lock
 from training.report.folder import write_text
 
 CHECKPOINTS = "checkpoints"
+PRUNING = {"compactors", "start.keras"}  # what `prune.py` makes before it knows the network
 SWEPT = {"rates.png", "rates.txt", "rates.csv"}  # what `--find-lr` leaves
 
 
@@ -26,7 +27,7 @@ def _ours(path: Path) -> bool:
     """Whether a sweep over rates, or a run that was killed in its first moment, may have left it."""
     if path.name == CHECKPOINTS and path.is_dir():
         return {p.name for p in path.iterdir()} <= {NAME}
-    return path.name in SWEPT or (path.name.startswith(".") and path.name.endswith(".tmp"))
+    return path.name in SWEPT | PRUNING or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
 def compare(folder: Path, config: Config) -> None:

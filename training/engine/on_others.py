@@ -38,7 +38,7 @@ class Other(TensorFlow):
 
     def refuse(self, args, recipe) -> None:
         asked = {"--find-lr": args.find_lr, "accumulate": recipe.accumulate > 1, "growing": recipe.growing}
-        asked["tuning"] = recipe.tuning
+        asked |= {"tuning": recipe.tuning, "forgetting": recipe.forgetting}
         self._without(asked)
 
     def _without(self, asked: dict) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -21,9 +22,25 @@ from training.report.tensorboard import Board
 MOST_WAIT = 0.02  # share of the training time
 
 
-def conclude(run: Run, plain, model, clock: Clock, history: History, board: Board) -> dict:
+@dataclass(frozen=True)
+class Pace:
+    """How training went, for `result.json`: steps, images a second, share of waiting, "on" or "off"."""
+
+    step: int
+    images_per_second: float
+    data_wait: float
+    xla: str
+
+
+def pace_of(model, clock: Clock, history: History) -> Pace:
+    """The pace of a model that has just been trained."""
+    speed = clock.images_per_second() or _last(history, "images_per_second")
+    return Pace(steps_done(model), speed, clock.data_wait(model), "on" if model.xla else "off")
+
+
+def conclude(run: Run, plain, pace: Pace, history: History, board: Board) -> dict:
     """Saves the model, measures the splits once, draws the pictures, writes `result.json`."""
-    config, step = run.config, steps_done(model)
+    config, step = run.config, pace.step
     with deep_recursion(), beside(run.folder / "model.keras") as path:
         plain.save(path)
     write_text(run.folder / "labels.txt", "\n".join(config.classes) + "\n")
@@ -53,9 +70,9 @@ def conclude(run: Run, plain, model, clock: Clock, history: History, board: Boar
         "seed": config.seed,
         "replicas": run.compute.replicas,
         "precision": run.compute.precision,
-        "xla": "on" if model.xla else "off",
-        "images_per_second": clock.images_per_second() or _last(history, "images_per_second"),
-        "data_wait": clock.data_wait(model),
+        "xla": pace.xla,
+        "images_per_second": pace.images_per_second,
+        "data_wait": pace.data_wait,
         **figures,
         "weights_sha256": checkpoints.weights_sha256(plain),
         "finished": True,

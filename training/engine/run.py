@@ -15,14 +15,14 @@ from keras_cnns.weights.loading import given
 from training.data import folder, pipeline
 from training.data.dataset import DataSet
 from training.door import DiskFull, Failure, arguments
-from training.engine import checkpoints, scoring, tensors, tuning
+from training.engine import checkpoints, forgetting, scoring, tensors, tuning
 from training.engine.backends import HERE
 from training.engine.callbacks import Averaged, Best, Clock, EarlyStop, Narrator, PlateauWatch, Watch
 from training.engine.checkpoints import START, Checkpoint
 from training.engine.compute import Compute
 from training.engine.config import Config, digest
 from training.engine.memory import advice
-from training.engine.outcome import conclude
+from training.engine.outcome import conclude, pace_of
 from training.engine.saving import Counter, Saver
 from training.engine.setup import SPLITS, Run
 from training.engine.step import SoftCrossEntropy, synchronise
@@ -94,7 +94,7 @@ def train(run: Run) -> dict:
         _normalise(model, False)
         tuning.free_norms(plain)
         plain = _kept(run, plain)
-        return conclude(run, plain, model, clock, history, board)
+        return conclude(run, plain, pace_of(model, clock, history), history, board)
 
 
 def _normalise(model: keras.Model, synchronized: bool) -> None:
@@ -143,6 +143,7 @@ def _go_on(
     callbacks = [
         counter,
         *([first] if first else []),
+        *([forgetting.Masks(config, steps, counter, run.log)] if recipe.forgetting else []),
         watch,
         clock,
         *together,
@@ -232,6 +233,9 @@ def compiled(plain, logits: list[tuple], config: Config, steps: int, compute: Co
     optimizer = HERE.optimizer(recipe, rate, model)
     if recipe.tuning:
         optimizer.shares = tuning.of_variables(model, recipe.tuning.by)
+    if recipe.forgetting:
+        model.correct = forgetting.Correction(model, recipe.forgetting)
+        optimizer.momenta = forgetting.momenta(model, recipe)
     model.compile(optimizer, loss, xla=compute.xla)
     return model, rate
 

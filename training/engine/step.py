@@ -32,6 +32,7 @@ class StepModel(private.Built, keras.Model):
         clip: largest norm of all gradients together, after their sum over replicas and before decay; None is any.
         accumulate: parts into which a replica's images are cut, one forward and backward pass each.
         prepare: from the images of a batch to what the network takes; done on the device.
+        correct: changes the gradients of the learning variables after their sum and limit, before decay; or None.
         learning: the variables that learn; see `learn`.
         waited: seconds that training has waited for input so far.
         traces: how often Python went through `gradients`; once a replica, or shapes change.
@@ -57,6 +58,7 @@ class StepModel(private.Built, keras.Model):
         self.clip = clip
         self.accumulate = accumulate
         self.prepare = prepare or (lambda images: images)
+        self.correct = None
         self.awake = None
         self.waited = 0.0
         self.traces = 0
@@ -125,6 +127,8 @@ class StepModel(private.Built, keras.Model):
             norm = tf.linalg.global_norm(gradients)
             limit = self.optimizer.scale_loss(tf.constant(self.clip, norm.dtype))
             gradients = [g * keras.ops.cast(limit / tf.maximum(norm, limit), g.dtype) for g in gradients]
+        if self.correct is not None:
+            gradients = self.correct(gradients, self.learning)
         self.optimizer.apply_gradients(zip(self._decayed(gradients), self.learning, strict=True))
 
     @property

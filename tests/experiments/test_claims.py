@@ -1,0 +1,171 @@
+"""What each experiment trains, and what it says of figures that agree with the claim, and of others."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from keras_cnns import values
+from training.data import sources
+from training.data.dataset import DataSet
+from training.engine.config import PARTS
+from training.experiments import reporting
+from training.experiments.index import EXPERIMENTS, experiment
+from training.experiments.relu import epochs_to
+from training.experiments.value import Done, Outcome, Trial, less
+from training.report import pictures
+
+
+def marked(name, *more):
+    """These build and measure many networks before they know what to train; `more` take their time, too."""
+    heavy = name in ("family", "width-depth-cardinality", *more)
+    return pytest.param(name, marks=[pytest.mark.slow] if heavy else [])
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return sources.load("digits")
+
+
+def made(experiment, data, error) -> Outcome:
+    """An outcome whose errors (train, val, test, in per cent) are a function of label and seed."""
+    trials = tuple(
+        Trial(label, SimpleNamespace(name=label), SimpleNamespace(name="r", citation="c"))
+        for label in (labels_of(experiment, data))
+    )
+    runs = {t.label: [done(t.label, seed, *error(t.label, seed)) for seed in range(3)] for t in trials}
+    return Outcome(data, trials, runs, EXTRA.get(experiment.name, {}))
+
+
+def labels_of(experiment, data):
+    return [t.label for t in TRIALS.setdefault(experiment.name, experiment.trials(data))]
+
+
+TRIALS: dict[str, tuple] = {}
+SIGNS = {"negative": [0.0, 0.0], "zero": [0.5, 0.5], "positive": [0.5, 0.5]}
+SIGNED = {"negative": [0.3, 0.5], "zero": [0.0, 0.0], "positive": [0.7, 0.5]}
+ORDERS = ("a-original", "b-norm-after-addition", "c-relu-before-addition", "d-relu-preactivation")
+EXTRA = {
+    "by-construction": {"largest_difference_of_logits": {"plain": [1e-6], "resnet": [1e-7]}},
+    "preactivation": {**dict.fromkeys(ORDERS, SIGNS), "e-full-preactivation": SIGNED},
+    "family": {"hog": {"test_error": 8.0}},
+    "batch-norm": {"norms-0.01, after training": {"mean": [0.1, 0.2], "deviation": [1.0, 1.1]}},
+    "width-depth-cardinality": {"validation_error": 5.0, "seconds": {}},
+}
+
+
+def done(label, seed, train, val, test, speed=100.0) -> Done:
+    splits = {s: {"loss": 1.0, "top1": 1 - e / 100, "top5": 1.0, "n": 360} for s, e in
+              (("train", train), ("val", val), ("test", test))}  # fmt: skip
+    result = {"arch": label, "params": 10, "macs": 20, "epochs": 3, "precision": "float32", "weights_sha256": "0"}
+    history = [
+        {"epoch": e, "top1": 1 - train / 100 - 0.3 / e, "val_top1": 1 - val / 100, "seconds": 2.0} for e in (1, 2)
+    ]
+    return Done(label, seed, Path("."), {**result, **splits, "images_per_second": speed}, history)
+
+
+GOOD = {  # test error by the beginning of a label, the longest that fits; train error is half
+    "degradation": {
+        "plain20": 8,
+        "plain32": 9,
+        "plain44": 10,
+        "plain56": 12,
+        "resnet20": 7,
+        "resnet56": 4,
+        "resnet": 5,
+    },
+    "by-construction": {
+        "plain20": 8,
+        "plain56": 12,
+        "plain56-built": 7,
+        "resnet20": 7,
+        "resnet56": 6,
+        "resnet56-built": 5,
+    },
+    "batch-norm": {"norms": 2, "bare": 20, "bare-0.1": 180, "dropout": 10, "bare-raw": 40},
+    "preactivation": {"a": 6.6, "b": 8.2, "c": 7.8, "d": 6.7, "e": 5},
+    "family": {"": 3, "lenet": 6},
+}
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in GOOD])
+def test_the_verdict_follows_the_figures(name, digits, tmp_path):
+    claim = EXPERIMENTS[name]
+
+    def good(label, seed):
+        error = GOOD[name][max((k for k in GOOD[name] if label.startswith(k)), key=len)] + 0.01 * seed
+        return error / 2, error, error
+
+    held = claim.judge(made(claim, digits, good))
+    assert all(f.held for f in held), [f for f in held if not f.held]
+
+    def bad(label, seed):
+        train, val, test = good(label, seed)
+        return 99 - train, 99 - val, 99 - test
+
+    turned = [f.held for f in claim.judge(made(claim, digits, bad))]
+    assert sum(held is not True for held in turned) >= len(turned) / 2
+    noisy = claim.judge(made(claim, digits, lambda label, seed: (5 + 3 * seed, 5, 5 + 3 * seed)))
+    assert any(f.held is None for f in noisy) or name == "family"
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in EXPERIMENTS])
+def test_what_is_trained_goes_to_json_and_back(name, digits):
+    claim = experiment(name)
+    trials = TRIALS.setdefault(name, claim.trials(digits))
+    assert len({t.label for t in trials}) == len(trials) >= 2
+    for trial in trials:
+        for value in (trial.architecture, trial.recipe):
+            assert values.from_json(values.to_json(value), PARTS) == value
+        assert trial.after is None or trial.after in {t.label for t in trials}
+    assert claim.claim
+    assert claim.name == name
+
+
+@pytest.mark.parametrize("name", [marked(name, "by-construction", "preactivation") for name in EXPERIMENTS])
+def test_every_drawing_and_report(name, digits, tmp_path):
+    claim = experiment(name)
+    outcome = made(claim, digits, lambda label, seed: (1 + seed, 2 + seed, 3 + seed))
+    if name == "width-depth-cardinality":
+        outcome.extra["seconds"] |= {label: [3.0, 4.0, -1.0] for label in outcome.runs}
+    order = SimpleNamespace(folder=tmp_path, command="python x", data="digits", budget=0.5)
+    report = reporting.write(claim, outcome, order).read_text()
+    drawn = {p.stem for p in tmp_path.glob("*.png")}
+    assert all(pictures.png_array(f).std() > 5 for f in claim.draw(outcome).values())
+    assert drawn
+    assert all(f"![{n}]({n}.png)" in report for n in drawn)
+    assert claim.claim in report
+    assert "n = 3" in report
+    assert "python x" in report
+
+
+def test_epochs_to_a_goal():
+    history = [{"epoch": i, "top1": t} for i, t in enumerate((0.2, 0.5, 0.9), 1)]
+    assert epochs_to(history, 30) == pytest.approx(2.5)
+    assert epochs_to(history, 5) == float("inf")
+    assert epochs_to(history, 90) == 1.0
+
+
+def test_nothing_is_decided_within_the_spread():
+    assert less("x", [1.0, 2.0, 3.0], [2.0, 3.0, 4.0]).held is None
+    assert less("x", [1.0, 1.1, 0.9], [2.0, 2.1, 1.9]).held is True
+    assert less("x", [2.0, 2.1, 1.9], [1.0, 1.1, 0.9]).held is False
+    assert less("x", [1.0], [9.0]).held is None
+
+
+def test_unknown():
+    with pytest.raises(ValueError, match="no experiment 'degradatoin'; did you mean 'degradation'"):
+        experiment("degradatoin")
+
+
+def test_hog_sees_directions():
+    from training.experiments.hog import hog
+
+    ramp = np.arange(28.0)
+    across, down = np.broadcast_to(ramp, (28, 28)), np.broadcast_to(ramp[:, None], (28, 28))
+    a, b = (hog(image[None]).reshape(36, 4, 9) for image in (across, down))
+    assert set(a.argmax(-1).ravel()) <= {0, 8}, "a gradient to the right: the bins about 0 degrees"
+    assert set(b.argmax(-1).ravel()) == {4}, "a gradient downwards: the bin about 90 degrees"
+    np.testing.assert_allclose(hog(3 * across[None] + 9), hog(across[None]), atol=1e-3)
+    assert np.all(hog(np.ones((1, 28, 28))) == 0)

@@ -1,0 +1,68 @@
+"""The engine of experiments: ordinary runs, a report, and nothing trained twice."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from keras_cnns import zoo
+from training import recipes
+from training.engine import loading
+from training.engine.backends import HERE
+from training.experiments import performing, pictures
+from training.experiments.performing import Order, perform
+from training.experiments.value import Experiment, Trial, less
+
+SMALL = replace(recipes.QUICK, epochs=4, batch_size=256, warm_up=None)
+
+
+def start(before, untrained, images):
+    """The other trial's network, turned into a start."""
+    assert images.shape[1:] == (32, 32, 1)
+    untrained.set_weights(before.get_weights())
+    return untrained
+
+
+def trials(data):
+    lenet = zoo.architecture("lenet5_modern")
+    return (Trial("first", lenet, SMALL), Trial("second", lenet, SMALL, after="first", start=start))
+
+
+EXPERIMENT = Experiment(
+    "tiny",
+    "A tiny one",
+    "Nothing is claimed.",
+    trials,
+    judge=lambda o: [less("second below first", o.error("second", "train"), o.error("first", "train"))],
+    draw=lambda o: {"curves": pictures.curves(o, {"both": list(o.runs)}, "tiny")},
+    study=lambda o: {"labels": [len(o.runs), o.seeds]},
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("tiny")
+
+
+def performed(folder, seeds, said):
+    compute = HERE.choose(None, "float32", "off", False)
+    return perform(EXPERIMENT, Order("digits", 0.25, seeds, folder, "python tiny"), compute, said.append)
+
+
+def test_runs_are_ordinary_and_reported(folder, monkeypatch):
+    said = []
+    report = performed(folder, 1, said)
+    assert "second below first" in report.read_text()
+    result = json.loads((folder / "result.json").read_text())
+    assert result["findings"][0]["held"] is None, "one seed decides nothing"
+    assert result["extra"] == {"labels": [2, 1]}
+    assert {p.name for p in (folder / "runs").iterdir()} == {"first-0", "second-0"}
+    assert loading.from_run(folder / "runs" / "second-0").model.name == "lenet5_modern"
+    assert json.loads((folder / "runs" / "second-0" / "config.json").read_text())["recipe"]["epochs"] == 1
+    first, second = (result["trials"][label]["train_error"][0] for label in ("first", "second"))
+    assert second < first, "it went on from the first one's weights"
+    assert any(line.startswith("2/2 second, seed 0: test error") for line in said)
+    monkeypatch.setattr(performing, "train", None)  # nothing is trained twice
+    (folder / "report.md").unlink()
+    assert performed(folder, 1, []).is_file()

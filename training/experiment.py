@@ -1,0 +1,67 @@
+"""Tries a claim of the articles with real training: python training/experiment.py NAME [--budget F] [--seeds N]
+
+Writes report.md, result.json and pictures. The same command with the same --run goes on where it stopped.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from training import door
+
+EXAMPLES = """experiments: degradation, by-construction, relu, batch-norm, preactivation,
+  width-depth-cardinality, family
+
+examples:
+  python training/experiment.py degradation
+  python training/experiment.py by-construction --budget 0.5 --seeds 2 --run runs/built
+  python training/experiment.py family --data fashion_mnist --budget 0.2
+"""
+
+
+def parser() -> door.Parser:
+    """The options of this door."""
+    p = door.Parser(prog="experiment.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    p.add_argument("name", metavar="NAME", help="which experiment; see below")
+    p.add_argument("--budget", type=door.fraction, default=1.0, metavar="F", help="share of the epochs; default 1")
+    p.add_argument(
+        "--seeds", type=door.positive, metavar="N", help="runs of each network; default: the experiment's"
+    )
+    p.add_argument("--data", default="digits", metavar="WHAT", help="as in fit.py")
+    p.add_argument("--run", type=Path, metavar="DIR", help="folder; default: runs/experiment-NAME-DATA")
+    return p
+
+
+def main() -> None:
+    args = parser().parse_args()
+    door.quiet()
+    with door.arguments():
+        from training.engine.backends import HERE
+        from training.experiments.index import experiment
+        from training.experiments.performing import Order, perform
+        from training.report.folder import data_name
+
+        found = experiment(args.name)
+        folder = args.run or Path("runs") / f"experiment-{found.name}-{data_name(args.data)}"
+        command = shlex.join(["python", "training/experiment.py", *_words()])
+        order = Order(args.data, args.budget, args.seeds or found.seeds, folder, command)
+        compute = HERE.choose(None, "auto", "auto", False)
+    try:
+        report = perform(found, order, compute, lambda line: print(line, flush=True))
+    except (KeyboardInterrupt, door.Terminated) as error:
+        raise type(error)(f"continue with: {door.again(folder)}") from None
+    print(f"done: {report}")
+
+
+def _words() -> list[str]:
+    """The command line without the folder, which is nobody else's."""
+    words, skip = [], False
+    for word in sys.argv[1:]:
+        if not skip and word != "--run" and not word.startswith("--run="):
+            words.append(word)
+        skip = word == "--run" and not skip
+    return words
+
+
+if __name__ == "__main__":
+    door.enter(main)

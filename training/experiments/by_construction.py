@@ -1,0 +1,119 @@
+"""A deeper network that is no worse by construction (He et al. 2015, section 1)."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from keras_cnns import zoo
+from keras_cnns.weights.loading import given
+from training.data.dataset import DataSet
+from training.engine import config as configs
+from training.engine import loading, scoring
+from training.experiments import pictures
+from training.experiments.common import fitted
+from training.experiments.deepening import deepened
+from training.experiments.performing import images_for, start_of
+from training.experiments.value import Experiment, Finding, Outcome, Trial, less, mean
+from training.report.stream import told
+
+SHALLOW, DEEP = 20, 56
+KINDS = ("plain", "resnet")
+
+
+def trials(data: DataSet) -> tuple[Trial, ...]:
+    """The shallow network, the deep one from scratch, the deep one built from the shallow one and trained on."""
+    recipe = fitted("resnet_cifar", data)
+    # It has been trained: a tenth of the rate, for half as long, falling to nothing.
+    on = replace(
+        recipe.scaled(max(1, recipe.epochs // 2)),
+        optimizer=replace(recipe.optimizer, rate=recipe.optimizer.rate / 10),
+    )
+    on = replace(on, citation=f"{recipe.citation}; a tenth of the rate for half the epochs", name="trained_on")
+    found = []
+    for kind in KINDS:
+        shallow, deep = (zoo.architecture(f"{kind}{depth}") for depth in (SHALLOW, DEEP))
+        found += [
+            Trial(f"{kind}{SHALLOW}", shallow, recipe),
+            Trial(f"{kind}{DEEP}", deep, recipe),
+            Trial(f"{kind}{DEEP}-built", deep, on, after=f"{kind}{SHALLOW}", start=deepened),
+        ]
+    return tuple(found)
+
+
+def study(outcome: Outcome) -> dict:
+    """How far the built network's logits are from the shallow one's before it is trained on, by kind and seed."""
+    found = {}
+    for kind in KINDS:
+        gaps = []
+        for run in outcome.runs[f"{kind}{SHALLOW}"]:
+            config = configs.read(run.folder)
+            images = images_for(config, outcome.data, "test")
+            start = start_of(f"{kind}{DEEP}-built", run.seed, run.folder.parent.parent)
+            built = replace(config, architecture=zoo.architecture(f"{kind}{DEEP}")).build()
+            with told([].append):
+                given(start, f"{kind}{DEEP}").load(built)
+            both = (loading.from_run(run.folder).model, built)
+            a, b = (scoring.logits_model(model).predict_on_batch(images) for model in both)
+            gaps.append(float(np.abs(a - b).max() / np.abs(a).max()))
+        found[kind] = gaps
+    return {"largest_difference_of_logits": found}
+
+
+def judge(outcome: Outcome) -> list[Finding]:
+    """Equal at the start; then no worse than the shallow network, and better than the deep one from scratch."""
+    o, findings = outcome, []
+    for kind, gaps in o.extra["largest_difference_of_logits"].items():
+        text = f"{kind}: before training on, the built network's logits equal the shallow one's"
+        findings.append(
+            Finding(f"{text} (largest difference {max(gaps):.1e} of the largest logit)", max(gaps) < 1e-3)
+        )
+    for kind in KINDS:
+        shallow, scratch, built = f"{kind}{SHALLOW}", f"{kind}{DEEP}", f"{kind}{DEEP}-built"
+        worse = less("", o.error(shallow, "train"), o.error(built, "train")).held
+        text = f"training error of {built} is not above that of {shallow}"
+        figures = f"{mean(o.error(built, 'train')):.2f} % against {mean(o.error(shallow, 'train')):.2f} %"
+        findings.append(Finding(f"{text}: {figures}", worse is not True))
+        name = f"training error, {built} below {scratch} from scratch"
+        findings.append(less(name, o.error(built, "train"), o.error(scratch, "train")))
+        findings.append(
+            less(f"test error, {built} below {scratch} from scratch", o.error(built), o.error(scratch))
+        )
+    return findings
+
+
+def draw(outcome: Outcome) -> dict:
+    """Curves by kind, and the errors at the end."""
+    names = {kind: [f"{kind}{SHALLOW}", f"{kind}{DEEP}", f"{kind}{DEEP}-built"] for kind in KINDS}
+    panels = {f"{kind} networks": labels for kind, labels in names.items()}
+    ends = {
+        split: {label: outcome.error(label, split) for labels in names.values() for label in labels}
+        for split in ("train", "test")
+    }
+    return {
+        "curves": pictures.curves(outcome, panels, "Error while training: training dashed, validation solid"),
+        "ends": pictures.bars(ends, "Error after training", "error (%)"),
+    }
+
+
+EXPERIMENT = Experiment(
+    name="by-construction",
+    title="By construction: a deeper network made of a trained one and identities",
+    claim=(
+        "There is a deep solution that is no worse than the shallow one: copy the learned layers and let the "
+        "added ones be the "
+        "identity. That solvers do not find it for plain networks is the reason for residual learning (He et "
+        "al. 2015, "
+        "arXiv 1512.03385, section 1). Added residual units are the identity if their last norm is zero; an "
+        "identity is not "
+        "a layer whose weights are all one, as the articles have it."
+    ),
+    trials=trials,
+    study=study,
+    judge=judge,
+    draw=draw,
+    caveats=(
+        "The built network has had the shallow one's training before its own, so its total is half as long "
+        "again as that of "
+        "the one from scratch."
+    ),
+)

@@ -1,0 +1,68 @@
+"""Deeper plain networks learn worse, deeper residual ones better (He et al. 2015, sections 1 and 4.2)."""
+
+from keras_cnns import zoo
+from training.data.dataset import DataSet
+from training.experiments import pictures
+from training.experiments.common import fitted
+from training.experiments.value import Experiment, Finding, Outcome, Trial, less
+
+DEPTHS = (20, 32, 44, 56)
+KINDS = ("plain", "resnet")
+
+
+def trials(data: DataSet) -> tuple[Trial, ...]:
+    """Plain and residual networks of four depths, all by the paper's recipe."""
+    recipe = fitted("resnet_cifar", data)
+    return tuple(Trial(f"{k}{d}", zoo.architecture(f"{k}{d}"), recipe) for d in DEPTHS for k in KINDS)
+
+
+def judge(outcome: Outcome) -> list[Finding]:
+    """The paper's two sentences, and what makes the first one surprising: it is the training error."""
+    o = outcome
+    return [
+        less("training error, plain-20 below plain-56", o.error("plain20", "train"), o.error("plain56", "train")),
+        less("test error, plain-20 below plain-56", o.error("plain20"), o.error("plain56")),
+        less(
+            "training error, resnet-56 below plain-56", o.error("resnet56", "train"), o.error("plain56", "train")
+        ),
+        less("test error, resnet-56 below plain-56", o.error("resnet56"), o.error("plain56")),
+        less("test error, resnet-56 below resnet-20", o.error("resnet56"), o.error("resnet20")),
+    ]
+
+
+def draw(outcome: Outcome) -> dict:
+    """The articles' figure, and the errors against the depth."""
+    panels = {f"{kind} networks": [f"{kind}{d}" for d in DEPTHS] for kind in KINDS}
+    by_depth = {
+        f"{kind}, {split}": {str(d): outcome.error(f"{kind}{d}", split) for d in DEPTHS}
+        for kind in KINDS
+        for split in ("train", "test")
+    }
+    return {
+        "curves": pictures.curves(outcome, panels, "Error while training: training dashed, validation solid"),
+        "depths": pictures.bars(by_depth, "Error after training, by depth", "error (%)"),
+    }
+
+
+EXPERIMENT = Experiment(
+    name="degradation",
+    title="Degradation: deeper plain networks train worse, residual ones do not",
+    claim=(
+        "On CIFAR-10 the training error of plain networks rises with their depth, from 20 to 56 layers, "
+        "though the deeper "
+        "network contains the shallower one; plain-110 stays above 60 %. With shortcuts it falls: test "
+        "errors of ResNet-20, 32, 44, "
+        "56 and 110 are 8.75, 7.51, 7.17, 6.97 and 6.43 % (He et al. 2015, arXiv 1512.03385, figure 6 and "
+        "table 6)."
+    ),
+    trials=trials,
+    judge=judge,
+    draw=draw,
+    caveats=(
+        "The paper's solid curves are test errors; here they are those of the validation split, and the test "
+        "split is measured "
+        "once, at the end. On small and easy sets all residual networks come close to no error, and their "
+        "order by depth drowns "
+        "in the spread."
+    ),
+)

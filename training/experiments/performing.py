@@ -1,0 +1,131 @@
+"""The one engine of all experiments: ordinary runs in a folder, then a report."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_cnns.deep import deep_recursion
+from training.data import pipeline, sources
+from training.data.dataset import DataSet
+from training.door import arguments
+from training.engine import loading
+from training.engine.compute import Compute
+from training.engine.config import Config
+from training.engine.outcome import beside, finished
+from training.engine.run import train
+from training.engine.setup import Run
+from training.engine.start import configure, take
+from training.experiments import reporting
+from training.experiments.value import Done, Experiment, Outcome, Trial
+from training.report.folder import History, Log
+
+RUNS = "runs"
+SAMPLE = 512  # images
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked: which data, what part of the recipes' epochs, how many seeds, where, and the command line."""
+
+    data: str
+    budget: float
+    seeds: int
+    folder: Path
+    command: str
+
+
+def perform(experiment: Experiment, order: Order, compute: Compute, say: Callable[[str], None]) -> Path:
+    """Trains what is not trained yet, writes the report, and returns its path.
+
+    Runs lie in `runs/<trial>-<seed>/` of the folder and are ordinary ones. All trials of a seed come before the
+    next seed, so that an interrupted experiment can be compared with fewer seeds.
+    """
+    with arguments():
+        _check(order.folder)
+        data = sources.load(order.data)
+        trials = tuple(_scaled(t, order.budget) for t in experiment.trials(data))
+        configs = {t.label: configure(t.architecture, t.recipe, data, order.data, compute) for t in trials}
+    total = order.seeds * len(trials)
+    say(f"{experiment.title}: {len(trials)} trials, seeds: {order.seeds}, {total} runs, data: {data.origin}")
+    runs: dict[str, list[Done]] = {t.label: [] for t in trials}
+    for seed in range(order.seeds):
+        for trial in trials:
+            number = sum(map(len, runs.values())) + 1
+            config = replace(configs[trial.label], seed=seed)
+            if trial.after:
+                config = replace(config, weights=str(_start(trial, config, order.folder, data)))
+            done = _run(trial, config, order.folder, data, compute)
+            runs[trial.label].append(done)
+            say(f"{number}/{total} {trial.label}, seed {seed}: {reporting.line(done)}")
+    outcome = Outcome(data, trials, runs)
+    if experiment.study:
+        say("studying the trained networks")
+        outcome = replace(outcome, extra=experiment.study(outcome))
+    return reporting.write(experiment, outcome, order)
+
+
+def _check(folder: Path) -> None:
+    """Raises ValueError unless the folder is new, empty or an experiment's."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--run wants a folder; {str(folder)!r} is a file")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RUNS).is_dir():
+        raise ValueError(
+            f"--run wants a new, an empty or an experiment's folder; {str(folder)!r} holds other files"
+        )
+
+
+def _scaled(trial: Trial, budget: float) -> Trial:
+    epochs = max(1, round(trial.recipe.epochs * budget))
+    return trial if budget == 1 else replace(trial, recipe=trial.recipe.scaled(epochs))
+
+
+def folder_of(trial: str, seed: int, folder: Path) -> Path:
+    """Where a trial's run with a seed lies."""
+    return folder / RUNS / f"{trial}-{seed}"
+
+
+def _start(trial: Trial, config: Config, folder: Path, data: DataSet) -> Path:
+    """The file with the weights that a trial starts from, made of an earlier trial's network once."""
+    path = start_of(trial.label, config.seed, folder)
+    if not path.is_file():
+        before = loading.from_run(folder_of(trial.after, config.seed, folder)).model
+        keras.utils.set_random_seed(config.seed)
+        with deep_recursion():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with beside(path) as temporary:
+                trial.start(before, config.build(), images_for(config, data)).save(temporary)
+    return path.resolve()
+
+
+def images_for(config: Config, data: DataSet, split: str = "train") -> np.ndarray:
+    """Some images of a split as the network is fed them when it is measured."""
+    some = getattr(data, split)
+    batches = pipeline.eval_batches(
+        some.take(np.arange(min(SAMPLE, len(some)))),
+        size=config.image_size,
+        channels=config.channels,
+        batch_size=SAMPLE,
+        preprocess=config.preprocessing,
+    )
+    return np.asarray(next(iter(batches))[0])
+
+
+def start_of(trial: str, seed: int, folder: Path) -> Path:
+    """The file that `_start` writes."""
+    return folder / "starts" / f"{trial}-{seed}.keras"
+
+
+def _run(trial: Trial, config: Config, folder: Path, data: DataSet, compute: Compute) -> Done:
+    own = folder_of(trial.label, config.seed, folder)
+    with arguments():
+        _, result, held = take(own, config)
+    if result is None:
+        with held, Log(own / "log.txt") as log:
+            log(f"run: {own} ({config.architecture.name})")
+            log(compute.why)
+            result = train(Run(config, data, compute, own, log))
+        keras.backend.clear_session()  # the next network must not find the graphs of this one in memory
+    return Done(trial.label, config.seed, own, finished(own), History(own / "history.csv").rows)

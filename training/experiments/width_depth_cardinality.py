@@ -1,0 +1,170 @@
+"""Where to put parameters: into depth, width (Zagoruyko & Komodakis 2016), or paths (Xie et al. 2016)."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from keras_cnns import blocks, measure, zoo
+from keras_cnns.architecture import Architecture
+from training.data.dataset import DataSet
+from training.experiments import pictures
+from training.experiments.common import fitted, named
+from training.experiments.value import Done, Experiment, Finding, Outcome, Trial, less, mean
+
+BASE = zoo.architecture("resnet20")
+PATHS = 8
+WIDEST = 128
+
+
+def deep(width: int) -> Architecture:
+    """56 layers."""
+    return _staged("deep", width, (9, 9, 9), blocks.Basic(shortcut=blocks.ZeroPad()))
+
+
+def wide(width: int) -> Architecture:
+    """8 layers."""
+    return _staged("wide", width, (1, 1, 1), blocks.Basic(shortcut=blocks.ZeroPad()))
+
+
+def middle(width: int) -> Architecture:
+    """20 layers: the network to compare with."""
+    return _staged("middle", width, (3, 3, 3), blocks.Basic(shortcut=blocks.ZeroPad()))
+
+
+def bottlenecks(width: int) -> Architecture:
+    """20 layers of bottlenecks with one path."""
+    return _staged("bottlenecks", width, (2, 2, 2), blocks.Bottleneck())
+
+
+def paths(width: int) -> Architecture:
+    """20 layers of bottlenecks with eight paths, twice as wide inside."""
+    unit = blocks.Bottleneck(blocks.Conv3x3(groups=PATHS), inner=2)
+    return _staged("paths", width, (2, 2, 2), unit)
+
+
+def _staged(name: str, width: int, depths: tuple, unit) -> Architecture:
+    row = blocks.Staged(depths, unit, (width, 2 * width, 4 * width), blocks.Stem3x3(width))
+    return named(BASE, f"{name}_{width}", row=row)
+
+
+SHAPES: dict[str, Callable[[int], Architecture]] = {
+    f.__name__: f for f in (middle, deep, wide, bottlenecks, paths)
+}
+EQUAL = {"params": lambda m: m.trainable_params, "macs": lambda m: m.macs}
+
+
+def nearest(shape: Callable[[int], Architecture], cost: Callable, goal: float) -> Architecture:
+    """The width at which a shape comes closest to a cost. Widths are multiples of four."""
+    # Kernels grow with the square of the width, the rest with the width: three points say all.
+    some = (4, 8, 12)
+    curve = np.polyfit(some, [cost(_measured(shape, width)) for width in some], 2)
+    return shape(min(range(4, WIDEST, 4), key=lambda width: abs(np.polyval(curve, width) - goal)))
+
+
+@cache
+def _measured(shape: Callable[[int], Architecture], width: int):
+    return measure(shape(width)())
+
+
+def trials(data: DataSet) -> tuple[Trial, ...]:
+    """Every shape at the parameters, and at the MACs, of ResNet-20."""
+    recipe = fitted("resnet_cifar", data)
+    found = []
+    for what, cost in EQUAL.items():
+        goal = cost(measure(BASE()))
+        found += [
+            Trial(f"{name}-equal-{what}", nearest(shape, cost, goal), recipe) for name, shape in SHAPES.items()
+        ]
+    return tuple(found)
+
+
+def seconds_to(run: Done, error: float) -> float:
+    """Training seconds until the validation error of an epoch is at most `error` per cent; infinite if never."""
+    spent = 0.0
+    for row in run.history:
+        spent += row["seconds"]
+        if 100 * (1 - row["val_top1"]) <= error:
+            return spent
+    return float("inf")
+
+
+def study(outcome: Outcome) -> dict:
+    """Seconds to an accuracy that every shape reaches: the worst mean of their best validation errors."""
+    best = {
+        label: mean([min(100 * (1 - row["val_top1"]) for row in run.history) for run in runs])
+        for label, runs in outcome.runs.items()
+    }
+    goal = max(best.values())
+    times = {label: [seconds_to(run, goal + 1e-9) for run in runs] for label, runs in outcome.runs.items()}
+    finite = {label: [t if t < float("inf") else -1.0 for t in each] for label, each in times.items()}
+    return {"validation_error": goal, "seconds": finite}
+
+
+def judge(outcome: Outcome) -> list[Finding]:
+    """Wide nets are as good and faster; paths are better than width; by parameters and by operations."""
+    findings = []
+    for what in EQUAL:
+        o = outcome
+
+        def error(shape, what=what, o=o):
+            return o.error(f"{shape}-equal-{what}")
+
+        def speed(shape, what=what, o=o):
+            return o.each(f"{shape}-equal-{what}", lambda run: run.result["images_per_second"])
+
+        findings += [
+            less(
+                f"equal {what}: test error, paths below bottlenecks with one path",
+                error("paths"),
+                error("bottlenecks"),
+            ),
+            less(f"equal {what}: test error, wide below deep", error("wide"), error("deep")),
+            less(f"equal {what}: test error, deep below wide", error("deep"), error("wide")),
+            less(f"equal {what}: images a second, deep below wide", speed("deep"), speed("wide"), " images/s"),
+        ]
+    return findings
+
+
+def draw(outcome: Outcome) -> dict:
+    """Errors, speeds, and the time to an accuracy that all reach."""
+
+    def of(value):
+        return {f"equal {what}": {n: value(f"{n}-equal-{what}") for n in SHAPES} for what in EQUAL}
+
+    reached = {label: [t for t in each if t >= 0] or [0.0] for label, each in outcome.extra["seconds"].items()}
+    goal = outcome.extra["validation_error"]
+    return {
+        "errors": pictures.bars(of(outcome.error), "Test error", "error (%)"),
+        "speeds": pictures.bars(
+            of(lambda label: outcome.each(label, lambda run: run.result["images_per_second"])),
+            "Training speed",
+            "images/s",
+        ),
+        "seconds": pictures.bars(of(reached.get), f"Seconds to {goal:.1f} % validation error", "seconds"),
+    }
+
+
+EXPERIMENT = Experiment(
+    name="width-depth-cardinality",
+    title="Width, depth or cardinality: where to put parameters and operations",
+    claim=(
+        "A wide network of 16 layers is as accurate as a thin one of 1,000 with as many parameters, and "
+        "trains several times as fast "
+        "(Zagoruyko & Komodakis 2016, arXiv 1605.07146, section 3: WRN-40-4 against ResNet-1001, 8 times). "
+        "At equal complexity more paths "
+        "are better than more depth or width (Xie et al. 2016, arXiv 1611.05431, tables 3 and 4: ResNeXt-101 "
+        "21.2 % against ResNet-101 "
+        "22.0 % top-1 error)."
+    ),
+    trials=trials,
+    study=study,
+    judge=judge,
+    draw=draw,
+    caveats=(
+        '"wide below deep" and "deep below wide" exclude each other: one of them, or neither, can hold. '
+        "Widths are multiples of four, "
+        "so costs are equal to some per cent; the table has them. Speeds are of one machine, and grouped "
+        "convolutions are slow on CPUs."
+    ),
+)

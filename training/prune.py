@@ -1,0 +1,60 @@
+"""Makes a trained network smaller: python training/prune.py --run DIR --keep-macs 0.5 [--out DIR]
+
+ResRep trains with compactors until channels of them are zero, and deletes these. The result is a run like any
+other: evaluate.py, predict.py, export.py and prune.py itself take it. The same command goes on where it stopped.
+"""
+
+from pathlib import Path
+
+from training import door
+
+EXAMPLES = """examples:
+  python training/prune.py --run runs/resnet20-digits-1 --keep-macs 0.5
+  python training/prune.py --run runs/resnet20-digits-1 --keep-macs 0.5 --method magnitude
+"""
+
+
+def parser() -> door.Parser:
+    """The options of this door."""
+    p = door.Parser(prog="prune.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    p.add_argument("--run", type=Path, required=True, metavar="DIR", help="a finished run")
+    p.add_argument("--keep-macs", type=door.fraction, required=True, metavar="F", help="share of the MACs to keep")
+    p.add_argument("--out", type=Path, metavar="DIR", help="default: beside the run, named after it")
+    p.add_argument(
+        "--method",
+        default="resrep",
+        choices=("resrep", "magnitude"),
+        help="magnitude: filters of small weights go at once, then as much training (to compare with)",
+    )
+    p.add_argument("--epochs", type=door.positive, metavar="N", help="default: as many as the run had")
+    p.add_argument("--seed", type=door.seed, default=0, metavar="N", help="of the order and the augmentation")
+    return p
+
+
+def main() -> None:
+    args = parser().parse_args()
+    door.quiet()
+    with door.arguments():
+        from training import pruning
+        from training.data import sources
+        from training.engine.backends import HERE
+        from training.engine.outcome import finished
+
+        if HERE.name != "tensorflow":
+            raise ValueError(f"prune.py needs KERAS_BACKEND=tensorflow; {HERE.name} came")
+        source = args.run
+        out = args.out or source.parent / f"{source.resolve().name}-{args.method}-{args.keep_macs:g}"
+        order = pruning.Order(source, args.keep_macs, out, args.epochs, args.seed)
+        compute = HERE.choose(None, "float32", "auto", False)
+        work = pruning.METHODS[args.method](order, sources.load, compute)
+        done = finished(out) is not None
+    try:
+        work.run(lambda line: print(line, flush=True))
+    except (KeyboardInterrupt, door.Terminated) as error:
+        raise type(error)("continue with the same command") from None
+    if done:
+        print(f"this is done already\n{pruning.summary(pruning.record(out), out)}")
+
+
+if __name__ == "__main__":
+    door.enter(main)

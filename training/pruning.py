@@ -1,0 +1,246 @@
+"""Pruning a trained run: ResRep, or filters of small weights, each an ordinary run of the ordinary engine.
+
+The folder of a pruned run holds what any run holds, so that it is evaluated, exported and pruned again like any
+other, and `pruning.json`: before and after. ResRep trains in `compactors/` inside it, a run in its own right.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+
+from keras_cnns import measure
+from keras_cnns.architecture import Architecture
+from keras_cnns.deep import deep_recursion
+from keras_cnns.models import resrep
+from keras_cnns.surgery.filters import Costs, compactor_of
+from training.data import pipeline
+from training.data.dataset import DataSet
+from training.door import arguments
+from training.engine import config as configs
+from training.engine import forgetting, loading
+from training.engine.compute import Compute
+from training.engine.config import Config
+from training.engine.outcome import Pace, beside, conclude, finished
+from training.engine.run import train
+from training.engine.setup import Run
+from training.engine.start import configure, take
+from training.recipe import SGD, Recipe
+from training.report.folder import History, Log, write_json
+from training.report.tensorboard import Board
+from training.schedules import Cosine
+
+START, INNER, RECORD = "start.keras", "compactors", "pruning.json"
+RATE = 0.01  # section 4.1 of the paper
+SPARED = ("*/bias", "*/gamma", "*/beta", "*_compactor/kernel")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked: which run, how much of its MACs to keep, where the result goes, how long, from which seed."""
+
+    source: Path
+    keep_macs: float
+    out: Path
+    epochs: int | None
+    seed: int
+
+
+def after_training(base: Recipe, epochs: int, name: str, citation: str) -> Recipe:
+    """How a trained network is trained on while or after it is pruned: at a small rate, along a cosine, to zero.
+
+    Images are augmented and fed as they were. Both ways of pruning take it.
+    """
+    return Recipe(
+        name,
+        citation,
+        epochs=epochs,
+        batch_size=base.batch_size,
+        optimizer=SGD(RATE, 0.9),
+        schedule=Cosine(),
+        decay=1e-4,
+        undecayed=SPARED,
+        **{f: getattr(base, f) for f in ("augment", "smoothing", "mix", "repeats", "normalise", "image_size")},
+        test_crop=base.test_crop,
+        test_views=base.test_views,
+    )
+
+
+class Pruning:
+    """One order, checked; `run` carries it out, or goes on with it.
+
+    Raises:
+        ValueError: the run is not finished, or nothing of its network, or not so much, can be pruned.
+    """
+
+    def __init__(self, order: Order, data: Callable[[str], DataSet], compute: Compute):
+        self.order, self.compute = order, compute
+        self.before = loading.from_run(order.source)
+        self.base = configs.read(order.source)
+        dropout, self.architecture = self.base.recipe.dropout, self.base.architecture
+        if dropout:  # of the recipe, which cannot reach into a row after surgery
+            self.architecture = self.architecture.with_unit(dropout=dropout)
+        name = self.architecture.name
+        resrep.check(self.before.model)
+        self.costs = Costs(self.before.model)
+        inside = {layer.name for layer in forgetting.compactors(resrep.compacted(self.architecture)())}
+        if inside != {compactor_of(place) for place in self.costs.filters}:
+            raise ValueError(f"prune.py takes residual networks and VGG; the head of {name} convolves, too")
+        least = resrep.least(self.costs)
+        if not least < order.keep_macs < 1:
+            raise ValueError(
+                f"--keep-macs must be below 1 and above {least:.3f}, {name} with one "
+                f"filter wherever filters can go; {order.keep_macs:g} came"
+            )
+        if order.out.resolve() == order.source.resolve():
+            raise ValueError(f"--out must be another folder than --run; {str(order.out)!r} came")
+        self.data = data(self.base.data)
+        self.epochs = order.epochs or self.base.recipe.epochs
+
+    def run(self, say: Callable[[str], None]) -> dict:
+        """The result of the pruned run; prunes unless that is done."""
+        raise NotImplementedError
+
+    def _configure(self, architecture: Architecture, recipe: Recipe, start: Path) -> Config:
+        start = str(start.resolve())
+        with arguments():
+            made = configure(architecture, recipe, self.data, self.base.data, self.compute, self.order.seed, start)
+        return replace(made, preprocessing=self.base.preprocessing, image_size=self.base.image_size)
+
+    def _start(self, model: keras.Model) -> Path:
+        """The file that training starts from, written once."""
+        path = self.order.out / START
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with deep_recursion(), beside(path) as temporary:
+                model.save(temporary)
+        return path
+
+    def _train(self, folder: Path, config: Config) -> dict:
+        with arguments():  # the folder may hold something else
+            folder, result, held = take(folder, config)
+        if result is not None:
+            return result
+        with held, Log(folder / "log.txt", sys.stdout) as log:
+            log(f"run: {folder} ({config.architecture.name}), {config.recipe.epochs} epochs")
+            log(self.compute.why)
+            return train(Run(config, self.data, self.compute, folder, log))
+
+    def _record(self, result: dict, widths: dict[str, int], more: dict) -> dict:
+        before = finished(self.order.source)
+        sizes = measure(self.before.model)
+        record = {
+            "run": str(self.order.source),
+            "keep_macs": self.order.keep_macs,
+            **more,
+            "before": {"params": sizes.trainable_params, "macs": sizes.macs, "test": before["test"]},
+            "after": {k: result[k] for k in ("params", "macs", "test")},
+            "widths": {name: [count, self.costs.filters[name]] for name, count in widths.items()},
+        }
+        write_json(self.order.out / RECORD, record)
+        return record
+
+
+class ByResRep(Pruning):
+    """ResRep: trains with compactors, then converts."""
+
+    def run(self, say: Callable[[str], None]) -> dict:
+        out, steps = self.order.out, self._steps()
+        architecture = resrep.compacted(self.architecture)
+        recipe = after_training(self.base.recipe, self.epochs, "resrep", f"{resrep.PAPER}, section 4.1, shortened")
+        recipe = forgetting.forgetful(recipe, self.costs, self.order.keep_macs, steps)
+        say(forgetting.told(recipe.forgetting, self.epochs * steps))
+        start = self._start(resrep.with_compactors(self.before.model))
+        config = self._configure(architecture, recipe, start)
+        inner = self._train(out / INNER, config)
+        if (result := finished(out)) is None or not (out / RECORD).is_file():
+            result = self._settle(config, inner)
+        return result
+
+    def _steps(self) -> int:
+        return pipeline.steps_per_epoch(len(self.data.train), self.base.recipe.batch_size)
+
+    def _settle(self, config: Config, inner: dict) -> dict:
+        """Converts what was trained and makes the folder a run."""
+        out, trained = self.order.out, loading.from_run(self.order.out / INNER).model
+        rows, masks = resrep.lengths(trained), _masks(trained)
+        kept = {name: _both(resrep.alive(rows[name]), mask) for name, mask in masks.items()}
+        target = int(self.order.keep_macs * self.costs.full)
+        if self.costs(resrep.widths(kept)) > target:  # a run of so few steps that the masks were still growing
+            kept = resrep.choose(rows, self.costs, target, sum(self.costs.filters.values()))
+        gone = [rows[name][i] for name, mask in masks.items() for i in range(len(mask)) if i not in kept[name]]
+        small, widths = resrep.converted(trained, kept), resrep.widths(kept)
+        config = replace(config, architecture=resrep.narrowed(self.architecture, widths))
+        with deep_recursion():
+            plain = config.build()
+        plain.set_weights(small.get_weights())
+        shutil.copyfile(out / INNER / "history.csv", out / "history.csv")
+        configs.write(config, out)
+        pace = Pace(self.epochs * self._steps(), inner["images_per_second"], inner["data_wait"], inner["xla"])
+        with Log(out / "log.txt", sys.stdout) as log, Board(out / "tensorboard", warn=log) as board:
+            longest = max(gone, default=0.0)
+            log(f"{len(gone)} of {sum(map(len, rows.values()))} channels deleted, the longest row {longest:.1e}")
+            if longest >= resrep.ZERO:
+                log(f"longer than {resrep.ZERO:g}, so deleting them changed a little; more --epochs help")
+            run = Run(config, self.data, self.compute, out, log)
+            result = conclude(run, plain, pace, History(out / "history.csv"), board)
+            more = {
+                "method": "resrep",
+                "lasso": config.recipe.forgetting.masked,
+                "longest_deleted_row": float(longest),
+            }
+            more["with_compactors"] = inner["test"]
+            log(summary(self._record(result, widths, more), out))
+        return result
+
+
+class ByMagnitude(Pruning):
+    """Filters of small weights go at once; what is left is trained on, as long and as ResRep trains."""
+
+    def run(self, say: Callable[[str], None]) -> dict:
+        citation = "Li et al. 2017, arXiv 1608.08710: L1 norms; trained on at ResRep's rates"
+        recipe = after_training(self.base.recipe, self.epochs, "magnitude", citation)
+        small, kept = resrep.by_magnitude(self.before.model, self.order.keep_macs)
+        widths = resrep.widths(kept)
+        start = self._start(small)
+        config = self._configure(resrep.narrowed(self.architecture, widths), recipe, start)
+        result = self._train(self.order.out, config)
+        if not (self.order.out / RECORD).is_file():
+            say(summary(self._record(result, widths, {"method": "magnitude"}), self.order.out))
+        return result
+
+
+METHODS = {"resrep": ByResRep, "magnitude": ByMagnitude}
+
+
+def _masks(model: keras.Model) -> dict:
+    return {
+        layer.name.removesuffix("_compactor"): keras.ops.convert_to_numpy(layer.mask)
+        for layer in forgetting.compactors(model)
+    }
+
+
+def _both(alive, mask):
+    """Channels that are something and that the mask has left; one in any case, the mask's first."""
+    kept = [int(i) for i in alive if mask[i]]
+    return keras.ops.convert_to_numpy(kept or [int(mask.argmax())])
+
+
+def record(folder: Path) -> dict:
+    """`pruning.json` of a pruned run."""
+    return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+
+
+def summary(record: dict, folder: Path) -> str:
+    """The last line, for people and scripts."""
+    before, after = record["before"], record["after"]
+    drop = 100 * (before["test"]["top1"] - after["test"]["top1"])
+    return (
+        f"done: {after['macs'] / before['macs']:.1%} of the MACs ({before['macs']:,} -> {after['macs']:,}), "
+        f"{after['params'] / before['params']:.1%} of the parameters, test top-1 {before['test']['top1']:.4f} -> "
+        f"{after['test']['top1']:.4f} (drop {drop:.2f} points, n={after['test']['n']}), run {folder}"
+    )
