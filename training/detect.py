@@ -163,6 +163,7 @@ def prepare(args):
         precision=chosen.precision,
         xla="on" if chosen.xla else "off",
         weights=args.weights,
+        images=args.images and str(args.images),
         version=__version__,
     )
     boxes = [int((getattr(data, s).labels >= 0).sum()) for s in ("train", "val", "test")]
@@ -199,7 +200,7 @@ def evaluate(args) -> None:
 
         detector = trained.from_run(args.run)
         name = args.data or detector.data
-        data = sources.load(name, args.images)
+        data = sources.load(name, args.images or (None if args.data else detector.images))
         split = detector.in_order(data.classes, getattr(data, args.split))
     found = scoring.detections(scoring.forward(detector.model), split, detector.fit, detector.preprocessing)
     figures = metrics.measure(found, split, len(detector.classes))
@@ -265,7 +266,7 @@ def export(args) -> None:
 
             raise ValueError(unknown("format", odd[0], exporting.FORMATS))
         detector = trained.from_run(args.run)
-        test = sources.load(detector.data).test
+        test = sources.load(detector.data, detector.images).test
         out = args.out or Path("saved_models") / args.run.resolve().name
         images = [test.images[i] for i in range(min(exporting.IMAGES, len(test)))]
         files = exporting.export(detector, formats, out, images, lambda line: print(line, flush=True))

@@ -116,6 +116,7 @@ class FasterRCNN(Value):
         with deep_recursion():
             image = keras.Input(shape, name="image")
             maps = shared(image)
+            self._check_stride(image, maps)
             x = conv(maps, self.rpn_filters, 3, bias=True, init=gaussian, name="rpn_conv")
             x = relu(x, name="rpn_conv_relu")
             scores = _map(x, 2 * self.anchors.count, "rpn_scores")
@@ -166,11 +167,17 @@ class FasterRCNN(Value):
             raise ValueError(f"classes must be a whole number from 1 on; {classes!r} came")
         if len(shape) != 3 or shape[2] is None:
             raise ValueError(f"input_shape must be (height, width, channels); {shape} came")
-        side = 8 * self.anchors.stride
-        found = split(self.backbone)[0](keras.Input((side, side, shape[2]))).shape[1]
-        if side / found != self.anchors.stride:
-            came = f"the map of {self.backbone.name} has one cell in {side / found:g} pixels"
-            raise ValueError(f"{came}, the anchors one in {self.anchors.stride}")
+
+    def _check_stride(self, image, maps) -> None:
+        """Raises ValueError unless one cell of the map stands for as many pixels as the anchors say."""
+        shape, stride = tuple(image.shape[1:]), self.anchors.stride
+        sides, cells = shape[:2], maps.shape[1:3]
+        if None in sides:
+            sides = (8 * stride, 8 * stride)
+            cells = keras.Model(image, maps).compute_output_shape((None, *sides, shape[2]))[1:3]
+        if any(c not in (side // stride, -(-side // stride)) for side, c in zip(sides, cells, strict=True)):
+            came = f"the map of {self.backbone.name} has one cell in {round(sides[0] / cells[0])} pixels"
+            raise ValueError(f"{came}, the anchors one in {stride}")
 
 
 @dataclass(frozen=True)

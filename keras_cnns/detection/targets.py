@@ -61,6 +61,8 @@ def match(anchors, boxes, labels, extent, lot: AnchorLot):
 def draw(mask, chance, most: int, wanted):
     """Of the true ones of (n, m) `wanted` (n,) by lot, or all if there are fewer. `most` bounds `wanted`."""
     most = min(most, mask.shape[1] or most)
+    if not most:
+        return ops.zeros_like(mask)
     tickets = ops.where(mask, 1.0 + chance, 0.0)
     ordered = ops.top_k(tickets, most)[0]
     last = ops.take_along_axis(ordered, ops.clip(wanted - 1, 0, most - 1)[:, None], axis=1)

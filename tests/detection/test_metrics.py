@@ -66,6 +66,11 @@ def test_a_class_that_is_not_there_is_left_out():
     assert got["ap50"] == 1.0
 
 
+def test_nothing_to_measure_on():
+    got = metrics.measure([found([ONE], [0.9])], split(([], [], [])), 1)
+    assert (got["ap50"], got["ap"], got["boxes"], got["of_class"]) == (0.0, 0.0, 0, [None])
+
+
 def test_how_close_counts_for_coco():
     truth = split(([[0, 0, 10, 10]], [0], [False]))
     got = metrics.measure(

@@ -70,3 +70,26 @@ def test_a_map_of_unknown_size():
     for pool in (RoIPool(7), RoIAlign(7, 0)):
         model = keras.Model([image, boxes], Pool(Anchors(stride=STRIDE), pool)(image, boxes))
         np.testing.assert_allclose(model([MAPS, BOXES]), np.asarray(pool(MAPS, BOXES, STRIDE)), atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["RoIPool(14)", "RoIAlign(14)"])
+def test_memory_at_full_size(pool):
+    """300 regions of the map of 600 x 1000 with 1024 channels; the answer alone is 0.23 GiB."""
+    from support import fresh_process
+
+    script = f"""
+import resource
+import numpy as np
+import tensorflow as tf
+from keras_cnns.detection import RoIAlign, RoIPool
+maps, chance = tf.random.normal((1, 38, 63, 1024)), np.random.RandomState(0)
+corners = chance.uniform(0, [700, 400], (300, 2))
+boxes = np.concatenate([corners, chance.uniform(corners + 16, [1000, 600])], 1)[None].astype("float32")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+out = tf.function(lambda m, b: {pool}(m, b, 16))(maps, boxes)
+print(out.shape, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)
+"""
+    shape, used = fresh_process(script).splitlines()[-1].rsplit(" ", 1)
+    assert shape == "(300, 14, 14, 1024)"
+    assert float(used) < 2  # GiB

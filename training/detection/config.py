@@ -18,6 +18,7 @@ class DetectionConfig(Repeatable):
 
     Attributes:
         weights: of the backbone or of the whole, as given; None from nothing.
+        images: folder of the images of a JSON file, as given.
     """
 
     detector: FasterRCNN
@@ -29,6 +30,7 @@ class DetectionConfig(Repeatable):
     precision: Literal["float32", "bfloat16", "float16"]
     xla: Literal["on", "off"]
     weights: str | None = None
+    images: str | None = None
     engine: Literal["tensorflow"] = "tensorflow"
     version: str = ""
 

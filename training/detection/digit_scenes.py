@@ -105,17 +105,21 @@ def paste(chance, image: np.ndarray, stroke: np.ndarray, box: tuple) -> None:
 
 def texture(chance) -> np.ndarray:
     """A background, float (256, 256, 3): clouds of some sizes, stripes, grain."""
-    from PIL import Image
-
-    image = np.tile(chance.uniform(50, 205, 3), (SIDE, SIDE, 1))
-    for cells in (2, 5, 13, 40):
-        for channel in range(3):
-            field = Image.fromarray(chance.randn(cells, cells).astype(np.float32))
-            image[..., channel] += chance.uniform(0, 14) * np.asarray(
-                field.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-            )
+    image = np.empty((SIDE, SIDE, 3))
+    for channel, level in enumerate(chance.uniform(50, 205, 3)):
+        clouds = sum(
+            chance.uniform(0, 14) * larger(chance.randn(cells, cells), SIDE // 4) for cells in (2, 5, 13, 40)
+        )
+        image[..., channel] = level + larger(clouds, SIDE)
     y, x = np.mgrid[:SIDE, :SIDE]
     angle, length = chance.uniform(0, np.pi), chance.uniform(6, 60)
     wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / length + chance.uniform(0, 6))
     image += chance.uniform(0, 18) * wave[..., None]
     return np.clip(image + chance.randn(SIDE, SIDE, 1) * chance.uniform(0, 8), 0, 255)
+
+
+def larger(field: np.ndarray, side: int) -> np.ndarray:
+    """A square field of numbers, smoothly drawn out to so many a side."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(field.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC))

@@ -24,9 +24,9 @@ class Found:
 def measure(found: list[Found], split, classes: int) -> dict:
     """All figures of a split: `ap50` (VOC, area under the curve), `ap50_voc07` (11 points), `ap`, `ap75` (COCO).
 
-    Each is the mean over the classes that the split holds; `ap50_coco` is COCO's own at an IoU of 0.5, by 101
-    points; `of_class` holds each class' ap50 (None if it has no box).
-    `n` images, `boxes` true ones.
+    Each is the mean over the classes that the split holds, 0 where it holds none; `ap50_coco` is COCO's own at an
+    IoU of 0.5, by 101 points; `of_class` holds each class' ap50, None for one that has no box. `n` counts images,
+    `boxes` the true ones.
     """
     truths = [split.truth(i) for i in range(len(split))]
     area, eleven, coco = [], [], []
@@ -43,10 +43,10 @@ def measure(found: list[Found], split, classes: int) -> dict:
         coco.append(
             [at_points(*precision_recall(r, c, total), points) for r, c in zip(right, counts, strict=True)]
         )
-    every = np.array(coco).mean(axis=0)
+    every = np.array(coco).mean(axis=0) if coco else np.zeros(len(COCO_IOUS))
     return {
-        "ap50": float(np.mean([a for a in area if a is not None])),
-        "ap50_voc07": float(np.mean(eleven)),
+        "ap50": float(np.mean([a for a in area if a is not None] or [0.0])),
+        "ap50_voc07": float(np.mean(eleven or [0.0])),
         "ap": float(every.mean()),
         "ap50_coco": float(every[0]),
         "ap75": float(every[COCO_IOUS.index(0.75)]),

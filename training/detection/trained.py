@@ -26,7 +26,8 @@ class Detector:
     Attributes:
         name: for people.
         model: images of its canvas -> detections.
-        canvas: shape of these images.
+        data, images: what it was trained on, as given.
+        canvas: shape of the images that the model takes.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Detector:
     preprocessing: Preprocessing
     data: str
     canvas: tuple
+    images: Path | None = None
 
     def find(self, run, image: np.ndarray) -> Found:
         """What `scoring.forward(model)` finds on a uint8 image (h, w, 3), in its own pixels."""
@@ -79,4 +81,5 @@ def from_run(folder: Path) -> Detector:
         config.detector.backbone.preprocessing,
         config.data,
         config.canvas,
+        config.images and Path(config.images),
     )
