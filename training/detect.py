@@ -135,23 +135,21 @@ def prepare(args):
 
     if HERE.name != "tensorflow":
         raise ValueError(f"detectors train on TensorFlow; KERAS_BACKEND={HERE.name} came")
-    if args.recipe is not None:
-        recipe.choose(args.recipe, args.data, 1, 1)
-    detectors.named(args.backbone)
+    name = recipe.named(args.recipe, args.data)
     chosen = HERE.choose(args.replicas, args.precision, args.xla, args.deterministic)
-    data = sources.load(args.data, args.images)
-    plan = recipe.choose(args.recipe, args.data, len(data.train), args.epochs)
-    if args.batch_size:
-        plan = replace(plan, batch_size=args.batch_size)
-    detector = detectors.choose(args.backbone, small=plan.name == recipe.QUICK.name)
+    detector = detectors.choose(args.backbone, small=name == recipe.QUICK.name)
     bare = replace(detector, norms="live", frozen_stages=0)  # there is nothing that could be frozen
     detector = suited(detector, args.weights) if args.weights else bare
-    for setting in args.set:
-        path, _, text = setting.partition("=")
-        if path.startswith("detector."):
-            detector = set_field(detector, path.removeprefix("detector."), text, PARTS)
-        else:
-            plan = plan.with_setting(setting)
+    prefix = "detector."
+    for setting in (s for s in args.set if s.startswith(prefix)):
+        path, _, text = setting.removeprefix(prefix).partition("=")
+        detector = set_field(detector, path, text, PARTS)
+    data = sources.load(args.data, args.images)
+    plan = recipe.choose(name, len(data.train), args.epochs)
+    if args.batch_size:
+        plan = replace(plan, batch_size=args.batch_size)
+    for setting in (s for s in args.set if not s.startswith(prefix)):
+        plan = plan.with_setting(setting)
     chosen.check_batch(plan.batch_size)
     config = DetectionConfig(
         detector=detector,

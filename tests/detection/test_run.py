@@ -175,11 +175,19 @@ def test_a_stream_can_be_taken_up():
     options = {"fit": Fit(SIDE, SIDE), "batch": 4, "seed": 3, "mirror": True, "preprocess": as_they_are}
     whole = [x[0] for x in pipeline.train_batches(split, epochs=3, **options)]
     rest = [x[0] for x in pipeline.train_batches(split, epochs=3, first_epoch=1, first_step=1, **options)]
-    assert len(whole) == 6
-    assert len(rest) == 3
-    for a, b in zip(whole[3:], rest, strict=True):
+    assert len(whole) == 9
+    assert len(rest) == 5
+    for a, b in zip(whole[4:], rest, strict=True):
         for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+def test_an_epoch_shows_every_image():
+    """Also where a batch is larger than there are images of one kind."""
+    for batch in (2, 4, 5):
+        plan = pipeline.training_plan(mixed(), batch, 0, 0)
+        assert {len(row) for row in plan} == {batch}
+        assert set(np.concatenate(plan)) == set(range(6))
 
 
 def test_a_mirror_turns_boxes_along():
@@ -213,13 +221,18 @@ def test_doubtful_boxes_are_not_learned_from():
 
 
 def test_recipes_count_updates():
-    assert recipe.choose(None, "voc/2007", 5011, None).epochs == 32
-    union = recipe.choose(None, "voc/2007+voc/2012", 16_551, None)
+    assert recipe.choose("voc", 5011, None).epochs == 32
+    union = recipe.choose("voc", 16_551, None)
     assert union.epochs == 10
     assert union.schedule.at == (7.5,)
-    assert recipe.choose(None, "digit_scenes", 2000, None) == recipe.QUICK
+    assert recipe.choose("quick", 2000, None) == recipe.QUICK
+    assert [recipe.named(None, d) for d in ("voc/2007+voc/2012", "coco/2017", "x.json")] == [
+        "voc",
+        "coco",
+        "quick",
+    ]
     with pytest.raises(ValueError, match="did you mean 'quick'"):
-        recipe.choose("quik", "x", 1, None)
+        recipe.named("quik", "x")
 
 
 # --- replicas and the door, in processes of their own -----------------------------------------------------------

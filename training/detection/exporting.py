@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from training.artefacts.tflite import operations, silence
+from training.detection.pipeline import padded, resized
 from training.detection.trained import Detector
 from training.door import Failure
 from training.report.folder import write_json, write_text
@@ -51,9 +52,7 @@ def with_pixels(detector: Detector) -> keras.Model:
 
 def canvas(detector: Detector, image: np.ndarray) -> np.ndarray:
     """A uint8 image of any size as the exported network takes it, float32."""
-    from training.detection.pipeline import padded, resized
-
-    return np.asarray(padded(resized(image, detector.fit)[0], detector.fit))
+    return np.asarray(padded(resized(image, detector.fit)[0], detector.fit, image.shape[0] > image.shape[1]))
 
 
 def compare(wanted: list[dict], came: list[dict], path: Path) -> float:

@@ -47,13 +47,13 @@ def is_high(split: Boxed) -> np.ndarray:
 
 
 def training_plan(split: Boxed, batch: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Indices of full batches, in another order every epoch; the few images left over are others each time."""
+    """Full batches, in another order every epoch; the last of either kind is filled up with its first."""
     chance = np.random.RandomState([seed, epoch])  # its stream is frozen for ever
     order, high = chance.permutation(len(split)), is_high(split)
     batches = []
     for lie in (False, True):
         some = order[high[order] == lie]
-        batches += list(some[: len(some) // batch * batch].reshape(-1, batch))
+        batches += list(np.resize(some, (-(-len(some) // batch), batch)))
     return [batches[i] for i in chance.permutation(len(batches))]
 
 
@@ -64,7 +64,7 @@ def measuring_plan(split: Boxed, batch: int) -> list[np.ndarray]:
 
 
 def steps_per_epoch(split: Boxed, batch: int) -> int:
-    """Full batches of an epoch."""
+    """Batches of an epoch."""
     return len(training_plan(split, batch, 0, 0))
 
 
@@ -96,15 +96,14 @@ def train_batches(
                     yield epoch, index
 
     spec = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.int32))
-    truth = Truth(split)
+    truth, high = Truth(split), is_high(split)
 
     def one(epoch, index):
         image, boxes, labels, extent = fitted(split, truth, fit, index)
         if mirror:
             turned = draws(seed, epoch, index, 0)(0) < 0.5
             image, boxes = tf.cond(turned, lambda: mirrored(image, boxes, extent), lambda: (image, boxes))
-        image = padded(preprocess(image), fit)
-        return (image, boxes, labels, extent), labels
+        return (padded(preprocess(image), fit, tf.gather(high, index)), boxes, labels, extent), labels
 
     stream = tf.data.Dataset.from_generator(places, output_signature=spec)
     stream = stream.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -115,10 +114,10 @@ def measuring_batches(split: Boxed, *, fit: Fit, batch: int, preprocess: Callabl
     """Pairs (indices, images (b, h, w, c)) of a whole split."""
     import tensorflow as tf
 
-    truth = Truth(split)
+    truth, high = Truth(split), is_high(split)
 
     def one(index):
-        return padded(preprocess(fitted(split, truth, fit, index)[0]), fit)
+        return padded(preprocess(fitted(split, truth, fit, index)[0]), fit, tf.gather(high, index))
 
     for row in measuring_plan(split, batch):
         images = tf.data.Dataset.from_tensor_slices(row.astype(np.int32))
@@ -177,11 +176,13 @@ def mirrored(image, boxes, extent):
     return image[:, ::-1], tf.where((x2 > x1)[:, None], turned, boxes)
 
 
-def padded(image, fit: Fit):
-    """An image with zeros below and to the right, of the shape that its batch has."""
+def padded(image, fit: Fit, high):
+    """An image with zeros below and to the right, of the shape that its batch has: of `high` ones or of wide ones.
+
+    As it was stored: an image that is higher by a pixel may be square when it has been fitted.
+    """
     import tensorflow as tf
 
-    sides = tf.shape(image)[:2]
-    canvas = tf.where(sides[0] > sides[1], fit.canvas(True), fit.canvas(False))
-    below, right = tf.unstack(canvas - sides)
+    canvas = tf.where(high, fit.canvas(True), fit.canvas(False))
+    below, right = tf.unstack(canvas - tf.shape(image)[:2])
     return tf.pad(image, [[0, below], [0, right], [0, 0]])

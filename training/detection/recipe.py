@@ -90,15 +90,19 @@ QUICK = DetectionRecipe(
 RECIPES = {recipe.name: recipe for recipe in (VOC, COCO, QUICK)}
 
 
-def choose(name: str | None, data: str, images: int, epochs: int | None) -> DetectionRecipe:
-    """The recipe of a run: by name, else VOC's and COCO's on their sets and the short one elsewhere.
+def named(name: str | None, data: str) -> str:
+    """The name of a run's recipe: as asked, else VOC's and COCO's on their sets and the short one elsewhere.
 
     Raises:
         ValueError: no such recipe.
     """
-    name = name or next((own for own in UPDATES if data.startswith(own)), QUICK.name)
-    if name not in RECIPES:
+    if name is not None and name not in RECIPES:
         raise ValueError(unknown("recipe", name, RECIPES))
+    return name or next((own for own in UPDATES if data.startswith(own)), QUICK.name)
+
+
+def choose(name: str, images: int, epochs: int | None) -> DetectionRecipe:
+    """A recipe for so many images: as many updates as the paper says, or `epochs`."""
     recipe = RECIPES[name]
     if epochs is None and name in UPDATES:
         epochs = max(1, round(UPDATES[name] * recipe.batch_size / images))

@@ -41,7 +41,8 @@ class Detector:
 
     def find(self, run, image: np.ndarray) -> Found:
         """What `scoring.forward(model)` finds on a uint8 image (h, w, 3), in its own pixels."""
-        seen = padded(self.preprocessing(resized(image, self.fit)[0]), self.fit)[None]
+        high = image.shape[0] > image.shape[1]
+        seen = padded(self.preprocessing(resized(image, self.fit)[0]), self.fit, high)[None]
         return scoring.scaled(next(scoring.each(run(seen))), image.shape[:2], self.fit)
 
     def in_order(self, classes: tuple[str, ...], split: Boxed) -> Boxed:
