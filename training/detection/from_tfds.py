@@ -40,13 +40,13 @@ def load(names: str, *, data_dir: str | None = None) -> Scenes:
 
 def check_features(tfds, name: str, features) -> None:
     """Raises DataError unless there are 8-bit colour images with boxes and classes."""
-    objects = features.get("objects") if hasattr(features, "get") else None
-    inner = getattr(objects, "feature", None)
+    names = sorted(features) if hasattr(features, "keys") else []
+    inner = getattr(features["objects"], "feature", None) if "objects" in names else None
     have = set(inner) if hasattr(inner, "keys") else set()
-    if "image" not in features or not have >= NEEDED:
+    if "image" not in names or not have >= NEEDED:
         raise DataError(
             f"data set {name!r}: the features image and objects with bbox and label are needed; it has "
-            f"{some(sorted(features))}"
+            f"{some(names)}"
         )
 
 

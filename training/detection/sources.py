@@ -32,7 +32,7 @@ def load(spec: str, images: Path | None = None, *, data_dir: str | None = None) 
         raise DataError(f"--images goes with a JSON file of COCO's form; --data {spec} came")
     if spec == "digit_scenes":
         return digit_scenes.load()
-    if any(looks_like_path(name) for name in spec.split("+")):
+    if spec.endswith((".json", ".xml")) or any(looks_like_path(name) for name in spec.split("+")):
         raise DataError(
             f"no file or folder {spec!r}; --data takes digit_scenes, a JSON file, a folder of VOC's or COCO's "
             "form, or TFDS names such as voc/2007+voc/2012"
