@@ -76,7 +76,7 @@ UPDATES = {"voc": 80_000, "coco": 320_000}
 QUICK = DetectionRecipe(
     "quick",
     "a short run from nothing on small images: momentum, warm-up and cosine, batch norms live",
-    epochs=12,
+    epochs=8,
     batch_size=8,
     optimizer=SGD(0.02, 0.9),
     schedule=Cosine(),
