@@ -16,8 +16,7 @@ from keras_cnns.weights.loading import given
 from keras_cnns.weights.tensors import Source
 
 LOG = logging.getLogger("keras_cnns")
-OWN = (".keras", ".weights.h5")
-MARK = "proposal_generator.rpn_head.conv.weight"  # stands in detectron2's files alone
+MARKS = {"detector": "rpn_conv", "detectron2": "proposal_generator.rpn_head.conv.weight"}  # stand nowhere else
 # Caffe's mean of detectron2's MSRA backbones: blue, green, red.
 DETECTRON2 = Preprocessing((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), "bgr")
 
@@ -28,9 +27,10 @@ def suited(detector, weights: str | Path):
     Raises:
         ValueError: no such tag or file.
     """
-    if str(weights).endswith(OWN) and Path(weights).is_file():
+    kind = _kind(weights)
+    if kind == "detector":
         return detector
-    if str(weights).endswith(tensors.ENDINGS) and _is_detectron2(tensors.read(_file(weights))):
+    if kind == "detectron2":
         return replace(detector, backbone=replace(detector.backbone, preprocessing=DETECTRON2))
     return replace(detector, backbone=detector.backbone.for_weights(weights))
 
@@ -46,11 +46,11 @@ def load(model: keras.Model, detector, weights: str | Path) -> None:
         ValueError: it does not fit.
         ConnectionError: known weights cannot be fetched.
     """
-    asked = str(weights)
-    if asked.endswith(OWN) and _file(weights):
+    kind = _kind(weights)
+    if kind == "detector":
         _load_own(model, Path(weights))
-    elif asked.endswith(tensors.ENDINGS) and _is_detectron2(source := tensors.read(_file(weights))):
-        fill_detectron2(model, source)
+    elif kind == "detectron2":
+        fill_detectron2(model, tensors.read(Path(weights)))
     else:
         fill_backbone(model, detector, weights)
 
@@ -165,11 +165,16 @@ def _ours(layer: str, x: np.ndarray) -> np.ndarray:
     return x.T if x.ndim == 2 else x
 
 
-def _is_detectron2(source: Source) -> bool:
-    return MARK in source.tensors
+def _kind(weights: str | Path) -> str:
+    """What weights are: a "detector" of ours, "detectron2"'s, or else of a "backbone".
 
-
-def _file(weights) -> Path:
-    if not Path(weights).is_file():
+    Raises:
+        ValueError: there is no such file, or it cannot be read.
+    """
+    path = Path(weights)
+    if not str(weights).endswith(tensors.ENDINGS):
+        return "backbone"
+    if not path.is_file():
         raise ValueError(f"no weights file {str(weights)!r}")
-    return Path(weights)
+    source = tensors.read(path)
+    return next((kind for kind, mark in MARKS.items() if mark in {*source.layers, *source.tensors}), "backbone")

@@ -129,15 +129,16 @@ def test_detectron2_refusals(written, tmp_path, change, says):
         TINY(weights=path)
 
 
-def test_a_backbone_by_file(tmp_path):
+@pytest.mark.parametrize("ending", [".safetensors", ".keras"])
+def test_a_backbone_by_file(tmp_path, ending):
     """A classifier's file fills what the detector shares with it, in both stages."""
     small = miniature(keras_cnns.ResNet18)
     detector = replace(TINY, backbone=small)
     classifier = small(classes=5)
     for w in classifier.weights:
         w.assign(np.random.RandomState(len(w.path)).rand(*w.shape))
-    path = tmp_path / "resnet18.safetensors"
-    keras_cnns.save_torch_weights(classifier, path)
+    path = tmp_path / f"resnet18{ending}"
+    classifier.save(path) if ending == ".keras" else keras_cnns.save_torch_weights(classifier, path)
     model = detector(weights=path)
     for place in (model, model.get_layer("regions")):
         shared = [layer for layer in place.layers if layer.name.startswith(("stem", "stage")) and layer.weights]
