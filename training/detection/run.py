@@ -13,11 +13,11 @@ import numpy as np
 from keras_cnns.deep import deep_recursion
 from keras_cnns.detection import LOSSES
 from keras_cnns.detection.network import Built
+from keras_cnns.detection.weights import load
 from training.detection import pipeline, scoring
 from training.detection.boxed import Scenes
 from training.detection.config import DetectionConfig
 from training.detection.ending import conclude
-from training.detection.starting import begin
 from training.detection.step import DetectionStep
 from training.door import arguments
 from training.engine import checkpoints
@@ -105,8 +105,9 @@ def train(run: DetectionRun) -> dict:
     keras.config.set_dtype_policy(run.compute.policy)
     with run.compute.scope(), deep_recursion():
         built = config.build()
-        with told(log), arguments():
-            begin(built, config)
+        if config.weights:
+            with told(log), arguments():
+                load(built.inference, config.detector, config.weights)
         rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, run.steps)
         model = compiled(built, config, rate, run.compute)
         model.optimizer.build(model.trainable_variables)
