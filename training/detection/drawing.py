@@ -24,7 +24,7 @@ def draw(axis, image: np.ndarray, found: Found, classes) -> None:
         x1, y1, x2, y2 = map(float, box)
         axis.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))
         axis.text(
-            *(x1, max(y1, 0)),
+            *(x1, max(y1, image.shape[0] / 20)),  # not above the image
             f"{short(classes[int(kind)], 16)} {score:.2f}",
             fontsize=7,
             color="black",
@@ -71,6 +71,7 @@ def curves(rows, title: str):
             right.plot(*zip(*points, strict=True), marker="o", markersize=4, label=label)
     right.set(xlabel="epoch", ylabel="average precision", title="Validation (higher is better)", ylim=(0, 1))
     for axis in (left, right):
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(loc="best")
     return figure
