@@ -14,7 +14,8 @@ from pathlib import Path
 MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 MOST_TEXT = 2**26  # bytes of config.json; that of ResNet-1202 has 7 MiB
 KINDS = "layers|initializers|regularizers|constraints|activations|dtype_policies|models|optimizers|losses|metrics"
-MODULES = re.compile(rf"keras|keras\.({KINDS})(\.\w+)*|keras\.src\.models\.\w+|keras_cnns\.layers(\.\w+)*")
+OWN = r"keras_cnns\.(layers|detection)(\.\w+)*"
+MODULES = re.compile(rf"keras|keras\.({KINDS})(\.\w+)*|keras\.src\.models\.\w+|{OWN}")
 # Layers that run code from the file, or load a file by a path in it.
 BARRED = {
     *("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),

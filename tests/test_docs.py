@@ -19,6 +19,7 @@ PAGES = [
         "adding_a_network",
         "coming_from_keras_applications",
         "data",
+        "detection",
         "looking_inside",
         "surgery",
         "weights",

@@ -22,7 +22,7 @@ FLOORS = [
     {"weights"},
     {"architecture"},
     {"models"},
-    {"zoo", "dimensions"},
+    {"zoo", "dimensions", "detection"},
     {"__init__"},
 ]
 # Papers in the order of their years: each may import those before it.

@@ -43,7 +43,9 @@ class Parser(argparse.ArgumentParser):
         if rest:
             from keras_cnns.errors import unknown  # brings Keras along, which takes seconds
 
-            options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
+            tasks = [sub for action in self._actions for sub in getattr(action.choices, "values", list)()]
+            parsers = [self, *(sub for sub in tasks if isinstance(sub, Parser))]
+            options = [o for p in parsers for action in p._actions for o in action.option_strings if o[:2] == "--"]
             raise Refusal(unknown("option", rest[0].partition("=")[0], options))
         return known
 

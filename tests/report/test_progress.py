@@ -102,7 +102,7 @@ def test_a_pipe_gets_one_line_an_epoch():
         bar.start(epoch)
         bar.update(98, **NUMBERS)
         clock.now += seconds
-        bar.end(val_loss=0.4, val_top1=0.9, **NUMBERS)
+        bar.end(**NUMBERS, val_loss=0.4, val_top1=0.9)
     numbers = "loss 0.312  top1 0.912  val_loss 0.400  val_top1 0.900  rate 0.05  412 img/s"
     assert stream.getvalue().splitlines() == [
         f"epoch 1/3  {numbers}  0:50  1:40 to go",

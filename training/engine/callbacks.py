@@ -123,12 +123,13 @@ class Narrator(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         speed = self.clock.images_per_second()
         rate = HERE.rate(self.model)
-        self.bar.update(self.counter.place.step, float(logs["loss"]), float(logs["top1"]), rate, speed)
+        measures = {name: float(logs[name]) for name in ("loss", "top1") if name in logs}
+        self.bar.update(self.counter.place.step, rate, speed, **measures)
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.began
         step = steps_done(self.model)
-        measures = {k: float(logs[k]) for k in ("loss", "top1", "val_loss", "val_top1") if k in logs}
+        measures = {k: float(logs[k]) for k in self.history.columns if k in logs}
         pace = {"rate": self._rate(), "images_per_second": self.clock.images_per_second()}
         self.history.append({"epoch": epoch + 1, "step": step, **measures, **pace, "seconds": seconds})
         train = {k: v for k, v in measures.items() if not k.startswith("val_")}

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from training.engine import config as configs
-from training.engine.config import Config
+from training.engine.config import Repeatable
 from training.engine.lock import NAME, Lock
 from training.report.folder import write_text
 
@@ -30,9 +30,9 @@ def _ours(path: Path) -> bool:
     return path.name in SWEPT | PRUNING or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
-def compare(folder: Path, config: Config) -> None:
+def compare(folder: Path, config: Repeatable) -> None:
     """Raises ValueError where the folder holds a run of another configuration."""
-    differences = configs.read(folder).differences(config)
+    differences = configs.read(folder, type(config)).differences(config)
     if differences:
         raise ValueError(f"{folder} holds another run ({'; '.join(differences)}); give another --run")
 

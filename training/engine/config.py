@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import keras
 
@@ -22,9 +23,23 @@ from training.starts import STARTS
 FREE = ("replicas", "xla", "workers")
 
 
+class Repeatable(Value):
+    """What a run is made of, so that it can be repeated and taken up again. `PARTS` is what its JSON may name."""
+
+    PARTS: ClassVar[Mapping[str, Callable]]
+
+    def differences(self, other: "Repeatable") -> list[str]:
+        """Fields, by path, in which another run differs from this one, as "epochs: 30 here, 60 asked"."""
+        mine, theirs = flat(values.encode(self)), flat(values.encode(other))
+        paths = [p for p in dict.fromkeys((*mine, *theirs)) if p not in (*FREE, "version")]
+        return [
+            f"{p}: {mine.get(p)!r} here, {theirs.get(p)!r} asked" for p in paths if mine.get(p) != theirs.get(p)
+        ]
+
+
 @dataclass(frozen=True)
-class Config(Value):
-    """One training run.
+class Config(Repeatable):
+    """One training run of a classifier.
 
     Attributes:
         architecture, recipe: the values themselves.
@@ -58,6 +73,11 @@ class Config(Value):
     engine: Literal["tensorflow", "jax", "torch"] = "tensorflow"
     dry: bool = False
     version: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a run's folder is named after."""
+        return self.architecture.name
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -97,35 +117,27 @@ class Config(Value):
         names = (("logits", 1.0), ("aux1_logits", AUX_WEIGHT), ("aux2_logits", AUX_WEIGHT))
         return plain, [(whole.get_layer(name).output, share) for name, share in names]
 
-    def differences(self, other: "Config") -> list[str]:
-        """Fields, by path, in which another run differs from this one, as "epochs: 30 here, 60 asked"."""
-        mine, theirs = flat(values.encode(self)), flat(values.encode(other))
-        paths = [p for p in dict.fromkeys((*mine, *theirs)) if p not in (*FREE, "version")]
-        return [
-            f"{p}: {mine.get(p)!r} here, {theirs.get(p)!r} asked" for p in paths if mine.get(p) != theirs.get(p)
-        ]
 
-
-def fixed(config: Config) -> dict:
+def fixed(config: Repeatable) -> dict:
     """All that may not change when a run is taken up again, by path."""
     return {path: value for path, value in flat(values.encode(config)).items() if path not in (*FREE, "version")}
 
 
-def digest(config: Config) -> str:
+def digest(config: Repeatable) -> str:
     """Hash of `fixed`."""
     return hashlib.sha256(json.dumps(sorted(fixed(config).items()), default=str).encode()).hexdigest()
 
 
-PARTS = {**zoo.PARTS, **recipe.PARTS, "Config": Config}
+PARTS = Config.PARTS = {**zoo.PARTS, **recipe.PARTS, "Config": Config}
 
 
-def write(config: Config, folder: Path) -> None:
+def write(config: Repeatable, folder: Path) -> None:
     """Writes `config.json`."""
     write_text(folder / "config.json", values.to_json(config) + "\n")
 
 
-def read(folder: Path) -> Config:
-    """The configuration of a run folder.
+def read(folder: Path, kind: type = Config) -> Repeatable:
+    """The configuration of a run folder, of a classifier or of another kind.
 
     Raises:
         ValueError: there is none, or it is not one that this package wrote.
@@ -134,11 +146,11 @@ def read(folder: Path) -> Config:
     if not path.is_file():
         raise ValueError(f"no run in {str(folder)!r}: it has no config.json")
     try:
-        config = values.from_json(path.read_text(encoding="utf-8"), PARTS)
+        config = values.from_json(path.read_text(encoding="utf-8"), kind.PARTS)
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be used: {error}") from None
-    if not isinstance(config, Config):
-        raise ValueError(f"{path} holds a {type(config).__name__}, not a run's Config")
+    if not isinstance(config, kind):
+        raise ValueError(f"{path} holds a {type(config).__name__}, not a run's {kind.__name__}")
     return config
 
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -26,6 +27,7 @@ from training.engine.outcome import conclude, pace_of
 from training.engine.saving import Counter, Saver
 from training.engine.setup import SPLITS, Run
 from training.engine.step import SoftCrossEntropy, synchronise
+from training.engine.stretch import stretch
 from training.engine.together import Together
 from training.interrupts import Pending, deferred
 from training.report import pictures
@@ -63,7 +65,7 @@ def train(run: Run) -> dict:
             model.xla = False  # on all workers or on none
             model.make_halves()
     log(f"network: {sizes.trainable_params:,} parameters, {sizes.macs:,} MACs at {config.image_size} pixels")
-    _check_space(run, model)
+    check_space(run.folder, model, 2 if config.recipe.keep == "best" else 1)
     identity = digest(config)
     with arguments():  # a checkpoint of another version or another run is refused
         found = checkpoints.latest(run.folder / "checkpoints", checkpoints.STEP, identity, log)
@@ -152,31 +154,11 @@ def _go_on(
         saver,
     ]
     validation = HERE.whole(run.compute, run.evaluation(run.data.val), run.evaluation_batch)
-    if place.step == steps:
-        close_epoch(model, place.epoch, callbacks, validation)
-    else:
-        model.fit(
-            HERE.feed(run.compute, run.training(place.epoch, place.step), recipe.batch_size, model),
-            epochs=place.epoch + 1 if place.step else recipe.epochs,
-            initial_epoch=place.epoch,
-            steps_per_epoch=steps - place.step,
-            validation_data=validation,
-            verbose=0,
-            shuffle=False,  # the stream has its own order
-            callbacks=callbacks,
-        )
-    return place.step > 0
 
+    def batches():
+        return HERE.feed(run.compute, run.training(place.epoch, place.step), recipe.batch_size, model)
 
-def close_epoch(model: keras.Model, epoch: int, callbacks: list, validation) -> None:
-    """What `fit` does after an epoch's last step, for a run that was interrupted right there."""
-    calls = keras.callbacks.CallbackList(callbacks, model=model)
-    calls.on_train_begin()
-    calls.on_epoch_begin(epoch)
-    logs = {name: float(value) for name, value in model.get_metrics_result().items()}
-    measured = model.evaluate(validation, verbose=0, return_dict=True, callbacks=calls)
-    calls.on_epoch_end(epoch, logs | {f"val_{name}": value for name, value in measured.items()})
-    calls.on_train_end()
+    return stretch(model, place, steps, recipe.epochs, batches, callbacks, validation)
 
 
 def _batch(run: Run, epoch: int, step: int) -> str:
@@ -187,13 +169,12 @@ def _batch(run: Run, epoch: int, step: int) -> str:
     return ", ".join(run.data.train.images.name(i) for i in indices)
 
 
-def _check_space(run: Run, model: keras.Model) -> None:
-    """Raises DiskFull before the first step where the disk cannot hold the checkpoints of a run."""
-    kinds = 2 if run.config.recipe.keep == "best" else 1
+def check_space(folder: Path, model: keras.Model, kinds: int) -> None:
+    """Raises DiskFull before the first step where the disk cannot hold a run's checkpoints of so many kinds."""
     need = (kinds * checkpoints.KEEP + 1) * tensors.size(model)
-    free = shutil.disk_usage(run.folder).free
+    free = shutil.disk_usage(folder).free
     if need > free:
-        raise DiskFull(f"{run.folder}: the checkpoints need {need / 2**20:,.0f} MiB, {free / 2**20:,.0f} are free")
+        raise DiskFull(f"{folder}: the checkpoints need {need / 2**20:,.0f} MiB, {free / 2**20:,.0f} are free")
 
 
 @contextmanager

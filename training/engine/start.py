@@ -15,7 +15,7 @@ from training.engine import claim
 from training.engine import config as configs
 from training.engine.backends import HERE
 from training.engine.compute import Compute
-from training.engine.config import Config
+from training.engine.config import Config, Repeatable
 from training.engine.lock import Lock
 from training.engine.outcome import finished
 from training.engine.setup import SPLITS, reader
@@ -79,7 +79,7 @@ def normalising(data: DataSet, channels: int) -> Preprocessing:
     return Preprocessing(mean, tuple(max(s, 1.0) for s in std))  # an all-black set must not divide by nothing
 
 
-def take(asked: Path | None, config: Config) -> tuple[Path, dict | None, Lock | None]:
+def take(asked: Path | None, config: Repeatable) -> tuple[Path, dict | None, Lock | None]:
     """The folder to work in; the result of a finished run, or None; the lock on the folder of another.
 
     None takes the next folder in `runs/`.
@@ -88,7 +88,7 @@ def take(asked: Path | None, config: Config) -> tuple[Path, dict | None, Lock | 
         ValueError: the folder holds another run or no run, is in use or cannot be written.
     """
     if asked is None:
-        asked = next_folder(Path("runs"), config.architecture.name, config.data)
+        asked = next_folder(Path("runs"), config.label, config.data)
     claim.check(asked)
     if (asked / "config.json").exists() and (result := finished(asked)) is not None:
         claim.compare(asked, config)

@@ -14,7 +14,6 @@ from pathlib import Path
 from training.report.stream import put
 
 WHOLE = ("epoch", "step")
-OPTIONAL = ("val_loss", "val_top1")
 COLUMNS = ("epoch", "step", "loss", "top1", "val_loss", "val_top1", "rate", "images_per_second", "seconds")
 
 
@@ -111,16 +110,16 @@ def _not_finite(value, place: str = "") -> str | None:
 class History:
     """The table `history.csv`: one row an epoch, read back exactly as it was written.
 
-    `rows` is a list of dictionaries: `epoch` (from 1) and `step` whole, the others float; `val_loss`, `val_top1`
-    are None, an empty cell, where the epoch was not validated. `seconds` is the epoch's own time.
+    `rows` is a list of dictionaries: `epoch` (from 1) and `step` whole, the others float; those that begin with
+    `val_` are None, an empty cell, where the epoch was not validated. `seconds` is the epoch's own time.
 
     Raises:
         ValueError: a file with other columns, or with cells that are no numbers.
     """
 
-    def __init__(self, path):
-        self.path = Path(path)
-        self.rows = _read(self.path) if self.path.exists() else []
+    def __init__(self, path, columns: tuple[str, ...] = COLUMNS):
+        self.path, self.columns = Path(path), columns
+        self.rows = _read(self.path, columns) if self.path.exists() else []
 
     def append(self, row: dict):
         """Add one epoch and write the file. Validation may be missing or None.
@@ -128,13 +127,13 @@ class History:
         Raises:
             ValueError: an unknown or a missing column; an epoch that is not after the last.
         """
-        surplus = sorted(set(row) - set(COLUMNS))
+        surplus = sorted(set(row) - set(self.columns))
         if surplus:
-            raise ValueError(f"no column {surplus[0]!r} in {self.path.name} (known: {', '.join(COLUMNS)})")
-        missing = [c for c in COLUMNS if row.get(c) is None and c not in OPTIONAL]
+            raise ValueError(f"no column {surplus[0]!r} in {self.path.name} (known: {', '.join(self.columns)})")
+        missing = [c for c in self.columns if row.get(c) is None and not c.startswith("val_")]
         if missing:
             raise ValueError(f"a row of {self.path.name} needs {missing[0]!r}")
-        row = {c: _number(c, row.get(c)) for c in COLUMNS}
+        row = {c: _number(c, row.get(c)) for c in self.columns}
         last = self.rows[-1]["epoch"] if self.rows else 0
         if row["epoch"] <= last:
             raise ValueError(
@@ -152,8 +151,8 @@ class History:
         # Rewritten whole: a row is short, epochs are few, and a crash leaves no half line.
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([r[c] for c in COLUMNS] for r in self.rows)
+        writer.writerow(self.columns)
+        writer.writerows([r[c] for c in self.columns] for r in self.rows)
         write_text(self.path, table.getvalue())
 
 
@@ -163,15 +162,15 @@ def _number(column: str, value) -> int | float | None:
     return int(value) if column in WHOLE else float(value)
 
 
-def _read(path: Path) -> list[dict]:
+def _read(path: Path, columns: tuple[str, ...]) -> list[dict]:
     with open(path, newline="", encoding="utf-8") as file:
         header, *lines = list(csv.reader(file)) or [[]]
-    if tuple(header) != COLUMNS:
-        raise ValueError(f"{path} has the columns {','.join(COLUMNS)}; {','.join(header)!r} came")
+    if tuple(header) != columns:
+        raise ValueError(f"{path} has the columns {','.join(columns)}; {','.join(header)!r} came")
     try:
-        return [{c: _number(c, v) for c, v in zip(COLUMNS, line, strict=True)} for line in lines]
+        return [{c: _number(c, v) for c, v in zip(columns, line, strict=True)} for line in lines]
     except ValueError as error:
-        raise ValueError(f"{path} holds {len(COLUMNS)} numbers a line: {error}") from None
+        raise ValueError(f"{path} holds {len(columns)} numbers a line: {error}") from None
 
 
 # --- log --------------------------------------------------------------------------------------------------------

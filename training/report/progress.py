@@ -51,7 +51,7 @@ class Bar:
         self.began = self.clock()
         self.first = self.redrawn = None
 
-    def update(self, step: int, loss=None, top1=None, rate=None, images_per_second=None):
+    def update(self, step: int, rate=None, images_per_second=None, **measures):
         """After step 1 ... steps of the epoch. Draws at most five times a second, and the last step always."""
         now = self.clock()
         self.first = self.first or (step, now)
@@ -59,18 +59,18 @@ class Bar:
         if not self.terminal or (recent and step < self.steps):
             return
         self.redrawn = now
-        fields = _fields(loss=loss, top1=top1, rate=rate, images_per_second=images_per_second)
+        fields = _fields(**measures, rate=rate, images_per_second=images_per_second)
         self._draw(self._line(step, fields + self._left(step, now)))
 
-    def end(self, loss, top1, rate, images_per_second, val_loss=None, val_top1=None, seconds=None):
+    def end(self, rate, images_per_second, seconds=None, **measures):
         """Say the finished epoch in one line, with the time to go for the whole run.
 
-        `seconds` is the epoch's time, validation included; by default since `start`.
+        `measures` are said by their names, in their order; what is None is left out. `seconds` is the epoch's
+        time, validation included; by default since `start`.
         """
         seconds = self.clock() - self.began if seconds is None else seconds
         self.took.append(seconds)
-        fields = _fields(loss=loss, top1=top1, val_loss=val_loss, val_top1=val_top1)
-        fields += [*_fields(rate=rate, images_per_second=images_per_second), duration(seconds)]
+        fields = [*_fields(**measures, rate=rate, images_per_second=images_per_second), duration(seconds)]
         if self.epoch < self.epochs:
             # The first epoch traces and compiles: once there are others, they tell more.
             usual = self.took[1:] or self.took

@@ -1,0 +1,267 @@
+"""Faster R-CNN (Ren, He, Girshick & Sun 2015, arXiv 1506.01497) on any network of stages, and on VGG's columns.
+
+The body is shared up to its last stage but one: a region proposal network looks at that map, regions of it are cut
+out at one size, and what is left of the body classifies each of them (He et al. 2015, section 5 and appendix A).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import keras
+from keras.layers import Concatenate, Dense, Dropout, Flatten, GlobalAveragePooling2D
+
+from keras_cnns.architecture import Architecture
+from keras_cnns.blocks.conv import conv, gaussian, relu
+from keras_cnns.blocks.head import dense_relu
+from keras_cnns.blocks.staged import Staged
+from keras_cnns.deep import deep_recursion
+from keras_cnns.detection import layers as parts
+from keras_cnns.detection.anchors import Anchors, RoundedAnchors
+from keras_cnns.detection.layers import Detections, Proposals
+from keras_cnns.detection.roi import RoIAlign, RoIPool
+from keras_cnns.detection.targets import AnchorLot, RegionLot
+from keras_cnns.detection.weights import DETECTRON2, load, suited
+from keras_cnns.models.resnet import ResNet101V1
+from keras_cnns.models.vgg import VGG16, Column
+from keras_cnns.values import Count, Range, Value
+
+PAPER = "Ren, He, Girshick & Sun 2015, Faster R-CNN, arXiv 1506.01497"
+VOC = 20
+
+
+@dataclass(frozen=True)
+class FasterRCNN(Value):
+    """A two-stage detector as a value: derives by `replace`, goes to JSON, builds a `keras.Model` when called.
+
+    Attributes:
+        name: command-line name, and the default name of the models it builds.
+        backbone: a network of the zoo. One of stages gives all but its last stage to the shared map and the last
+            to the regions; VGG its convolutions, and its hidden dense layers.
+        citation: what it is and which paper.
+        input_shape: (height, width, channels) when nothing else is asked; height or width may be None.
+        classes: how many, without the background.
+        anchors: as many as there are, at every cell of the shared map; their stride is the map's.
+        rpn_filters: of the 3x3 convolution of the proposals.
+        pool: regions of the map at one size.
+        training, testing: which proposals go on.
+        anchor_lot, region_lot: what is learned from.
+        detections: what comes out.
+        norms: batch norms "frozen" as they came with the weights (the paper), or "live".
+        frozen_stages: so many of the first stages, and the stem, do not learn (2 of VGG in the paper).
+    """
+
+    name: str
+    backbone: Architecture
+    citation: str
+    input_shape: tuple[Count | None, Count | None, Count] = (600, 1000, 3)
+    classes: Count = VOC
+    anchors: Anchors = RoundedAnchors()
+    rpn_filters: Count = 512
+    pool: RoIPool | RoIAlign = RoIPool(14)
+    training: Proposals = Proposals(12_000, 2_000)
+    testing: Proposals = Proposals(6_000, 300)
+    anchor_lot: AnchorLot = AnchorLot()
+    region_lot: RegionLot = RegionLot()
+    detections: Detections = Detections()
+    norms: Literal["frozen", "live"] = "frozen"
+    frozen_stages: Annotated[int, Range(0, 64)] = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.backbone.row, Staged | Column):
+            raise ValueError(f"a backbone is a network of stages or a VGG; {self.backbone.name} came")
+        if self.region_lot.count > self.training.after:
+            few = f"{self.region_lot.count} of {self.training.after} proposals cannot"
+            raise ValueError(f"the regions that learn are some of the proposals; {few}")
+
+    def __call__(
+        self,
+        classes: int | None = None,
+        input_shape: tuple[int | None, int | None, int] | None = None,
+        name: str | None = None,
+        weights: str | Path | None = None,
+    ) -> keras.Model:
+        """The network as it is used: images (n, h, w, c) as its backbone's preprocessing gives them -> a dict.
+
+        `boxes` (n, limit, 4) in pixels of that image as x1, y1, x2, y2; `scores` (n, limit); `classes` (n, limit)
+        from 0; `count` (n,). The best come first; beyond the count all is zero.
+
+        Args:
+            weights: as `keras_cnns.detection.weights.load` takes them; what they want of the backbone otherwise
+                than it has, `keras_cnns.detection.weights.suited` says.
+
+        Raises:
+            ValueError: arguments that cannot be, or weights that do not fit.
+            ConnectionError: known weights cannot be fetched.
+        """
+        if weights is None:
+            return self.build(classes, input_shape, name).inference
+        detector = suited(self, weights)
+        model = detector.build(classes, input_shape, name).inference
+        load(model, detector, weights)
+        return model
+
+    def build(self, classes=None, input_shape=None, name=None) -> "Built":
+        """The network in both its forms, which share all weights.
+
+        Raises:
+            ValueError: a shape or a number of classes that cannot be; the map has another stride than the anchors.
+        """
+        shape = self.input_shape if input_shape is None else tuple(input_shape)
+        classes = self.classes if classes is None else classes
+        self._check(shape, classes)
+        shared, private = split(self.backbone)
+        with deep_recursion():
+            image = keras.Input(shape, name="image")
+            maps = shared(image)
+            self._check_stride(image, maps)
+            x = conv(maps, self.rpn_filters, 3, bias=True, init=gaussian, name="rpn_conv")
+            x = relu(x, name="rpn_conv_relu")
+            scores = _map(x, 2 * self.anchors.count, "rpn_scores")
+            deltas = _map(x, 4 * self.anchors.count, "rpn_deltas")
+            crop = keras.Input((self.pool.size, self.pool.size, maps.shape[-1]), name="crop")
+            vector = private(crop)
+            head = [
+                _dense(vector, classes + 1, 0.01, "region_scores"),
+                _dense(vector, 4 * (classes + 1), 0.001, "region_deltas"),
+            ]
+            regions = keras.Model(crop, head, name="regions")
+            model = keras.Model(
+                image, self._detections(image, maps, scores, deltas, regions), name=name or self.name
+            )
+            learner = self._learner(image, maps, scores, deltas, regions)
+        self._freeze(model, regions)
+        return Built(model, learner, regions)
+
+    def _detections(self, image, maps, scores, deltas, regions):
+        extent = parts.Extent(name="extent")(image)
+        found = parts.Propose(self.anchors, self.testing, name="propose")(scores, deltas, extent)
+        answers = regions(parts.Pool(self.anchors, self.pool, name="pool")(maps, found))
+        return parts.Detect(self.detections, name="detect")(*answers, found, extent)
+
+    def _learner(self, image, maps, scores, deltas, regions):
+        """image, boxes (n, g, 4), labels (n, g), extent (n, 2) -> the four losses of each image (n, 4)."""
+        boxes, labels = keras.Input((None, 4), name="boxes"), keras.Input((None,), dtype="int32", name="labels")
+        extent = keras.Input((2,), name="extent")
+        first = parts.AnchorLoss(self.anchors, self.anchor_lot, name="anchor_loss")(
+            scores, deltas, boxes, labels, extent
+        )
+        found = parts.Propose(self.anchors, self.training, name="propose_to_learn")(scores, deltas, extent)
+        some, *wanted = parts.DrawRegions(self.region_lot, name="draw_regions")(found, boxes, labels)
+        answers = regions(parts.Pool(self.anchors, self.pool, name="pool_to_learn")(maps, some))
+        second = parts.RegionLoss(name="region_loss")(*answers, *wanted)
+        losses = Concatenate(dtype="float32", name="losses")([first, second])
+        return keras.Model([image, boxes, labels, extent], losses, name=f"{self.name}_losses")
+
+    def _freeze(self, model, regions) -> None:
+        stages = tuple(f"stage{i}_" for i in range(1, self.frozen_stages + 1))
+        for layer in [*model.layers, *regions.layers]:
+            frozen = isinstance(layer, keras.layers.BatchNormalization) and self.norms == "frozen"
+            if frozen or (stages and layer.name.startswith((*stages, "stem_"))):
+                layer.trainable = False
+
+    def _check(self, shape, classes) -> None:
+        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+            raise ValueError(f"classes must be a whole number from 1 on; {classes!r} came")
+        if len(shape) != 3 or shape[2] is None:
+            raise ValueError(f"input_shape must be (height, width, channels); {shape} came")
+
+    def _check_stride(self, image, maps) -> None:
+        """Raises ValueError unless one cell of the map stands for as many pixels as the anchors say."""
+        shape, stride = tuple(image.shape[1:]), self.anchors.stride
+        sides, cells = shape[:2], maps.shape[1:3]
+        if None in sides:
+            sides = (8 * stride, 8 * stride)
+            cells = keras.Model(image, maps).compute_output_shape((None, *sides, shape[2]))[1:3]
+        if any(c not in (side // stride, -(-side // stride)) for side, c in zip(sides, cells, strict=True)):
+            came = f"the map of {self.backbone.name} has one cell in {round(sides[0] / cells[0])} pixels"
+            raise ValueError(f"{came}, the anchors one in {stride}")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A detector's models, which share their weights.
+
+    Attributes:
+        inference: what is used.
+        learner: (image, boxes, labels, extent) -> the four losses of each image.
+        regions: the second stage alone, crops -> scores and deltas.
+    """
+
+    inference: keras.Model
+    learner: keras.Model
+    regions: keras.Model
+
+
+def split(backbone: Architecture) -> tuple[Callable, Callable]:
+    """What all regions share, image -> map, and what each passes alone, crop -> vector."""
+    if isinstance(backbone.row, Column):
+        return replace(backbone.row, layers=backbone.row.layers[:-1]), Hidden(backbone.head)
+    return backbone.row[:-1], LastStage(backbone.row[-1:])
+
+
+@dataclass(frozen=True)
+class LastStage(Value):
+    """The last stage of a body and the mean of its map: He et al. 2015, conv5_x on regions."""
+
+    row: Staged
+
+    def __call__(self, x):
+        return GlobalAveragePooling2D(name="region_pool")(self.row(x))
+
+
+@dataclass(frozen=True)
+class Hidden(Value):
+    """The hidden dense layers of a head: VGG's fc6 and fc7 on regions."""
+
+    head: Callable
+
+    def __call__(self, x):
+        x = Flatten(name="flatten")(x)
+        for i, units in enumerate(self.head.units, self.head.first):
+            x = dense_relu(x, units, init=self.head.init, start=self.head.start, name=f"fc{i}")
+            x = Dropout(self.head.dropout, name=f"fc{i}_dropout")(x)
+        return x
+
+
+def _map(x, filters: int, name: str):
+    """A 1x1 convolution in float32: scores and boxes bear no rounding."""
+    return keras.layers.Conv2D(filters, 1, kernel_initializer=gaussian(), dtype="float32", name=name)(x)
+
+
+def _dense(x, units: int, deviation: float, name: str):
+    start = keras.initializers.RandomNormal(stddev=deviation)
+    return Dense(units, kernel_initializer=start, dtype="float32", name=name)(x)
+
+
+FasterRCNNResNet101 = FasterRCNN(
+    "faster_rcnn_resnet101",
+    ResNet101V1,
+    f"Faster R-CNN on ResNet-101, He et al. 2015, appendix A, after {PAPER}.",
+)
+FasterRCNNVGG16 = FasterRCNN(
+    "faster_rcnn_vgg16",
+    VGG16,
+    f"Faster R-CNN on VGG-16, {PAPER}.",
+    pool=RoIPool(7),
+    frozen_stages=2,
+)
+# What detectron2 publishes as R101-C4 for COCO: `weights=` takes its state dict.
+Detectron2ResNet101C4 = replace(
+    FasterRCNNResNet101,
+    name="detectron2_r101_c4",
+    backbone=replace(ResNet101V1, preprocessing=DETECTRON2),
+    citation=f"Faster R-CNN on ResNet-101 in the form of detectron2's R101-C4, after {PAPER}.",
+    input_shape=(800, 1333, 3),
+    classes=80,
+    anchors=Anchors(),
+    rpn_filters=1024,
+    pool=RoIAlign(14, samples=0),
+    training=Proposals(12_000, 2_000, min_size=1e-6),
+    testing=Proposals(6_000, 1_000, min_size=1e-6),
+    region_lot=RegionLot(512, lowest=0.0),
+    detections=Detections(overlap=0.5),
+    frozen_stages=1,
+)

@@ -1,0 +1,320 @@
+"""A run of a detector: its folder, its restart, what is measured and found with it, several replicas, its door."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from small import SIDE, SMALL, scenes, squares
+
+from keras_cnns.detection import LOSSES
+from training.detection import exporting, pipeline, recipe, scoring, trained
+from training.detection import run as runs
+from training.detection.boxed import NONE, Boxed, packed
+from training.detection.config import DetectionConfig
+from training.detection.pipeline import Fit
+from training.engine import config as configs
+from training.engine.compute import Compute
+from training.report.folder import History, Log
+
+HERE = Path(__file__).parent
+ALONE = Compute("CPU", 1, "float32", False, None, "")
+PLAN = replace(recipe.QUICK.scaled(2), batch_size=4, fit=Fit(SIDE, SIDE), measure_every=2)
+
+
+def run_in(folder, compute=ALONE, plan=PLAN, data=None):
+    data = data or scenes()
+    config = DetectionConfig(SMALL, plan, "squares", data.classes, 0, compute.replicas, "float32", "off")
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    configs.write(config, folder)
+    return runs.DetectionRun(config, data, compute, folder, Log(folder / "log.txt"))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    run = run_in(folder)
+    with run.log:
+        return folder, runs.train(run)
+
+
+def test_a_run_folder(done):
+    folder, result = done
+    for name in (
+        "model.keras",
+        "labels.txt",
+        "result.json",
+        "history.csv",
+        "detections.png",
+        "curves.png",
+        "log.txt",
+    ):
+        assert (folder / name).stat().st_size
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert result["test"]["n"] == 6
+    rows = History(folder / "history.csv", runs.COLUMNS).rows
+    assert [r["val_ap50"] is None for r in rows] == [True, False]
+    for row in rows:
+        assert row["loss"] == pytest.approx(sum(row[name] for name in LOSSES), rel=1e-4)
+
+
+def test_the_four_losses_are_in_tensorboard(done):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(done[0] / "tensorboard" / "train")).Reload()
+    assert {*LOSSES, "loss", "rate"} <= set(events.Tags()["tensors"])
+    events = EventAccumulator(str(done[0] / "tensorboard" / "val")).Reload()
+    assert {"ap50", "ap"} <= set(events.Tags()["tensors"])
+
+
+def test_a_broken_run_ends_in_the_same_weights(done, tmp_path, monkeypatch):
+    steps = []
+    end = runs.Watch.on_train_batch_end
+
+    def stop(self, batch, logs=None):
+        end(self, batch, logs)
+        steps.append(batch)
+        if len(steps) == 6:  # in the middle of the second epoch
+            raise KeyboardInterrupt
+
+    run = replace(run_in(tmp_path), every=runs.Every(1, None))
+    monkeypatch.setattr(runs.Watch, "on_train_batch_end", stop)
+    with run.log:
+        with pytest.raises(KeyboardInterrupt):
+            runs.train(run)
+        result = runs.train(run)
+    assert result["weights_sha256"] == done[1]["weights_sha256"]
+    own, other = (History(f / "history.csv", runs.COLUMNS).rows for f in (tmp_path, done[0]))
+    assert [r["loss"] for r in own] == [r["loss"] for r in other]
+
+
+def test_a_run_is_taken_up_for_use(done):
+    folder, result = done
+    detector = trained.from_run(folder)
+    data = scenes()
+    found = scoring.detections(scoring.forward(detector.model), data.test, detector.fit, detector.preprocessing)
+    figures = scoring.metrics.measure(found, data.test, 2)
+    assert figures == result["test"]
+    one = detector.find(scoring.forward(detector.model), data.test.images[2])
+    np.testing.assert_allclose(one.boxes, found[2].boxes, atol=1e-3)
+    other = detector.in_order(("dark", "bright"), data.test)
+    assert (other.labels[data.test.labels != NONE] == data.test.labels[data.test.labels != NONE]).sum() == 0
+    with pytest.raises(ValueError, match="does not know the class 'cat'"):
+        detector.in_order(("dark", "cat"), data.test)
+
+
+def test_a_run_of_another_kind_is_refused(done, tmp_path):
+    with pytest.raises(ValueError, match=r"config\.json cannot be used"):
+        configs.read(done[0])
+    configs.write(configs.read(done[0], DetectionConfig), tmp_path)
+    with pytest.raises(ValueError, match="is not finished"):
+        trained.from_run(tmp_path)
+
+
+@pytest.mark.slow
+def test_exported_files_answer_alike(done, tmp_path):
+    """`export` itself compares; a SavedModel, TFLite of builtin operations, `.keras`."""
+    detector = trained.from_run(done[0])
+    for v in detector.model.get_layer("regions").get_layer("region_scores").trainable_weights:
+        v.assign(5 * v)  # surer answers than those of a network that hardly learned
+    images = list(squares(3).images.array)
+    files = exporting.export(detector, ["saved_model", "tflite", "keras"], tmp_path, images, lambda line: None)
+    assert files == ["saved_model", "model.tflite", "model.keras"]
+    assert (tmp_path / "labels.txt").read_text() == "bright\ndark\n"
+    facts = json.loads((tmp_path / "export.json").read_text())
+    assert all(proof["images"] == 3 for proof in facts["files"].values())
+
+
+# --- batches ----------------------------------------------------------------------------------------------------
+
+
+def mixed() -> Boxed:
+    """Wide and high images of several sizes, each with a box of a known place; one without."""
+    shapes = [(20, 30), (30, 20), (10, 40), (25, 30), (40, 10), (16, 16)]
+    from training.data.storage import Encoded
+
+    def png(h, w):
+        import io
+
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((h, w, 3), 200, np.uint8)).save(buffer, "png")
+        return buffer.getvalue()
+
+    truths = [([(0.1 * w, 0.2 * h, 0.6 * w, 0.9 * h)], [1], [False]) for h, w in shapes[:-1]] + [([], [], [])]
+    images = Encoded(tuple(png(h, w) for h, w in shapes))
+    return Boxed(images, np.array(shapes, np.int32), *packed(truths), tuple("abcdef"))
+
+
+def as_they_are(x):
+    return x
+
+
+def test_batches_fit_their_canvas():
+    split, fit = mixed(), Fit(40, 60)
+    options = {"fit": fit, "seed": 0, "mirror": False, "preprocess": as_they_are}
+    batches = list(pipeline.train_batches(split, batch=2, epochs=1, **options))
+    assert len(batches) == pipeline.steps_per_epoch(split, 2) == 3
+    for (images, boxes, labels, extent), again in batches:
+        assert images.shape[1:] in ((40, 60, 3), (60, 40, 3))
+        np.testing.assert_array_equal(labels, again)
+        columns = (x.numpy() for x in (images, boxes, labels, extent))
+        for image, box, label, (height, width) in zip(*columns, strict=True):
+            assert (image[: int(height), : int(width)] > 150).all()
+            assert not image[int(height) :].any()
+            assert not image[:, int(width) :].any()
+            assert min(height, width) == 40 or max(height, width) == 60
+            if label[0]:
+                wanted = (0.1 * width, 0.2 * height, 0.6 * width, 0.9 * height)
+                np.testing.assert_allclose(box[0], wanted, rtol=1e-4)
+
+
+def test_a_stream_can_be_taken_up():
+    split = squares(10)
+    options = {"fit": Fit(SIDE, SIDE), "batch": 4, "seed": 3, "mirror": True, "preprocess": as_they_are}
+    whole = [x[0] for x in pipeline.train_batches(split, epochs=3, **options)]
+    rest = [x[0] for x in pipeline.train_batches(split, epochs=3, first_epoch=1, first_step=1, **options)]
+    assert len(whole) == 9
+    assert len(rest) == 5
+    for a, b in zip(whole[4:], rest, strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_an_epoch_shows_every_image():
+    """Also where a batch is larger than there are images of one kind."""
+    for batch in (2, 4, 5):
+        plan = pipeline.training_plan(mixed(), batch, 0, 0)
+        assert {len(row) for row in plan} == {batch}
+        assert set(np.concatenate(plan)) == set(range(6))
+
+
+def test_a_mirror_turns_boxes_along():
+    """Each box of `squares` has one colour; so it must after turning, and some images are turned."""
+    split = squares(12)
+    options = {"fit": Fit(SIDE, SIDE), "batch": 12, "seed": 1, "epochs": 1, "preprocess": as_they_are}
+    for (images, boxes, labels, _), _ in pipeline.train_batches(split, mirror=True, **options):
+        for image, some, kinds in zip(images.numpy(), boxes.numpy().astype(int), labels.numpy(), strict=True):
+            for (x1, y1, x2, y2), kind in zip(some, kinds, strict=True):
+                if kind:
+                    assert (image[y1:y2, x1:x2] == (230, 30)[kind - 1]).all()
+        stored = {image.tobytes() for image in split.images.array.astype("float32")}
+        turned = sum(image.numpy().tobytes() not in stored for image in images)
+        assert 0 < turned < 12
+
+
+def test_doubtful_boxes_are_not_learned_from():
+    split = squares(2)
+    doubtful = Boxed(split.images, split.sizes, split.boxes, split.labels, split.labels != NONE, split.ids)
+    options = {
+        "fit": Fit(SIDE, SIDE),
+        "batch": 2,
+        "seed": 1,
+        "epochs": 1,
+        "mirror": False,
+        "preprocess": as_they_are,
+    }
+    for (_, boxes, labels, _), _ in pipeline.train_batches(doubtful, **options):
+        assert not labels.numpy().any()
+        assert not boxes.numpy().any()
+
+
+def test_recipes_count_updates():
+    assert recipe.choose("voc", 5011, None).epochs == 32
+    union = recipe.choose("voc", 16_551, None)
+    assert union.epochs == 10
+    assert union.schedule.at == (7.5,)
+    assert recipe.choose("quick", 2000, None) == recipe.QUICK
+    assert [recipe.named(None, d) for d in ("voc/2007+voc/2012", "coco/2017", "x.json")] == [
+        "voc",
+        "coco",
+        "quick",
+    ]
+    with pytest.raises(ValueError, match="did you mean 'quick'"):
+        recipe.named("quik", "x")
+
+
+# --- replicas and the door, in processes of their own -----------------------------------------------------------
+
+REPLICAS = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+from dataclasses import replace
+from pathlib import Path
+import keras
+from test_run import PLAN, run_in
+from training.detection import run as runs
+from training.engine.backends import HERE
+two = HERE.choose(2, "float32", "off", False)
+run = run_in(Path(sys.argv[1]), two, PLAN)
+with run.log:
+    result = runs.train(run)
+print(result["replicas"], result["test"]["n"])
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", REPLICAS, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == "2 6"
+
+
+def test_the_door_refuses_in_one_line(done, tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "no.jpg").write_text("no")
+    cases = {
+        "fit --backbone resnet5": "no backbone 'resnet5'",
+        "fit --backbone googlenet": "a backbone is a network of stages or a VGG; googlenet came",
+        "fit --recipe quik": "did you mean 'quick'",
+        "fit --data nowhere/notes.json": "no file or folder 'nowhere/notes.json'",
+        "fit --epoch 3": "no option '--epoch'; did you mean '--epochs'?",
+        "fit --weights none.safetensors --data {}": "none.safetensors",
+        "evaluate --run {}": "no run in",
+        "predict --run {} {}/none.jpg": "no file or folder",
+        "predict --run {} --score 2 {}/a.png": "must be a score from 0 to 1",
+        "export --run {} --to onx": "no format 'onx'",
+        "detect": "invalid choice: 'detect'",
+    }
+    lines = [["detect.py", *line.replace("{}", str(tmp_path)).split()] for line in cases]
+    lines.append(
+        ["detect.py", "predict", "--run", str(done[0]), "--score", "0", *map(str, [tmp_path / "a.png"] * 2)]
+    )
+    lines[-1] += ["--draw", str(tmp_path / "drawn"), "--json", str(tmp_path / "found.json")]
+    lines.append(["detect.py", "predict", "--run", str(done[0]), str(tmp_path / "no.jpg")])
+    many = HERE.parent / "doors" / "many.py"
+    got = subprocess.run(
+        [sys.executable, many], input=json.dumps(lines), capture_output=True, text=True, check=True
+    )
+    answers = json.loads(got.stdout)
+    for (line, says), answer in zip(cases.items(), answers, strict=False):
+        assert answer["status"] == 2, (line, answer)
+        assert says in answer["err"], (line, answer)
+        assert len(answer["err"].strip().splitlines()) == 1, (line, answer)
+    predicted, unreadable = answers[-2:]
+    assert predicted["status"] == 0, predicted
+    rows = json.loads((tmp_path / "found.json").read_text())
+    assert all(set(r) == {"image_id", "category_id", "category", "bbox", "score"} for r in rows)
+    assert len(list((tmp_path / "drawn").glob("*.png"))) == 2
+    assert unreadable["status"] == 2
+    assert "none of 1 files is a readable image" in unreadable["err"]
+
+
+@pytest.mark.slow
+def test_a_vgg_and_a_residual_body_are_of_equal_cost():
+    import keras_cnns
+    from training.detection import detectors
+
+    costs = []
+    for name in detectors.SMALL:
+        built = detectors.choose(name, small=True).build(10)
+        rpn = [built.inference.get_layer(f"rpn_{n}").output for n in ("scores", "deltas")]
+        shared = keras_cnns.measure(keras.Model(built.inference.input, rpn)).macs
+        costs.append(shared + 32 * keras_cnns.measure(built.regions).macs)
+    assert 0.8 < costs[0] / costs[1] < 1.25

@@ -1,0 +1,222 @@
+"""Detects objects: python training/detect.py fit|evaluate|predict|export [--data WHAT] [--run DIR] ...
+
+Without options `fit` trains a small Faster R-CNN on scenes of digits, made on the spot. The same command with the
+same --run goes on where it stopped.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from training import door
+
+EXAMPLES = """examples:
+  python training/detect.py fit
+  python training/detect.py fit --data voc/2007 --backbone resnet101 --weights imagenet
+  python training/detect.py fit --data photos/annotations.json --images photos/ --backbone resnet18
+  python training/detect.py evaluate --run runs/faster_rcnn_small_resnet-digit_scenes-1
+  python training/detect.py predict --run runs/faster_rcnn_small_resnet-digit_scenes-1 --draw found/ photos/
+  python training/detect.py export --run runs/faster_rcnn_small_resnet-digit_scenes-1 --to saved_model,tflite
+"""
+DATA = "digit_scenes, a COCO JSON file, a folder of VOC's or COCO's form, or TFDS names: voc/2007+voc/2012"
+
+
+def parser() -> door.Parser:
+    """The options of this door."""
+    p = door.Parser(prog="detect.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    tasks = p.add_subparsers(dest="task", required=True, metavar="fit|evaluate|predict|export")
+    for add, name, what in (
+        (_add_fit, "fit", "trains"),
+        (_add_evaluate, "evaluate", "measures on the test split"),
+        (_add_predict, "predict", "finds objects on images"),
+        (_add_export, "export", "makes files that other programs run"),
+    ):
+        add(tasks.add_parser(name, help=what, prog=f"detect.py {name}"))
+    return p
+
+
+def _add_fit(p) -> None:
+    p.add_argument("--data", default="digit_scenes", metavar="WHAT", help=DATA)
+    p.add_argument("--images", type=Path, metavar="DIR", help="images of a JSON file; default: where it lies")
+    p.add_argument(
+        "--backbone", default="small_resnet", metavar="NAME", help="small_resnet, small_vgg, or of the zoo"
+    )
+    p.add_argument(
+        "--weights", metavar="TAG_OR_PATH", help="of the backbone (imagenet), or a whole detector's file"
+    )
+    p.add_argument("--recipe", metavar="NAME", help="voc, coco or quick; default: that of the data, else quick")
+    p.add_argument("--epochs", type=door.positive, metavar="N", help="scales the recipe's schedule to N epochs")
+    p.add_argument("--batch-size", type=door.positive, metavar="N", help="images a step, over all replicas")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any field of the recipe, or of the detector as detector.FIELD; repeatable",
+    )
+    p.add_argument("--seed", type=door.seed, default=0, metavar="N", help="default 0")
+    p.add_argument("--run", type=Path, metavar="DIR", help="run folder; default: the next in runs/")
+    p.add_argument("--replicas", type=door.positive, metavar="N", help="devices; default: all GPUs, else 1")
+    p.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    p.add_argument("--xla", default="off", choices=("on", "off"))
+    p.add_argument("--save-every", type=door.interval, default="10m", metavar="T", help="10m, 90s, 500 (steps)")
+    p.add_argument("--deterministic", action="store_true", help="also on GPUs; CPUs always are")
+
+
+def _add_evaluate(p) -> None:
+    p.add_argument("--run", type=Path, required=True, metavar="DIR", help="run folder")
+    p.add_argument("--data", metavar="WHAT", help="as in fit; default: the run's own")
+    p.add_argument("--images", type=Path, metavar="DIR", help="images of a JSON file")
+    p.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
+    p.add_argument("--answers", type=door.new_file, metavar="FILE", help="also write all detections, COCO's form")
+    p.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_predict(p) -> None:
+    p.add_argument("paths", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="files, or folders of files")
+    p.add_argument("--run", type=Path, required=True, metavar="DIR", help="run folder")
+    p.add_argument("--score", type=_score, default=0.5, metavar="F", help="least score to tell of; default 0.5")
+    p.add_argument("--draw", type=Path, metavar="DIR", help="also draw the images with their boxes")
+    p.add_argument("--json", type=door.new_file, metavar="FILE", help="also write COCO's form")
+
+
+def _add_export(p) -> None:
+    p.add_argument("--run", type=Path, required=True, metavar="DIR", help="run folder")
+    p.add_argument("--to", default="saved_model,tflite", metavar="FORMAT,...", help="saved_model, tflite, keras")
+    p.add_argument("--out", type=Path, metavar="DIR", help="default: saved_models/ and the run's name")
+
+
+def _score(text: str) -> float:
+    """argparse type: a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise door.argparse.ArgumentTypeError(f"must be a score from 0 to 1; {text!r} came")
+    return value
+
+
+def main() -> None:
+    args = parser().parse_args()
+    door.quiet()
+    door.narrate()
+    {"fit": fit, "evaluate": evaluate, "predict": predict, "export": export}[args.task](args)
+
+
+def fit(args) -> None:
+    """Trains."""
+    with door.arguments():
+        from training.detection.preparing import prepare
+        from training.engine.start import take
+
+        config, data, compute, notes = prepare(args)
+        folder, result, held = take(args.run, config)
+    from training.detection.ending import summary
+
+    if result is not None:
+        print(f"this run is finished already\n{summary(result, folder)}")
+        return
+    with held:
+        try:
+            work(folder, config, data, compute, notes, args.save_every)
+        except (KeyboardInterrupt, door.Terminated) as error:
+            raise type(error)(f"continue with: {door.again(folder)}") from None
+
+
+def work(folder: Path, config, data, compute, notes, every) -> None:
+    """Trains in the folder and prints the result."""
+    from training.detection.ending import summary
+    from training.detection.run import DetectionRun, train
+    from training.engine.saving import Every
+    from training.report.folder import Log
+
+    with Log(folder / "log.txt", sys.stdout) as log:
+        log(f"run: {folder} ({config.detector.name})")
+        for note in notes:
+            log(note)
+        log(summary(train(DetectionRun(config, data, compute, folder, log, Every(*every))), folder))
+
+
+def evaluate(args) -> None:
+    """Measures."""
+    with door.arguments():
+        from training.detection import answers, metrics, scoring, sources, trained
+
+        detector = trained.from_run(args.run)
+        name = args.data or detector.data
+        data = sources.load(name, args.images or (None if args.data else detector.images))
+        split = detector.in_order(data.classes, getattr(data, args.split))
+    found = scoring.detections(scoring.forward(detector.model), split, detector.fit, detector.preprocessing)
+    figures = metrics.measure(found, split, len(detector.classes))
+    if args.answers:
+        rows = [r for f, key in zip(found, split.ids, strict=True) for r in answers.rows(f, key, detector.classes)]
+        args.answers.write_text(json.dumps(rows), encoding="utf-8")
+    if args.json:
+        print(json.dumps({"data": name, "split": args.split, "run": str(args.run), **figures}))
+        return
+    print(detector.name)
+    for kind, ap in zip(detector.classes, figures["of_class"], strict=True):
+        print(f"  {kind}: AP50 {'-' if ap is None else f'{ap:.4f}'}")
+    print(
+        f"{name}, {args.split} split: AP50 {figures['ap50']:.4f} (n={figures['n']} images, "
+        f"{figures['boxes']} boxes), VOC07 11-point {figures['ap50_voc07']:.4f}, COCO AP {figures['ap']:.4f}, "
+        f"AP75 {figures['ap75']:.4f}"
+    )
+
+
+def predict(args) -> None:
+    """Finds objects on images."""
+    with door.arguments():
+        from training.data.folder import decoded, read
+        from training.detection import answers, drawing, scoring, trained
+        from training.detection.metrics import Found
+        from training.report import canvas
+
+        paths = list(door.image_files(args.paths))
+        detector = trained.from_run(args.run)
+        if args.draw:
+            args.draw.mkdir(parents=True, exist_ok=True)
+    run, rows, good = scoring.forward(detector.model), [], 0
+    for path in paths:
+        image, reason, _ = read(str(path), decoded)
+        if reason:
+            print(f"left out: {path}: {reason}", file=sys.stderr)
+            continue
+        found, good = detector.find(run, image), good + 1
+        sure = found.scores >= args.score
+        found = Found(found.boxes[sure], found.scores[sure], found.classes[sure])
+        mine = answers.rows(found, str(path), detector.classes)
+        rows += mine
+        told = (f"{r['category']} {r['score']:.2f} at {', '.join(f'{v:.0f}' for v in r['bbox'])}" for r in mine)
+        print(f"{path}: {'; '.join(told) or 'nothing'}", flush=True)
+        if args.draw:
+            figure = drawing.alone(image, found, detector.classes)
+            canvas.save(figure, args.draw / f"{good:04d}_{path.stem}.png")
+    if not good:
+        raise door.Refusal(f"none of {len(paths)} files is a readable image")
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def export(args) -> None:
+    """Makes files that other programs run."""
+    with door.arguments():
+        from training.detection import exporting, sources, trained
+
+        formats = args.to.split(",")
+        odd = [f for f in formats if f not in exporting.FORMATS]
+        if odd:
+            from keras_cnns.errors import unknown
+
+            raise ValueError(unknown("format", odd[0], exporting.FORMATS))
+        detector = trained.from_run(args.run)
+        test = sources.load(detector.data, detector.images).test
+        out = args.out or Path("saved_models") / args.run.resolve().name
+        images = [test.images[i] for i in range(min(exporting.IMAGES, len(test)))]
+        files = exporting.export(detector, formats, out, images, lambda line: print(line, flush=True))
+    print(f"done: {out}: {', '.join(files)}")
+
+
+if __name__ == "__main__":
+    door.enter(main)

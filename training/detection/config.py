@@ -1,0 +1,59 @@
+"""Everything needed to repeat a detector's run, as a value: its `config.json`."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from keras_cnns import zoo
+from keras_cnns.detection.layers import PARTS as LAYER_PARTS
+from keras_cnns.detection.network import Built, FasterRCNN
+from keras_cnns.values import Count, Range
+from training.detection import recipe
+from training.detection.recipe import DetectionRecipe
+from training.engine.config import Repeatable
+
+
+@dataclass(frozen=True)
+class DetectionConfig(Repeatable):
+    """One training run of a detector; fields mean what they do in `training.engine.config.Config`.
+
+    Attributes:
+        weights: of the backbone or of the whole, as given; None from nothing.
+        images: folder of the images of a JSON file, as given.
+    """
+
+    detector: FasterRCNN
+    recipe: DetectionRecipe
+    data: str
+    classes: tuple[str, ...]
+    seed: Annotated[int, Range(0, 2**31 - 1)]
+    replicas: Count
+    precision: Literal["float32", "bfloat16", "float16"]
+    xla: Literal["on", "off"]
+    weights: str | None = None
+    images: str | None = None
+    engine: Literal["tensorflow"] = "tensorflow"
+    version: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a run's folder is named after."""
+        return self.detector.name
+
+    @property
+    def canvas(self) -> tuple[int | None, int | None, int]:
+        """The shape of the images of a batch; open where batches of wide and of high images differ."""
+        fit = self.recipe.fit
+        return (*(fit.canvas(False) if fit.shorter == fit.longer else (None, None)), 3)
+
+    def build(self) -> Built:
+        """The network, initialised."""
+        return self.detector.build(len(self.classes), self.canvas)
+
+
+PARTS = DetectionConfig.PARTS = {
+    **zoo.PARTS,
+    **LAYER_PARTS,
+    **recipe.PARTS,
+    "FasterRCNN": FasterRCNN,
+    "DetectionConfig": DetectionConfig,
+}

@@ -1,0 +1,56 @@
+"""From the arguments of `detect.py fit` to what a run is made of."""
+
+from dataclasses import replace
+
+from keras_cnns import __version__
+from keras_cnns.detection.weights import suited
+from keras_cnns.values import set_field
+from training.detection import detectors, recipe, sources
+from training.detection.config import PARTS, DetectionConfig
+from training.engine.backends import HERE
+
+
+def prepare(args):
+    """Arguments -> (config, scenes, compute, lines for the log). Raises ValueError for a bad argument."""
+    if HERE.name != "tensorflow":
+        raise ValueError(f"detectors train on TensorFlow; KERAS_BACKEND={HERE.name} came")
+    name = recipe.named(args.recipe, args.data)
+    chosen = HERE.choose(args.replicas, args.precision, args.xla, args.deterministic)
+    detector = detectors.choose(args.backbone, small=name == recipe.QUICK.name)
+    bare = replace(detector, norms="live", frozen_stages=0)  # there is nothing that could be frozen
+    detector = suited(detector, args.weights) if args.weights else bare
+    prefix = "detector."
+    for setting in (s for s in args.set if s.startswith(prefix)):
+        path, _, text = setting.removeprefix(prefix).partition("=")
+        detector = set_field(detector, path, text, PARTS)
+    data = sources.load(args.data, args.images)
+    plan = recipe.choose(name, len(data.train), args.epochs)
+    if args.batch_size:
+        plan = replace(plan, batch_size=args.batch_size)
+    for setting in (s for s in args.set if not s.startswith(prefix)):
+        plan = plan.with_setting(setting)
+    chosen.check_batch(plan.batch_size)
+    config = DetectionConfig(
+        detector=detector,
+        recipe=plan,
+        data=args.data,
+        classes=data.classes,
+        seed=args.seed,
+        replicas=chosen.replicas,
+        precision=chosen.precision,
+        xla="on" if chosen.xla else "off",
+        weights=args.weights,
+        images=args.images and str(args.images),
+        version=__version__,
+    )
+    boxes = [int((getattr(data, s).labels >= 0).sum()) for s in ("train", "val", "test")]
+    notes = [
+        f"data: {data.origin}",
+        *(f"data: {note}" for note in data.notes),
+        f"data: {len(data.train)} train, {len(data.val)} val, {len(data.test)} test images with "
+        f"{boxes[0]:,}, {boxes[1]:,} and {boxes[2]:,} boxes of {len(data.classes)} classes",
+        f"recipe: {plan.name}, {plan.epochs} epochs, batch size {plan.batch_size} ({plan.citation})",
+        f"batch norms: {detector.norms}" + ("" if args.weights else ", since there are no weights to begin with"),
+        chosen.why,
+    ]
+    return config, data, chosen, notes

@@ -1,0 +1,40 @@
+"""`load`: from what stands after `--data` to scenes."""
+
+from pathlib import Path
+
+from training.data.errors import DataError
+from training.data.sources import looks_like_path
+from training.detection import coco, digit_scenes, from_tfds, voc
+from training.detection.boxed import Scenes
+
+
+def load(spec: str, images: Path | None = None, *, data_dir: str | None = None) -> Scenes:
+    """The scenes that `spec` names.
+
+    Looked up in this order: a path (a JSON file or a folder of COCO's form, a folder of VOC's), the word
+    `digit_scenes`, names of TFDS data sets joined by a plus sign (`voc/2007+voc/2012`).
+
+    Args:
+        images: folder of the images of a JSON file.
+        data_dir: where TensorFlow data sets are kept; None is TFDS' own place.
+
+    Raises:
+        DataError: nothing has that name, or what has it cannot be used.
+    """
+    path = Path(spec).expanduser()
+    if spec and path.exists():
+        if path.is_dir() and voc.is_voc(path):
+            return voc.load(path)
+        if path.suffix == ".json" or path.is_dir():
+            return coco.load(path, images)
+        raise DataError(f"{path}: boxes come in COCO's JSON files or VOC's folders of XML files")
+    if images is not None:
+        raise DataError(f"--images goes with a JSON file of COCO's form; --data {spec} came")
+    if spec == "digit_scenes":
+        return digit_scenes.load()
+    if spec.endswith((".json", ".xml")) or any(looks_like_path(name) for name in spec.split("+")):
+        raise DataError(
+            f"no file or folder {spec!r}; --data takes digit_scenes, a JSON file, a folder of VOC's or COCO's "
+            "form, or TFDS names such as voc/2007+voc/2012"
+        )
+    return from_tfds.load(spec, data_dir=data_dir)
