@@ -37,7 +37,7 @@ def voc():
             patch.setattr(
                 kind, "__call__", lambda self, shape, dtype=None, **o: keras.ops.zeros(shape, dtype=dtype)
             )
-        yield FasterRCNNResNet101.build()
+        return FasterRCNNResNet101.build()
 
 
 def test_published_counts(voc):
