@@ -5,7 +5,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from small import SIDE, SMALL, squares
+from small import SIDE, SMALL, decide, squares
 from support import ARCHITECTURES, miniature
 
 import keras_cnns
@@ -37,7 +37,7 @@ def voc():
             patch.setattr(
                 kind, "__call__", lambda self, shape, dtype=None, **o: keras.ops.zeros(shape, dtype=dtype)
             )
-        yield FasterRCNNResNet101.build()
+        return FasterRCNNResNet101.build()
 
 
 def test_published_counts(voc):
@@ -103,11 +103,7 @@ def test_shapes_are_static(voc):
 def small():
     keras.utils.set_random_seed(1)
     built = SMALL.build()
-    for name in ("rpn_scores", "rpn_deltas"):  # decided, where a fresh network gives all anchors equal scores
-        kernel = built.inference.get_layer(name).kernel
-        kernel.assign(40 * kernel)
-    scores = built.regions.get_layer("region_scores").kernel
-    scores.assign(100 * scores)
+    decide(built.inference)
     return built
 
 
@@ -270,10 +266,11 @@ def test_memory_of_a_step_of_resnet101():
 
     script = """
 import resource
+from dataclasses import replace
 import numpy as np, keras
 from keras_cnns.detection import FasterRCNNResNet101
 from training.detection.step import DetectionStep
-built = FasterRCNNResNet101.build(20, (None, None, 3))
+built = replace(FasterRCNNResNet101, norms="live").build(20, (None, None, 3))  # frozen ones need less
 model = DetectionStep(built.learner.inputs, built.learner.outputs, decay=5e-4)
 model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), None)
 n = 2
