@@ -185,7 +185,7 @@ def test_a_killed_export_leaves_nothing(exported, tmp_path):
 
     *_, run = exported
     command = [sys.executable, ROOT / "training" / "export.py", "--run", run, "--out", tmp_path / "out" / "net"]
-    process = subprocess.Popen([*command, "--to", "keras"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "--to", "keras"], stdout=subprocess.DEVNULL)
     hidden = tmp_path / "out" / ".net.unfinished"
     while not (hidden / "model.keras").exists():
         assert process.poll() is None
