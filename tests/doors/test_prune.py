@@ -50,7 +50,7 @@ def test_the_result_is_a_run_with_fewer_macs(runs):
     assert record["with_compactors"]["top1"] == pytest.approx(
         after["test"]["top1"], abs=0.1
     )  # so short a run leaves its rows standing
-    assert record["widths"].keys() == {"c1"}
+    assert record["widths"] == {"conv1": [3, 6]}, "what conv2 alone reads"
     said = done[1]["out"]
     assert "on masked rows, 0.0001 on the others" in said
     assert said.splitlines()[-1].startswith("done: ")
