@@ -315,6 +315,12 @@ def unit_of_stage(stage: int, index: int):
 
 
 SLOW_FORMS = (
+    "lenet5_modern",
+    "plain20",
+    "resnet50",
+    "resnet50_v2",
+    "seresnet20",
+    "wrn16_4",
     "sknet26",
     "resnest50_4s2x40d",
     "alexnet_owt",

@@ -498,7 +498,9 @@ def places(row):
     return [f"stage{s}_unit{i}" for s, i, *_ in row.places()]
 
 
-@pytest.mark.parametrize(("depth", "side"), [(50, 64), (50, 75), (101, 64), (152, 64)])
+@pytest.mark.parametrize(
+    ("depth", "side"), [(50, 64), (50, 75), *(pytest.param(d, 64, marks=pytest.mark.slow) for d in (101, 152))]
+)
 def test_resnet_v1_is_that_of_keras_applications(depth, side, zeros):
     """Their convolutions have biases, which fold into the moving mean behind them."""
     build = getattr(keras.applications, f"ResNet{depth}")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from small import SIDE, SMALL, decide, squares
+from small_detectors import SIDE, SMALL, decide, squares
 from support import ARCHITECTURES, miniature
 
 import keras_cnns

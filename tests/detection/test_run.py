@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from small import SIDE, SMALL, decide, scenes, squares
+from small_detectors import SIDE, SMALL, decide, scenes, squares
 
 from keras_cnns.detection import LOSSES
 from training.detection import exporting, pipeline, recipe, scoring, trained

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from references import iou
-from small import squares
+from small_detectors import squares
 
 from training.data import sources as pictures
 from training.data.errors import DataError

@@ -5,7 +5,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from small import SIDE, SMALL
+from small_detectors import SIDE, SMALL
 from support import miniature
 
 import keras_cnns
