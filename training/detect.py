@@ -150,7 +150,10 @@ def evaluate(args) -> None:
     found = scoring.detections(scoring.forward(detector.model), split, detector.fit, detector.preprocessing)
     figures = metrics.measure(found, split, len(detector.classes))
     if args.answers:
-        rows = [r for f, key in zip(found, split.ids, strict=True) for r in answers.rows(f, key, detector.classes)]
+        known = answers.numbers(detector.classes, detector.categories)
+        known |= answers.numbers(data.classes, data.categories)
+        pairs = zip(found, split.ids, strict=True)
+        rows = [r for f, key in pairs for r in answers.rows(f, key, detector.classes, known)]
         args.answers.write_text(json.dumps(rows), encoding="utf-8")
     if args.json:
         print(json.dumps({"data": name, "split": args.split, "run": str(args.run), **figures}))
@@ -178,6 +181,7 @@ def predict(args) -> None:
         if args.draw:
             args.draw.mkdir(parents=True, exist_ok=True)
     run, rows, good = scoring.forward(detector.model), [], 0
+    known = answers.numbers(detector.classes, detector.categories)
     for path in paths:
         image, reason, _ = read(str(path), decoded)
         if reason:
@@ -186,7 +190,7 @@ def predict(args) -> None:
         found, good = detector.find(run, image), good + 1
         sure = found.scores >= args.score
         found = Found(found.boxes[sure], found.scores[sure], found.classes[sure])
-        mine = answers.rows(found, str(path), detector.classes)
+        mine = answers.rows(found, str(path), detector.classes, known)
         rows += mine
         told = (f"{r['category']} {r['score']:.2f} at {', '.join(f'{v:.0f}' for v in r['bbox'])}" for r in mine)
         print(f"{path}: {'; '.join(told) or 'nothing'}", flush=True)

@@ -9,8 +9,9 @@ from small_detectors import squares
 
 from training.data import sources as pictures
 from training.data.errors import DataError
-from training.detection import digit_scenes, from_tfds, sources
+from training.detection import answers, digit_scenes, from_tfds, sources
 from training.detection.boxed import NONE, Boxed, Scenes, mended, packed
+from training.detection.metrics import Found
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +187,12 @@ def test_coco(coco):
     path, _ = coco
     data = sources.load(str(path), path.parent / "images")
     assert data.classes == ("pen", "cup")  # by their numbers
+    assert data.categories == (3, 7)
+    answer = Found(np.array([[1, 2, 4, 8.0]]), np.array([0.5]), np.array([1]))
+    (row,) = answers.rows(answer, 101, data.classes, answers.numbers(data.classes, data.categories))
+    wanted = {"image_id": 101, "category_id": 7, "category": "cup", "bbox": [1, 2, 3, 6], "score": 0.5}
+    assert row == wanted
+    assert answers.numbers(("a", "b"), ()) == {"a": 1, "b": 2}
     splits = [getattr(data, s) for s in ("train", "val", "test")]
     assert sorted(i for s in splits for i in s.ids) == list(range(100, 110))
     assert sum(s.doubtful.sum() for s in splits) == 1

@@ -56,7 +56,7 @@ class Scenes:
     """Images with boxes in three disjoint splits, and what the rest needs to know about them.
 
     `mirror` says whether a mirrored object is still one of its class. `origin` is a line for the log, `notes` are
-    more: what was left out or mended, and why.
+    more: what was left out or mended, and why. `categories` are the classes' numbers in COCO's files, or ().
     """
 
     name: str
@@ -67,6 +67,7 @@ class Scenes:
     mirror: bool
     origin: str
     notes: tuple[str, ...] = ()
+    categories: tuple[int, ...] = ()
 
     def __post_init__(self):
         for name in ("train", "val", "test"):

@@ -1,6 +1,7 @@
 """Annotations in COCO's form: one JSON file for many images, and a folder of these."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from training.data.errors import DataError
@@ -20,15 +21,17 @@ def load(path: Path, images: Path | None = None) -> Scenes:
         DataError: a file that is not of this form, a category or an image that is not in its lists or missing.
     """
     files = {"all": check_file(path, "file of annotations")} if not path.is_dir() else split_files(path)
-    every, splits, classes = [], {}, None
+    every, splits, categories = [], {}, None
     for split, file in files.items():
         names, found = read(file, folder_of(file, path, images))
-        if classes not in (None, names):
+        if categories not in (None, names):
             raise DataError(f"{file}: its categories are not those of the other files")
-        classes = names
+        categories = names
         splits[split] = list(range(len(every), len(every) + len(found)))
         every += found
-    return assemble(path.stem, classes, every, splits, f"COCO annotations of {path}")
+    numbers, classes = zip(*categories, strict=True)
+    scenes = assemble(path.stem, classes, every, splits, f"COCO annotations of {path}")
+    return replace(scenes, categories=numbers)
 
 
 def split_files(folder: Path) -> dict[str, Path]:
@@ -55,7 +58,7 @@ def folder_of(file: Path, given: Path, images: Path | None) -> Path:
 
 
 def read(file: Path, folder: Path):
-    """(classes, [(path, id, (boxes, classes, crowds))]) of one JSON file."""
+    """(((number, name) of each category), [(path, id, (boxes, classes, crowds))]) of one JSON file."""
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         categories = sorted((int(c["id"]), str(c["name"])) for c in data["categories"])
@@ -82,6 +85,7 @@ def read(file: Path, folder: Path):
         if not path.is_relative_to(folder.resolve()):
             raise DataError(f"{file}: the image {name!r} lies outside {folder}")
         found.append((str(check_file(path, f"image of {file.name},")), key, truths[key]))
-    if not found:
-        raise DataError(f"{file}: no images are listed")
-    return tuple(name for _, name in categories), found
+    for what, listed in (("images", found), ("categories", categories)):
+        if not listed:
+            raise DataError(f"{file}: no {what} are listed")
+    return tuple(categories), found

@@ -19,6 +19,7 @@ class DetectionConfig(Repeatable):
     Attributes:
         weights: of the backbone or of the whole, as given; None from nothing.
         images: folder of the images of a JSON file, as given.
+        categories: numbers of the classes in that file.
     """
 
     detector: FasterRCNN
@@ -31,6 +32,7 @@ class DetectionConfig(Repeatable):
     xla: Literal["on", "off"]
     weights: str | None = None
     images: str | None = None
+    categories: tuple[int, ...] = ()
     engine: Literal["tensorflow"] = "tensorflow"
     version: str = ""
 

@@ -35,6 +35,7 @@ def prepare(args):
         recipe=plan,
         data=args.data,
         classes=data.classes,
+        categories=data.categories,
         seed=args.seed,
         replicas=chosen.replicas,
         precision=chosen.precision,

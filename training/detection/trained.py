@@ -28,6 +28,7 @@ class Detector:
         model: images of its canvas -> detections.
         data, images: what it was trained on, as given.
         canvas: shape of the images that the model takes.
+        categories: numbers of the classes in its annotations, if they had any.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Detector:
     data: str
     canvas: tuple
     images: Path | None = None
+    categories: tuple[int, ...] = ()
 
     def find(self, run, image: np.ndarray) -> Found:
         """What `scoring.forward(model)` finds on a uint8 image (h, w, 3), in its own pixels."""
@@ -83,4 +85,5 @@ def from_run(folder: Path) -> Detector:
         config.data,
         config.canvas,
         config.images and Path(config.images),
+        config.categories,
     )
