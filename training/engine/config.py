@@ -30,11 +30,7 @@ class Repeatable(Value):
 
     def differences(self, other: "Repeatable") -> list[str]:
         """Fields, by path, in which another run differs from this one, as "epochs: 30 here, 60 asked"."""
-        mine, theirs = flat(values.encode(self)), flat(values.encode(other))
-        paths = [p for p in dict.fromkeys((*mine, *theirs)) if p not in (*FREE, "version")]
-        return [
-            f"{p}: {mine.get(p)!r} here, {theirs.get(p)!r} asked" for p in paths if mine.get(p) != theirs.get(p)
-        ]
+        return differing(self, other, (*FREE, "version"))
 
 
 @dataclass(frozen=True)
@@ -116,6 +112,13 @@ class Config(Repeatable):
         plain = keras.Model(whole.input, whole.outputs[0], name=whole.name)
         names = (("logits", 1.0), ("aux1_logits", AUX_WEIGHT), ("aux2_logits", AUX_WEIGHT))
         return plain, [(whole.get_layer(name).output, share) for name, share in names]
+
+
+def differing(one: Value, other: Value, free: tuple[str, ...]) -> list[str]:
+    """Fields, by path, in which two values differ, but for the `free` ones."""
+    mine, theirs = flat(values.encode(one)), flat(values.encode(other))
+    paths = [p for p in dict.fromkeys((*mine, *theirs)) if p not in free]
+    return [f"{p}: {mine.get(p)!r} here, {theirs.get(p)!r} asked" for p in paths if mine.get(p) != theirs.get(p)]
 
 
 def fixed(config: Repeatable) -> dict:

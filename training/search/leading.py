@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.door import Failure, Refusal
+from training.engine import config as configs
 from training.engine.lock import NAME as LOCK
 from training.engine.lock import Busy, Lock
 from training.ports import free_ports
@@ -70,7 +71,7 @@ def resumed(asked: Path | None, search: Search) -> Path:
     except ValueError as error:
         print(f"{error}; it is written again", flush=True)
         return asked
-    different = plan.differences(before, search) if before else []
+    different = configs.differing(before, search, ("version",)) if before else []
     if different:
         raise ValueError(f"{asked} holds another search ({'; '.join(different)}); give another --run")
     return asked

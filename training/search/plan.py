@@ -78,14 +78,3 @@ def read(folder: Path) -> Search | None:
     if not isinstance(found, Search):
         raise ValueError(f"{path} holds a {type(found).__name__}, not a Search")
     return found
-
-
-def differences(mine: Search, other: Search) -> list[str]:
-    """Fields, by path, in which another search differs from this one."""
-    flat = [configs.flat(values.encode(s)) for s in (mine, other)]
-    paths = [p for p in dict.fromkeys((*flat[0], *flat[1])) if p != "version"]
-    return [
-        f"{p}: {flat[0].get(p)!r} here, {flat[1].get(p)!r} asked"
-        for p in paths
-        if flat[0].get(p) != flat[1].get(p)
-    ]
