@@ -105,10 +105,19 @@ def convert(model: keras.Model, rule: Plain, images: np.ndarray | None = None, b
         rule.set(converter, tf.lite)
         if images is not None:
             converter.representative_dataset = lambda: ([image[None].astype("float32")] for image in images)
-        try:
-            content = converter.convert()
-        except Exception as error:  # the converter's own classes are not public
-            raise ValueError(f"TFLite cannot hold this network: {str(error).strip().splitlines()[0]}") from error
+        return converted(converter)
+
+
+def converted(converter) -> bytes:
+    """What a `TFLiteConverter` makes, of builtin operations alone.
+
+    Raises:
+        ValueError: the converter fails, or an operation is not builtin.
+    """
+    try:
+        content = converter.convert()
+    except Exception as error:  # the converter's own classes are not public
+        raise ValueError(f"TFLite cannot hold this network: {str(error).strip().splitlines()[0]}") from error
     foreign = [name for name in operations(content) if name.startswith("custom ")]
     if foreign:
         raise ValueError(f"TFLite lacks an operation ({foreign[0]}); only builtin ones are allowed")

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from training.artefacts.tflite import operations, silence
+from training.artefacts.tflite import converted, silence
 from training.detection.pipeline import padded, resized
 from training.detection.trained import Detector
 from training.door import Failure
@@ -104,12 +104,9 @@ def _tflite(model: keras.Model, path: Path):
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
-            content = converter.convert()
-        except Exception as error:  # the converter's own classes are not public
-            raise Failure(f"TFLite cannot hold this network: {str(error).strip().splitlines()[0]}") from error
-    foreign = [name for name in operations(content) if name.startswith("custom ")]
-    if foreign:
-        raise Failure(f"TFLite lacks an operation ({foreign[0]}); only builtin ones are allowed")
+            content = converted(converter)
+        except ValueError as error:
+            raise Failure(str(error)) from error
     path.write_bytes(content)
     from ai_edge_litert.interpreter import Interpreter
 
