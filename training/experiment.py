@@ -16,6 +16,7 @@ examples:
   python training/experiment.py degradation
   python training/experiment.py by-construction --budget 0.5 --seeds 2 --run runs/built
   python training/experiment.py family --data fashion_mnist --budget 0.2
+  python training/experiment.py degradation --data fashion_mnist --budget 0.02 --set image_size=16
 """
 
 
@@ -26,6 +27,9 @@ def parser() -> door.Parser:
     p.add_argument("--budget", type=door.fraction, default=1.0, metavar="F", help="share of the epochs; default 1")
     p.add_argument(
         "--seeds", type=door.positive, metavar="N", help="runs of each network; default: the experiment's"
+    )
+    p.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of all recipes, as in fit.py"
     )
     p.add_argument("--data", default="digits", metavar="WHAT", help="as in fit.py")
     p.add_argument("--run", type=Path, metavar="DIR", help="folder; default: runs/experiment-NAME-DATA")
@@ -44,7 +48,7 @@ def main() -> None:
         found = experiment(args.name)
         folder = args.run or Path("runs") / f"experiment-{found.name}-{data_name(args.data)}"
         command = shlex.join(["python", "training/experiment.py", *_words()])
-        order = Order(args.data, args.budget, args.seeds or found.seeds, folder, command)
+        order = Order(args.data, args.budget, args.seeds or found.seeds, folder, command, tuple(args.set))
         compute = HERE.choose(None, "auto", "auto", False)
     try:
         report = perform(found, order, compute, lambda line: print(line, flush=True))

@@ -8,6 +8,7 @@ import pytest
 
 from keras_cnns import zoo
 from training import recipes
+from training.door import Refusal
 from training.engine import loading
 from training.engine.backends import HERE
 from training.experiments import performing, pictures
@@ -66,3 +67,16 @@ def test_runs_are_ordinary_and_reported(folder, monkeypatch):
     monkeypatch.setattr(performing, "train", None)  # nothing is trained twice
     (folder / "report.md").unlink()
     assert performed(folder, 1, []).is_file()
+
+
+def test_settings_change_every_trial_and_bad_ones_are_refused(tmp_path):
+    compute = HERE.choose(None, "float32", "off", False)
+    said = []
+    order = Order("digits", 0.25, 1, tmp_path, "python tiny", ("batch_size=300", "optimizer.rate=0.02"))
+    perform(EXPERIMENT, order, compute, said.append)
+    for label in ("first-0", "second-0"):
+        recipe = json.loads((tmp_path / "runs" / label / "config.json").read_text())["recipe"]
+        assert (recipe["epochs"], recipe["batch_size"], recipe["optimizer"]["rate"]) == (1, 300, 0.02)
+    with pytest.raises(Refusal, match="nonsense"):
+        perform(EXPERIMENT, replace(order, folder=tmp_path / "b", settings=("nonsense=1",)), compute, said.append)
+    assert not (tmp_path / "b").exists()

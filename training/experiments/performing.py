@@ -28,13 +28,17 @@ SAMPLE = 512  # images
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked: which data, what part of the recipes' epochs, how many seeds, where, and the command line."""
+    """What is asked: which data, what part of the recipes' epochs, how many seeds, where, and the command line.
+
+    `settings` are fields of all recipes, as fit.py's --set takes them.
+    """
 
     data: str
     budget: float
     seeds: int
     folder: Path
     command: str
+    settings: tuple[str, ...] = ()
 
 
 def perform(experiment: Experiment, order: Order, compute: Compute, say: Callable[[str], None]) -> Path:
@@ -46,7 +50,7 @@ def perform(experiment: Experiment, order: Order, compute: Compute, say: Callabl
     with arguments():
         _check(order.folder)
         data = sources.load(order.data)
-        trials = tuple(_scaled(t, order.budget) for t in experiment.trials(data))
+        trials = tuple(_asked(t, order) for t in experiment.trials(data))
         configs = {t.label: configure(t.architecture, t.recipe, data, order.data, compute) for t in trials}
     total = order.seeds * len(trials)
     say(f"{experiment.title}: {len(trials)} trials, seeds: {order.seeds}, {total} runs, data: {data.origin}")
@@ -77,9 +81,14 @@ def _check(folder: Path) -> None:
         )
 
 
-def _scaled(trial: Trial, budget: float) -> Trial:
-    epochs = max(1, round(trial.recipe.epochs * budget))
-    return trial if budget == 1 else replace(trial, recipe=trial.recipe.scaled(epochs))
+def _asked(trial: Trial, order: Order) -> Trial:
+    """The trial at the budget and with the settings that were asked for."""
+    recipe = trial.recipe
+    if order.budget != 1:
+        recipe = recipe.scaled(max(1, round(recipe.epochs * order.budget)))
+    for setting in order.settings:
+        recipe = recipe.with_setting(setting)
+    return replace(trial, recipe=recipe)
 
 
 def folder_of(trial: str, seed: int, folder: Path) -> Path:
