@@ -12,7 +12,7 @@ LEAST = 0.05  # per cent: where an error of nothing stands on a logarithmic axis
 
 
 def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
-    """Error against the epoch: training dashed, validation solid, the band one standard deviation over seeds.
+    """Error against the epoch: training dashed, validation solid, the band from the best seed to the worst.
 
     Args:
         panels: title of each panel -> the trials in it.
@@ -26,8 +26,7 @@ def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
                 kind = "training" if column == "top1" else "validation"
                 axis.plot(epochs, errors.mean(0), style, color=colour, alpha=alpha, label=f"{label}, {kind}")
                 if len(errors) > 1:
-                    low, high = errors.mean(0) - errors.std(0, ddof=1), errors.mean(0) + errors.std(0, ddof=1)
-                    axis.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
+                    axis.fill_between(epochs, errors.min(0), errors.max(0), color=colour, alpha=0.12, linewidth=0)
         axis.set(title=plain(name), xlabel="epoch", ylabel="error (%)", yscale="log")
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "235" else "")
