@@ -238,6 +238,20 @@ def set_field(value: Any, path: str, text: str, allowed: Mapping[str, Callable])
     raise ValueError(f"{type(value).__name__}.{path} must be {describe(hint)}: {text!r} came")
 
 
+def with_settings(value: Any, settings: Iterable[str], allowed: Mapping[str, Callable]) -> Any:
+    """A copy with fields changed, each from text such as "optimizer.rate=0.05".
+
+    Raises:
+        ValueError: no "=", no such field, wrong type or out of range.
+    """
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set wants field=value, as --set batch_size=2; {setting!r} came")
+        value = set_field(value, path.strip(), text.strip(), allowed)
+    return value
+
+
 def _readings(text: str, allowed: Mapping[str, Callable]) -> Iterable[Any]:
     """What a text on the command line may mean, the likeliest first."""
     if text.lower() == "none":

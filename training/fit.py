@@ -145,8 +145,7 @@ def prepare(args):
         recipe = recipes.choose(architecture, data, args.data, args.recipe, args.epochs, args.budget)
     if args.batch_size:
         recipe = replace(recipe, batch_size=args.batch_size)
-    for setting in args.set:
-        recipe = recipe.with_setting(setting)
+    recipe = recipe.with_settings(*args.set)
     HERE.refuse(args, recipe)
     config = configure(architecture, recipe, data, args.data, chosen, args.seed, asked and asked.asked)
     size, channels = config.image_size, config.channels

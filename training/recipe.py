@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import keras
 
-from keras_cnns.values import Count, Fraction, Positive, Range, Value, by_name, set_field
+from keras_cnns.values import Count, Fraction, Positive, Range, Value, by_name, with_settings
 from training import schedules
 from training.data import mix
 from training.data.augment import AUGMENTATIONS
@@ -185,16 +185,9 @@ class Recipe(Value):
         stretched["forgetting"] = self.forgetting and self.forgetting.scaled(by)
         return replace(self, epochs=epochs, schedule=self.schedule.scaled(by), **stretched)
 
-    def with_setting(self, setting: str) -> "Recipe":
-        """A copy with one field changed, from text such as "optimizer.rate=0.05".
-
-        Raises:
-            ValueError: no "=", no such field, wrong type or out of range.
-        """
-        path, equals, text = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set wants field=value, as --set batch_size=64; {setting!r} came")
-        return set_field(self, path.strip(), text.strip(), PARTS)
+    def with_settings(self, *settings: str) -> "Recipe":
+        """A copy with fields changed by texts such as "optimizer.rate=0.05". Raises ValueError for a bad one."""
+        return with_settings(self, settings, PARTS)
 
 
 PARTS = {**by_name((*schedules.PARTS, *mix.PARTS, SGD, Adam, Lamb, Tuning, Forgetting, Recipe)), **AUGMENTATIONS}

@@ -140,8 +140,7 @@ def prepare(args):
     recipe = recipes.choose(architecture, data, args.data, args.recipe, args.epochs, None)
     if args.batch_size:
         recipe = replace(recipe, batch_size=args.batch_size)
-    for setting in args.set:
-        recipe = recipe.with_setting(setting)
+    recipe = recipe.with_settings(*args.set)
     chosen = HERE.choose(1, args.precision, "auto", False)
     config = configure(architecture, recipe, data, args.data, chosen, args.seed)
     space = parse(args.space, Candidate(architecture, recipe, args.data, args.seed), args.constant)

@@ -140,9 +140,9 @@ def test_the_recipe_as_a_value():
     assert FINETUNE.tuning == Tuning(3, 0.7)
     half = FINETUNE.scaled(6)
     assert (half.tuning.head_epochs, half.patience) == (2, 2)
-    assert FINETUNE.with_setting("tuning.by=0.2").tuning.by == 0.2
-    assert FINETUNE.with_setting("tuning=none").tuning is None
-    assert FINETUNE.with_setting("optimizer=adam").optimizer != SGD()
+    assert FINETUNE.with_settings("tuning.by=0.2").tuning.by == 0.2
+    assert FINETUNE.with_settings("tuning=none").tuning is None
+    assert FINETUNE.with_settings("optimizer=adam").optimizer != SGD()
 
 
 @pytest.mark.parametrize("name", ["resnet20", "vgg11_bn", "googlenet"])

@@ -78,20 +78,20 @@ def test_default_recipe(arch, data, expected):
 
 def test_set_reaches_every_field_and_checks_it():
     base = recipes.RECIPES["wrn_cifar"]
-    assert base.with_setting("optimizer.rate=0.05").optimizer == SGD(0.05, 0.9, True)
-    assert base.with_setting("image_size=64").image_size == 64
-    assert base.with_setting("augment=none").augment == ()
-    assert base.with_setting("augment=pad_crop,flip").augment == (PadCrop(), Flip())
-    assert base.with_setting("augment=Flip").augment == (Flip(),)
-    assert base.with_setting("schedule=cosine").schedule == Cosine()
-    assert base.with_setting("optimizer=Adam").optimizer == Adam()
-    assert base.with_setting("optimizer.nesterov=false").optimizer.nesterov is False
-    assert base.with_setting("keep=best").keep == "best"
-    assert base.with_setting("undecayed=*/bias").undecayed == ("*/bias",)
-    assert base.with_setting("undecayed=none").undecayed == ()
-    assert base.with_setting("mix=Mixup").mix == Mixup()
-    assert base.with_setting("mix=cut_mix").with_setting("mix.alpha=0.5").mix == CutMix(0.5)
-    assert base.with_setting("schedule.at=10,20").schedule.at == (10, 20)
+    assert base.with_settings("optimizer.rate=0.05").optimizer == SGD(0.05, 0.9, True)
+    assert base.with_settings("image_size=64").image_size == 64
+    assert base.with_settings("augment=none").augment == ()
+    assert base.with_settings("augment=pad_crop,flip").augment == (PadCrop(), Flip())
+    assert base.with_settings("augment=Flip").augment == (Flip(),)
+    assert base.with_settings("schedule=cosine").schedule == Cosine()
+    assert base.with_settings("optimizer=Adam").optimizer == Adam()
+    assert base.with_settings("optimizer.nesterov=false").optimizer.nesterov is False
+    assert base.with_settings("keep=best").keep == "best"
+    assert base.with_settings("undecayed=*/bias").undecayed == ("*/bias",)
+    assert base.with_settings("undecayed=none").undecayed == ()
+    assert base.with_settings("mix=Mixup").mix == Mixup()
+    assert base.with_settings("mix=cut_mix").with_settings("mix.alpha=0.5").mix == CutMix(0.5)
+    assert base.with_settings("schedule.at=10,20").schedule.at == (10, 20)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_set_reaches_every_field_and_checks_it():
 )
 def test_set_refuses(setting, message):
     with pytest.raises(ValueError, match=message):
-        recipes.RECIPES["wrn_cifar"].with_setting(setting)
+        recipes.RECIPES["wrn_cifar"].with_settings(setting)
 
 
 def test_quick_fits_the_network(digits):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from keras_cnns import __version__
 from keras_cnns.detection.weights import suited
-from keras_cnns.values import set_field
+from keras_cnns.values import with_settings
 from training.detection import detectors, recipe, sources
 from training.detection.config import PARTS, DetectionConfig
 from training.engine.backends import HERE
@@ -20,15 +20,13 @@ def prepare(args):
     bare = replace(detector, norms="live", frozen_stages=0)  # there is nothing that could be frozen
     detector = suited(detector, args.weights) if args.weights else bare
     prefix = "detector."
-    for setting in (s for s in args.set if s.startswith(prefix)):
-        path, _, text = setting.removeprefix(prefix).partition("=")
-        detector = set_field(detector, path, text, PARTS)
+    own = [s for s in args.set if s.startswith(prefix)]
+    detector = with_settings(detector, (s.removeprefix(prefix) for s in own), PARTS)
     data = sources.load(args.data, args.images)
     plan = recipe.choose(name, len(data.train), args.epochs)
     if args.batch_size:
         plan = replace(plan, batch_size=args.batch_size)
-    for setting in (s for s in args.set if not s.startswith(prefix)):
-        plan = plan.with_setting(setting)
+    plan = plan.with_settings(*(s for s in args.set if s not in own))
     chosen.check_batch(plan.batch_size)
     config = DetectionConfig(
         detector=detector,

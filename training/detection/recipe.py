@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from keras_cnns.errors import unknown
-from keras_cnns.values import Count, Fraction, Positive, Value, by_name, set_field
+from keras_cnns.values import Count, Fraction, Positive, Value, by_name, with_settings
 from training import schedules
 from training.detection.pipeline import Fit
 from training.recipe import SGD, Adam
@@ -39,16 +39,9 @@ class DetectionRecipe(Value):
         warm_up = self.warm_up and self.warm_up.scaled(by)
         return replace(self, epochs=epochs, schedule=self.schedule.scaled(by), warm_up=warm_up)
 
-    def with_setting(self, setting: str) -> "DetectionRecipe":
-        """A copy with one field changed, from text such as "optimizer.rate=0.05".
-
-        Raises:
-            ValueError: no "=", no such field, wrong type or out of range.
-        """
-        path, equals, text = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set wants field=value, as --set batch_size=2; {setting!r} came")
-        return set_field(self, path.strip(), text.strip(), PARTS)
+    def with_settings(self, *settings: str) -> "DetectionRecipe":
+        """A copy with fields changed by texts such as "optimizer.rate=0.05". Raises ValueError for a bad one."""
+        return with_settings(self, settings, PARTS)
 
 
 PARTS = by_name((*schedules.PARTS, SGD, Adam, Fit, DetectionRecipe))

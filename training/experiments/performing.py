@@ -86,9 +86,7 @@ def _asked(trial: Trial, order: Order) -> Trial:
     recipe = trial.recipe
     if order.budget != 1:
         recipe = recipe.scaled(max(1, round(recipe.epochs * order.budget)))
-    for setting in order.settings:
-        recipe = recipe.with_setting(setting)
-    return replace(trial, recipe=recipe)
+    return replace(trial, recipe=recipe.with_settings(*order.settings))
 
 
 def folder_of(trial: str, seed: int, folder: Path) -> Path:
