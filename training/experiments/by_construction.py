@@ -72,7 +72,8 @@ def judge(outcome: Outcome) -> list[Finding]:
         worse = less("", o.error(shallow, "train"), o.error(built, "train")).held
         text = f"training error of {built} is not above that of {shallow}"
         figures = f"{mean(o.error(built, 'train')):.2f} % against {mean(o.error(shallow, 'train')):.2f} %"
-        findings.append(Finding(f"{text}: {figures}", worse is not True))
+        better = mean(o.error(built, "train")) <= mean(o.error(shallow, "train"))
+        findings.append(Finding(f"{text}: {figures}", True if better else None if worse is None else False))
         name = f"training error, {built} below {scratch} from scratch"
         findings.append(less(name, o.error(built, "train"), o.error(scratch, "train")))
         findings.append(

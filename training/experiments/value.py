@@ -127,16 +127,21 @@ def said(values: list[float], digits: int = 2) -> str:
 
 
 def less(what: str, a: list[float], b: list[float], unit: str = " %") -> Finding:
-    """The finding that the `a` are smaller than the `b`; open within twice the standard error of the difference.
+    """The finding that the `a` are smaller than the `b`; open where Student's t test at 5 % finds no difference.
 
-    With one seed each nothing is known of the spread, and nothing is decided.
+    With two seeds a difference counts from 4.3 of its standard errors on, with three from 2.8. With one seed each
+    nothing is known of the spread, and nothing is decided.
 
     >>> less("error", [1.0, 1.1], [2.0, 2.1]).held, less("error", [1.0], [2.0]).held
     (True, None)
     """
+    from scipy.stats import t
+
     difference = mean(b) - mean(a)
     text = f"{what}: {said(a)}{unit} against {said(b)}{unit}"
     if min(len(a), len(b)) < 2:
         return Finding(f"{text} (one seed: undecided)", None)
-    doubt = 2 * (spread(a) ** 2 / len(a) + spread(b) ** 2 / len(b)) ** 0.5
+    free = len(a) + len(b) - 2
+    pooled = ((len(a) - 1) * spread(a) ** 2 + (len(b) - 1) * spread(b) ** 2) / free
+    doubt = t.ppf(0.975, free) * (pooled * (1 / len(a) + 1 / len(b))) ** 0.5
     return Finding(text, None if abs(difference) <= doubt else difference > 0)
