@@ -78,7 +78,7 @@ def test_what_holds_something_else_is_refused_and_left_as_it_is(root, tmp_path, 
     for out, what in ((other, "holds a run of its own"), (tmp_path, "holds other files")):
         with pytest.raises(ValueError, match=f"--out wants a new or an empty folder.*{what}"):
             work(root / "run", out, method)
-    with pytest.raises(ValueError, match="--out wants a folder; .* is a file"):
+    with pytest.raises(ValueError, match=r"--out wants a folder; .* is a file"):
         work(root / "run", tmp_path / "notes.txt", method)
     assert content(tmp_path) == before
 
@@ -108,11 +108,12 @@ def test_one_process_a_folder(root, tmp_path):
     first, second = (work(root / "run", tmp_path / "out") for _ in range(2))
     with (
         pruned.hold(tmp_path / "out", first.task),
-        pytest.raises(Refusal, match="another prune.py is at work in .* give another --out"),
+        pytest.raises(Refusal, match=r"another prune.py is at work in .* give another --out"),
     ):
         second.run(print)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_folder_moved_in_the_middle_goes_on_and_ends_alike(root, tmp_path, method, monkeypatch, capsys):
     """Interrupted, moved, and with a damaged start."""
@@ -120,9 +121,11 @@ def test_a_folder_moved_in_the_middle_goes_on_and_ends_alike(root, tmp_path, met
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    pruning = work(root / "run", tmp_path / "out", method)
+    with monkeypatch.context() as patch:
         patch.setattr(engine, "conclude", interrupt)
-        work(root / "run", tmp_path / "out", method).run(print)
+        with pytest.raises(KeyboardInterrupt):
+            pruning.run(print)
     (start,) = (tmp_path / "out").rglob("start.keras")
     start.write_bytes(b"half")
     moved = (tmp_path / "out").rename(tmp_path / "moved")
@@ -145,6 +148,7 @@ def test_a_damaged_record_is_made_again(own, method, text):
         assert pruned.record(own / method) == {**before, "run": str(own / "run")}
 
 
+@pytest.mark.slow
 def test_a_damaged_network_with_compactors_is_made_again(own, capsys):
     out = own / "resrep"
     whole, network = sha(out), out / "compactors" / "model.keras"
@@ -158,5 +162,5 @@ def test_a_damaged_network_with_compactors_is_made_again(own, capsys):
 
 def test_a_damaged_order_is_told(own):
     (own / "resrep" / "order.json").write_text("{")
-    with pytest.raises(ValueError, match="order.json cannot be used: .*; give another --out"):
+    with pytest.raises(ValueError, match=r"order.json cannot be used: .*; give another --out"):
         work(own / "run", own / "resrep")
