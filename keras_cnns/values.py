@@ -7,8 +7,8 @@ Reading back goes through an allow-list of names, so a JSON file can build nothi
 
 import dataclasses
 import json
-import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +34,7 @@ Count = Annotated[int, Range(1, 65_536)]
 Fraction = Annotated[float, Range(0, 1)]
 Positive = Annotated[float, Range(1e-12, 1e12)]
 
+LARGEST = sys.float_info.max  # whole numbers may be larger, and then no float can hold them
 MAX_DEPTH = 32
 MAX_ITEMS = 20_000
 
@@ -126,7 +127,7 @@ def mismatch(value: Any, hint: Any) -> str | None:
     if hint is Callable or origin is Callable or hint is typing.Callable:
         return None if callable(value) else came
     if hint is float:
-        ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        ok = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
         return None if ok else came
     if hint is int:
         return None if isinstance(value, int) and not isinstance(value, bool) else came

@@ -182,7 +182,9 @@ def modelled(args):
         if getattr(args, option):
             raise ValueError(f"--like brings the network and the recipe along: leave out --{option}")
     told = (
-        (like.architecture.name, like.data, like.weights, like.seed) if like else ("resnet20", "digits", None, 0)
+        (like.architecture.name, like.data, configs.start_of(like, args.like), like.seed)
+        if like
+        else ("resnet20", "digits", None, 0)
     )
     for option, value in zip(("arch", "data", "weights", "seed"), told, strict=True):
         if getattr(args, option) is None:

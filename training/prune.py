@@ -35,10 +35,9 @@ def main() -> None:
     args = parser().parse_args()
     door.quiet()
     with door.arguments():
-        from training import pruning
+        from training import pruned, pruning
         from training.data import sources
         from training.engine.backends import HERE
-        from training.engine.outcome import finished
 
         if HERE.name != "tensorflow":
             raise ValueError(f"prune.py needs KERAS_BACKEND=tensorflow; {HERE.name} came")
@@ -47,13 +46,13 @@ def main() -> None:
         order = pruning.Order(source, args.keep_macs, out, args.epochs, args.seed)
         compute = HERE.choose(None, "float32", "auto", False)
         work = pruning.METHODS[args.method](order, sources.load, compute)
-        done = finished(out) is not None
+        if done := work.done:
+            print(f"this is done already\n{pruned.summary(done, out)}")
+            return
     try:
         work.run(lambda line: print(line, flush=True))
     except (KeyboardInterrupt, door.Terminated) as error:
         raise type(error)("continue with the same command") from None
-    if done:
-        print(f"this is done already\n{pruning.summary(pruning.record(out), out)}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """Pruning a trained run: ResRep, or filters of small weights, each an ordinary run of the ordinary engine.
 
 The folder of a pruned run holds what any run holds, so that it is evaluated, exported and pruned again like any
-other, and `pruning.json`: before and after. ResRep trains in `compactors/` inside it, a run in its own right.
+other, and what `training.pruned` adds. ResRep trains in `compactors/` inside it, a run in its own right.
 """
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import keras
 
@@ -18,11 +18,13 @@ from keras_cnns.architecture import Architecture
 from keras_cnns.deep import deep_recursion
 from keras_cnns.models import resrep
 from keras_cnns.surgery.filters import Costs, compactor_of
+from training import pruned
 from training.data import pipeline
 from training.data.dataset import DataSet
 from training.door import arguments
 from training.engine import config as configs
 from training.engine import forgetting, loading
+from training.engine.checkpoints import weights_sha256
 from training.engine.compute import Compute
 from training.engine.config import Config
 from training.engine.outcome import Pace, beside, conclude, finished
@@ -30,11 +32,11 @@ from training.engine.run import train
 from training.engine.setup import Run
 from training.engine.start import configure, take
 from training.recipe import SGD, Recipe
-from training.report.folder import History, Log, write_json
+from training.report.folder import History, Log
 from training.report.tensorboard import Board
 from training.schedules import Cosine
 
-START, INNER, RECORD = "start.keras", "compactors", "pruning.json"
+START, INNER = "start.keras", "compactors"
 RATE = 0.01  # section 4.1 of the paper
 SPARED = ("*/bias", "*/gamma", "*/beta", "*_compactor/kernel")
 
@@ -74,12 +76,18 @@ class Pruning:
     """One order, checked; `run` carries it out, or goes on with it.
 
     Raises:
-        ValueError: the run is not finished, or nothing of its network, or not so much, can be pruned.
+        ValueError: the run is not finished, or nothing of its network, or not so much, can be pruned, or the
+            folder for the result holds something else.
     """
+
+    method: ClassVar[str]
 
     def __init__(self, order: Order, data: Callable[[str], DataSet], compute: Compute):
         self.order, self.compute = order, compute
         self.before = loading.from_run(order.source)
+        if (result := finished(order.source)) is None:
+            raise ValueError(f"the run in {str(order.source)!r} is not finished: it has no result.json")
+        self.test = result["test"]
         self.base = configs.read(order.source)
         dropout, self.architecture = self.base.recipe.dropout, self.base.architecture
         if dropout:  # of the recipe, which cannot reach into a row after surgery
@@ -98,75 +106,88 @@ class Pruning:
             )
         if order.out.resolve() == order.source.resolve():
             raise ValueError(f"--out must be another folder than --run; {str(order.out)!r} came")
-        self.data = data(self.base.data)
         self.epochs = order.epochs or self.base.recipe.epochs
+        sha = weights_sha256(self.before.model)
+        self.task = pruned.Task(sha, self.method, order.keep_macs, self.epochs, order.seed)
+        pruned.check(order.out, self.task)
+        self.data = data(self.base.data)
+        self.steps = pipeline.steps_per_epoch(len(self.data.train), self.base.recipe.batch_size)
 
-    def run(self, say: Callable[[str], None]) -> dict:
-        """The result of the pruned run; prunes unless that is done."""
+    @property
+    def done(self) -> dict | None:
+        """The record of before and after, where nothing is left to do."""
+        return pruned.record(self.order.out) if finished(self.order.out) else None
+
+    def run(self, say: Callable[[str], None]) -> None:
+        """Prunes, or goes on with it; nobody else does in this folder at that time."""
+        with arguments():
+            held = pruned.hold(self.order.out, self.task)
+        with held:
+            self._work(say)
+
+    def _work(self, say: Callable[[str], None]) -> None:
         raise NotImplementedError
 
-    def _configure(self, architecture: Architecture, recipe: Recipe, start: Path) -> Config:
-        start = str(start.resolve())
+    def _configure(self, architecture: Architecture, recipe: Recipe) -> Config:
+        start = configs.OWN + START
         with arguments():
             made = configure(architecture, recipe, self.data, self.base.data, self.compute, self.order.seed, start)
         return replace(made, preprocessing=self.base.preprocessing, image_size=self.base.image_size)
 
-    def _start(self, model: keras.Model) -> Path:
-        """The file that training starts from, written once."""
-        path = self.order.out / START
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with deep_recursion(), beside(path) as temporary:
-                model.save(temporary)
-        return path
-
-    def _train(self, folder: Path, config: Config) -> dict:
+    def _train(self, folder: Path, config: Config, start: keras.Model) -> dict:
+        """Trains from a network, or goes on with it, unless that is done."""
         with arguments():  # the folder may hold something else
-            folder, result, held = take(folder, config)
+            folder, result, held = take(folder, config, pruned.OURS)
         if result is not None:
             return result
         with held, Log(folder / "log.txt", sys.stdout) as log:
+            with deep_recursion(), beside(folder / START) as path:  # anew: the one that is there may be damaged
+                start.save(path)
             log(f"run: {folder} ({config.architecture.name}), {config.recipe.epochs} epochs")
             log(self.compute.why)
             return train(Run(config, self.data, self.compute, folder, log))
 
     def _record(self, result: dict, widths: dict[str, int], more: dict) -> dict:
-        before = finished(self.order.source)
         sizes = measure(self.before.model)
         record = {
             "run": str(self.order.source),
             "keep_macs": self.order.keep_macs,
             **more,
-            "before": {"params": sizes.trainable_params, "macs": sizes.macs, "test": before["test"]},
+            "before": {"params": sizes.trainable_params, "macs": sizes.macs, "test": self.test},
             "after": {k: result[k] for k in ("params", "macs", "test")},
             "widths": {name: [count, self.costs.filters[name]] for name, count in widths.items()},
         }
-        write_json(self.order.out / RECORD, record)
+        pruned.write(self.order.out, record)
         return record
 
 
 class ByResRep(Pruning):
     """ResRep: trains with compactors, then converts."""
 
-    def run(self, say: Callable[[str], None]) -> dict:
-        out, steps = self.order.out, self._steps()
-        architecture = resrep.compacted(self.architecture)
+    method = "resrep"
+
+    def _work(self, say: Callable[[str], None]) -> None:
+        architecture, steps = resrep.compacted(self.architecture), self.steps
         recipe = after_training(self.base.recipe, self.epochs, "resrep", f"{resrep.PAPER}, section 4.1, shortened")
         recipe = forgetting.forgetful(recipe, self.costs, self.order.keep_macs, steps)
         say(forgetting.told(recipe.forgetting, self.epochs * steps))
-        start = self._start(resrep.with_compactors(self.before.model))
-        config = self._configure(architecture, recipe, start)
-        inner = self._train(out / INNER, config)
-        if (result := finished(out)) is None or not (out / RECORD).is_file():
-            result = self._settle(config, inner)
-        return result
+        config = self._configure(architecture, recipe)
+        self._settle(config, *self._trained(config, say))
 
-    def _steps(self) -> int:
-        return pipeline.steps_per_epoch(len(self.data.train), self.base.recipe.batch_size)
+    def _trained(self, config: Config, say: Callable[[str], None]) -> tuple[dict, keras.Model]:
+        """The result of training with compactors, and the network."""
+        inner, start = self.order.out / INNER, resrep.with_compactors(self.before.model)
+        result = self._train(inner, config, start)
+        try:
+            return result, loading.from_run(inner).model
+        except ValueError as error:
+            say(f"{error}; it is made again from what training left")
+            (inner / "result.json").unlink()
+        return self._train(inner, config, start), loading.from_run(inner).model
 
-    def _settle(self, config: Config, inner: dict) -> dict:
+    def _settle(self, config: Config, inner: dict, trained: keras.Model) -> None:
         """Converts what was trained and makes the folder a run."""
-        out, trained = self.order.out, loading.from_run(self.order.out / INNER).model
+        out = self.order.out
         rows, masks = resrep.lengths(trained), _masks(trained)
         kept = {name: _both(resrep.alive(rows[name]), mask) for name, mask in masks.items()}
         target = int(self.order.keep_macs * self.costs.full)
@@ -174,13 +195,14 @@ class ByResRep(Pruning):
             kept = resrep.choose(rows, self.costs, target, sum(self.costs.filters.values()))
         gone = [rows[name][i] for name, mask in masks.items() for i in range(len(mask)) if i not in kept[name]]
         small, widths = resrep.converted(trained, kept), resrep.widths(kept)
-        config = replace(config, architecture=resrep.narrowed(self.architecture, widths))
+        narrow = resrep.narrowed(self.architecture, widths)
+        config = replace(config, architecture=narrow, weights=f"{configs.OWN}{INNER}/{START}")
         with deep_recursion():
             plain = config.build()
         plain.set_weights(small.get_weights())
         shutil.copyfile(out / INNER / "history.csv", out / "history.csv")
         configs.write(config, out)
-        pace = Pace(self.epochs * self._steps(), inner["images_per_second"], inner["data_wait"], inner["xla"])
+        pace = Pace(self.epochs * self.steps, inner["images_per_second"], inner["data_wait"], inner["xla"])
         with Log(out / "log.txt", sys.stdout) as log, Board(out / "tensorboard", warn=log) as board:
             longest = max(gone, default=0.0)
             log(f"{len(gone)} of {sum(map(len, rows.values()))} channels deleted, the longest row {longest:.1e}")
@@ -189,32 +211,30 @@ class ByResRep(Pruning):
             run = Run(config, self.data, self.compute, out, log)
             result = conclude(run, plain, pace, History(out / "history.csv"), board)
             more = {
-                "method": "resrep",
+                "method": self.method,
                 "lasso": config.recipe.forgetting.masked,
                 "longest_deleted_row": float(longest),
             }
             more["with_compactors"] = inner["test"]
-            log(summary(self._record(result, widths, more), out))
-        return result
+            log(pruned.summary(self._record(result, widths, more), out))
 
 
 class ByMagnitude(Pruning):
     """Filters of small weights go at once; what is left is trained on, as long and as ResRep trains."""
 
-    def run(self, say: Callable[[str], None]) -> dict:
+    method = "magnitude"
+
+    def _work(self, say: Callable[[str], None]) -> None:
         citation = "Li et al. 2017, arXiv 1608.08710: L1 norms; trained on at ResRep's rates"
         recipe = after_training(self.base.recipe, self.epochs, "magnitude", citation)
         small, kept = resrep.by_magnitude(self.before.model, self.order.keep_macs)
         widths = resrep.widths(kept)
-        start = self._start(small)
-        config = self._configure(resrep.narrowed(self.architecture, widths), recipe, start)
-        result = self._train(self.order.out, config)
-        if not (self.order.out / RECORD).is_file():
-            say(summary(self._record(result, widths, {"method": "magnitude"}), self.order.out))
-        return result
+        config = self._configure(resrep.narrowed(self.architecture, widths), recipe)
+        result = self._train(self.order.out, config, small)
+        say(pruned.summary(self._record(result, widths, {"method": self.method}), self.order.out))
 
 
-METHODS = {"resrep": ByResRep, "magnitude": ByMagnitude}
+METHODS = {kind.method: kind for kind in (ByResRep, ByMagnitude)}
 
 
 def _masks(model: keras.Model) -> dict:
@@ -228,19 +248,3 @@ def _both(alive, mask):
     """Channels that are something and that the mask has left; one in any case, the mask's first."""
     kept = [int(i) for i in alive if mask[i]]
     return keras.ops.convert_to_numpy(kept or [int(mask.argmax())])
-
-
-def record(folder: Path) -> dict:
-    """`pruning.json` of a pruned run."""
-    return json.loads((folder / RECORD).read_text(encoding="utf-8"))
-
-
-def summary(record: dict, folder: Path) -> str:
-    """The last line, for people and scripts."""
-    before, after = record["before"], record["after"]
-    drop = 100 * (before["test"]["top1"] - after["test"]["top1"])
-    return (
-        f"done: {after['macs'] / before['macs']:.1%} of the MACs ({before['macs']:,} -> {after['macs']:,}), "
-        f"{after['params'] / before['params']:.1%} of the parameters, test top-1 {before['test']['top1']:.4f} -> "
-        f"{after['test']['top1']:.4f} (drop {drop:.2f} points, n={after['test']['n']}), run {folder}"
-    )

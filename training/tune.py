@@ -86,8 +86,12 @@ def main() -> None:
             raise ValueError("--parallel 0, no workers here, is for a chief whose workers are elsewhere")
         search, sizes, notes = prepare(args)
         from training.search.leading import Effort, lead, resumed
+        from training.search.proposals import Proposals
+        from training.search.trials import begun
 
-        root = resumed(args.run, search)
+        if not begun(args.run):
+            Proposals(search, sizes).first()
+        root = resumed(args.run, search, sizes)
     try:
         lead(root, search, sizes, notes, Effort(args.trials, args.parallel, args.keep, args.save_every))
     except (KeyboardInterrupt, door.Terminated) as error:
@@ -124,7 +128,6 @@ def prepare(args):
     from training.search import objective
     from training.search.limits import Limits
     from training.search.plan import Search
-    from training.search.proposals import Proposals
     from training.search.sizes import Sizes
     from training.search.space import Candidate
     from training.search.spelling import parse
@@ -157,7 +160,6 @@ def prepare(args):
         version=__version__,
     )
     sizes = Sizes(config.image_size, config.channels, len(data.classes))
-    Proposals(search, sizes).first()
     size = "any number of" if space.size is None else f"{space.size:,}"
     names = ", ".join(term.name for term in space.terms)
     notes = [f"space: {size} choices of {names}; {recipe.name}, {recipe.epochs} epochs a trial; {chosen.why}"]

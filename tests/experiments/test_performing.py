@@ -66,7 +66,7 @@ def test_runs_are_ordinary_and_reported(folder, monkeypatch):
     assert any(line.startswith("2/2 second, seed 0: test error") for line in said)
     monkeypatch.setattr(performing, "train", None)  # nothing is trained twice
     (folder / "report.md").unlink()
-    assert performed(folder, 1, []).is_file()
+    assert performed(folder.rename(folder.with_name("moved")), 1, []).is_file()
 
 
 def test_settings_change_every_trial_and_bad_ones_are_refused(tmp_path):

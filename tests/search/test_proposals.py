@@ -1,5 +1,6 @@
 """What is proposed: allowed, new, to the last one; and from the folders alone, whatever was killed."""
 
+import json
 import random
 
 import keras_tuner
@@ -112,12 +113,52 @@ def test_two_choices_that_mean_the_same_are_one(tmp_path):
             r"\(all 12\); the nearest: 192 parameters, more than --max-params 10",
         ),
         ("depth=7", Limits(), r"\(all 1\); the nearest: cannot be built: seven is no depth"),
-        ("width=8,recipe.rate=0.01..0.1", Limits(macs=1), r"\(\d+ that were tried\); the nearest: 57,600 MACs"),
+        ("width=8,recipe.rate=0.01..0.1", Limits(macs=1), r"\(\d+ different tries\); the nearest: 57,600 MACs"),
     ],
 )
 def test_impossible_limits_are_one_line(space, limits, line):
-    with pytest.raises(Refusal, match=f"^no candidate of this space is allowed {line}"):
+    with pytest.raises(Refusal, match=f"^(no candidate of this space is allowed|found none allowed) {line}"):
         proposals(search(space, limits=limits)).first()
+
+
+ONE_OF_558 = Limits(params=192)  # depth 1, width 8
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_only_one_that_is_allowed_is_found(tmp_path, seed):
+    plan = search("depth=1..6,width=8..100", limits=ONE_OF_558, seed=seed)
+    proposals(plan).first()
+    session = Session(tmp_path, plan, 3)
+    session.end(session.ask())
+    assert session.ask() is None
+    assert [t.chosen for t in past(tmp_path, plan)] == [{"depth": "1", "width": "8"}]
+
+
+@pytest.mark.parametrize("space", ["depth=1..6,width=8..100,recipe.rate=0.01..0.1", "depth=1..6,width=8..9000"])
+def test_what_is_allowed_is_found_where_nothing_can_be_listed(tmp_path, space):
+    plan = search(space, limits=ONE_OF_558)
+    proposals(plan).first()
+    session = Session(tmp_path, plan, 3)
+    session.end(session.ask())
+    (trial,) = past(tmp_path, plan)
+    assert (trial.chosen["depth"], trial.chosen["width"]) == ("1", "8")
+
+
+def test_small_values_come_first_however_they_are_given():
+    looked = proposals(search("width=100/8/32,depth=6/1", limits=ONE_OF_558))
+    looked.first()
+    assert len(looked.known) == 1
+
+
+def test_what_cannot_be_built_does_not_hide_what_can():
+    proposals(search("depth=7/7.0/12")).first()
+    proposals(search("width=8/16,depth=7/6", limits=Limits(params=2_000))).first()
+
+
+def test_the_look_for_what_is_allowed_ends(monkeypatch):
+    monkeypatch.setattr("training.search.proposals.PATIENCE", 0.0)
+    with pytest.raises(Refusal, match=r"^found none allowed \(1 different tries\); the nearest: 192 parameters"):
+        proposals(search("depth=1..6,width=8..100", limits=Limits(params=10))).first()
 
 
 def test_a_space_without_number(tmp_path):
@@ -225,6 +266,29 @@ def test_a_damaged_trial_is_written_again_from_the_oracles_copy(three):
     assert [(t.chosen, t.cost, t.candidate, t.status) for t in past(root, plan, said)] == before
     assert len(said) == 3
     assert all("written again" in line for line in said)
+
+
+def test_a_damaged_trial_keeps_its_place_though_it_is_slower_now(tmp_path, monkeypatch):
+    plan = search("depth=1/2/3", limits=Limits(latency_ms=5))
+    monkeypatch.setattr(Sizes, "_time", lambda self, architecture: 4.0)
+    session = Session(tmp_path, plan, 3)
+    session.end(session.ask())
+    (folders.place(tmp_path, 0) / "trial.json").write_text("{")
+    monkeypatch.setattr(Sizes, "_time", lambda self, architecture: 6.0)
+    (trial,) = past(tmp_path, plan)
+    assert (trial.status, trial.cost["latency_ms"]) == ("done", 6.0)
+
+
+@pytest.mark.parametrize(
+    "picks", [{}, {"depth": 1, "width": 99, "gate": 0}, {"depth": 1, "width": "x", "gate": 0}]
+)
+def test_a_trial_whose_copy_is_of_no_use_is_put_aside(three, picks):
+    root, plan = three
+    (folders.place(root, 1) / "trial.json").write_text("{")
+    (root / "oracle" / "trial_01" / "trial.json").write_text(json.dumps({"hyperparameters": {"values": picks}}))
+    said = []
+    assert [t.number for t in past(root, plan, said)] == [0, 2]
+    assert "the folder is now" in said[0]
 
 
 def test_a_trial_that_nothing_knows_is_put_aside_and_another_is_tried(three):

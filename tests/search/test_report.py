@@ -4,9 +4,11 @@ import csv
 import doctest
 import io
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
-from fakes import Session, past, search
+from fakes import Formula, Session, past, search
 
 from training.report import pictures as canvas
 from training.report.folder import Log
@@ -15,6 +17,7 @@ from training.search.leading import Watcher, conclude, resumed, score
 from training.search.pictures import ordered, parallel, pareto
 from training.search.plan import NAME, write
 from training.search.table import Table
+from training.search.trials import begun
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,11 @@ def test_the_table_of_trials(ended, tmp_path):
     with open(root / report.TABLE, encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows].count("failed") == 1
-    assert rows[0]["params"] == str(trials[0].cost["params"])
+    # With these a committed table is a record that others can check.
+    first = next(t for t in trials if t.status == "done")
+    result = {"val_top1": first.top1, "test_top1": first.result["test"]["top1"], **first.cost, **first.chosen}
+    assert {"val_top1", "test_top1", "params", "macs", "seed"} <= set(result)
+    assert {name: rows[first.number][name] for name in result} == {n: str(v) for n, v in result.items()}
     best = [row for row in rows if row["front"] == "1"]
     assert best
     assert max(float(r["val_top1"] or 0) for r in rows) == max(float(r["val_top1"]) for r in best)
@@ -63,6 +70,13 @@ def test_the_report(ended):
     assert rows[-1][-1].startswith("+0.1160 +- 0.0000 (n=2)")  # two units and eight channels more than the first
     for row in rows:  # the made-up results do not depend on the seed
         assert row[6] == ("0.0000" if row[4] == "2" else "")
+
+
+def test_the_report_says_how_latencies_were_taken(ended):
+    root, plan, trials = ended
+    timed = [replace(t, cost={**t.cost, "latency_ms": 1.0}) for t in trials]
+    assert "Latencies were measured once" in report.text(root, plan, timed, "tune")
+    assert "Latencies" not in report.text(root, plan, trials, "tune")
 
 
 def test_the_best_is_copied_whole_and_once(ended, tmp_path):
@@ -133,22 +147,56 @@ def test_watching(ended, tmp_path, capsys):
 
 def test_folders(ended, tmp_path):
     root, plan, _ = ended
-    assert resumed(root, plan) == root
+    assert begun(root)  # then it goes on, even if nothing is allowed any more on a busier machine
+    assert not begun(tmp_path)
+    assert not begun(None)
+    assert resumed(root, plan, Formula()) == root
     with pytest.raises(ValueError, match=r"holds another search \(tuner: 'random' here, 'bayesian' asked\)"):
-        resumed(root, search("depth=1/2/3,width=8/16,seed=0/1", "bayesian"))
+        resumed(root, search("depth=1/2/3,width=8/16,seed=0/1", "bayesian"), Formula())
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"holds 'notes.txt'"):
-        resumed(tmp_path, plan)
+        resumed(tmp_path, plan, Formula())
     with pytest.raises(ValueError, match="is a file"):
-        resumed(tmp_path / "notes.txt", plan)
+        resumed(tmp_path / "notes.txt", plan, Formula())
 
 
-def test_a_damaged_description_is_written_again(ended, capsys):
+@pytest.fixture(params=["damaged", "missing"])
+def undescribed(ended, request):
     root, plan, _ = ended
     (root / NAME).write_text('{"type": "Sea')
-    assert resumed(root, plan) == root
-    assert "it is written again" in capsys.readouterr().out
+    if request.param == "missing":
+        (root / NAME).unlink()
+    yield root, plan, request.param
     write(plan, root)
+
+
+def test_a_damaged_description_is_written_again(undescribed, capsys):
+    root, plan, how = undescribed
+    (root / "trials" / "0099").mkdir()
+    (root / "trials" / "0099" / "trial.json").write_text("{")  # is looked after later
+    assert resumed(root, plan, Formula()) == root
+    shutil.rmtree(root / "trials" / "0099")
+    assert ("it is written again" in capsys.readouterr().out) == (how == "damaged")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        search("depth=1/2/3,gate"),
+        search("depth=1/2/3,width=8/16"),
+        search("depth=1/2/3,width=8/16,seed=0/1,gate"),
+        search("depth=1/2/3,width=32/64,seed=0/1"),
+        search("depth=1/2/3,width=8/16,seed=0/1", epochs=3),
+        search("depth=1/2/3,width=8/16,seed=0/1", "hyperband"),
+    ],
+)
+def test_another_search_does_not_take_the_place_of_a_damaged_description(undescribed, other, capsys):
+    root, *_ = undescribed
+    with pytest.raises(
+        ValueError, match=r"holds another search \(its trial 0000, of depth=\d, width=.* is none of"
+    ):
+        resumed(root, other, Formula())
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("module", [objective, pictures])

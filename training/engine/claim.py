@@ -9,17 +9,16 @@ from training.engine.lock import NAME, Lock
 from training.report.folder import write_text
 
 CHECKPOINTS = "checkpoints"
-PRUNING = {"compactors", "start.keras"}  # what `prune.py` makes before it knows the network
 SWEPT = {"rates.png", "rates.txt", "rates.csv"}  # what `--find-lr` leaves
 
 
-def check(folder: Path) -> None:
-    """Raises ValueError unless the folder is new, empty or a run's."""
+def check(folder: Path, besides: frozenset[str] = frozenset()) -> None:
+    """Raises ValueError unless the folder is new, empty or a run's; files of names `besides` may be there."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--run wants a folder; {str(folder)!r} is a file")
     if (folder / "config.json").exists() or not folder.is_dir():
         return
-    if not all(_ours(path) for path in folder.iterdir()):
+    if not all(path.name in besides or _ours(path) for path in folder.iterdir()):
         raise ValueError(f"--run wants a new, an empty or a run's folder; {str(folder)!r} holds other files")
 
 
@@ -27,7 +26,7 @@ def _ours(path: Path) -> bool:
     """Whether a sweep over rates, or a run that was killed in its first moment, may have left it."""
     if path.name == CHECKPOINTS and path.is_dir():
         return {p.name for p in path.iterdir()} <= {NAME}
-    return path.name in SWEPT | PRUNING or (path.name.startswith(".") and path.name.endswith(".tmp"))
+    return path.name in SWEPT or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
 def compare(folder: Path, config: Repeatable) -> None:

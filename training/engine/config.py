@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from training.starts import STARTS
 
 # What may differ when a run is taken up again: how it computes, not what.
 FREE = ("replicas", "xla", "workers")
+OWN = "run:"  # before a path from the run's folder, which may be moved
 
 
 class Repeatable(Value):
@@ -47,7 +49,8 @@ class Config(Repeatable):
         replicas, precision, xla: as chosen.
         workers: processes, as chosen.
         norms: batch statistics of every replica's "own" share, or "synchronised" over all.
-        weights: file the run started from, or None.
+        weights: tag or file the run started from, or None; "run:start.keras" is a file made for it, which goes
+            wherever the run's folder goes. `start_of` resolves it.
         engine: what Keras ran on; another draws other numbers.
         dry: one step of everything.
     """
@@ -155,6 +158,13 @@ def read(folder: Path, kind: type = Config) -> Repeatable:
     if not isinstance(config, kind):
         raise ValueError(f"{path} holds a {type(config).__name__}, not a run's {kind.__name__}")
     return config
+
+
+def start_of(config: Config, folder: Path) -> str | None:
+    """The tag or file that a run in this folder started from, or None."""
+    if config.weights is None or not config.weights.startswith(OWN):
+        return config.weights
+    return os.path.normpath(Path(folder) / config.weights.removeprefix(OWN))
 
 
 def as_trained(architecture: Architecture, weights: Path | None) -> Architecture:

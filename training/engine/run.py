@@ -21,7 +21,7 @@ from training.engine.backends import HERE
 from training.engine.callbacks import Averaged, Best, Clock, EarlyStop, Narrator, PlateauWatch, Watch
 from training.engine.checkpoints import START, Checkpoint
 from training.engine.compute import Compute
-from training.engine.config import Config, digest
+from training.engine.config import Config, digest, start_of
 from training.engine.memory import advice
 from training.engine.outcome import conclude, pace_of
 from training.engine.saving import Counter, Saver
@@ -194,9 +194,9 @@ def unreadable_images(data: DataSet) -> Iterator[None]:
 def begun(run: Run) -> tuple[keras.Model, list[tuple]]:
     """The network with the weights that training starts from, and its logits as of `Config.build_for_training`."""
     plain, logits = run.config.build_for_training()
-    if run.config.weights:
+    if start := start_of(run.config, run.folder):
         with told(run.log):
-            given(run.config.weights, run.config.architecture.name).load(plain)
+            given(start, run.config.architecture.name).load(plain)
     if run.config.recipe.tuning:
         tuning.silence(keras.Model(plain.inputs, [output for output, _ in logits]))
     return plain, logits

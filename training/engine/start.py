@@ -79,17 +79,19 @@ def normalising(data: DataSet, channels: int) -> Preprocessing:
     return Preprocessing(mean, tuple(max(s, 1.0) for s in std))  # an all-black set must not divide by nothing
 
 
-def take(asked: Path | None, config: Repeatable) -> tuple[Path, dict | None, Lock | None]:
+def take(
+    asked: Path | None, config: Repeatable, besides: frozenset[str] = frozenset()
+) -> tuple[Path, dict | None, Lock | None]:
     """The folder to work in; the result of a finished run, or None; the lock on the folder of another.
 
-    None takes the next folder in `runs/`.
+    None takes the next folder in `runs/`. A new run's folder may hold files of names `besides`.
 
     Raises:
         ValueError: the folder holds another run or no run, is in use or cannot be written.
     """
     if asked is None:
         asked = next_folder(Path("runs"), config.label, config.data)
-    claim.check(asked)
+    claim.check(asked, besides)
     if (asked / "config.json").exists() and (result := finished(asked)) is not None:
         claim.compare(asked, config)
         return asked, result, None

@@ -1,5 +1,6 @@
 """The one engine of all experiments: ordinary runs in a folder, then a report."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from training.data.dataset import DataSet
 from training.door import arguments
 from training.engine import loading
 from training.engine.compute import Compute
-from training.engine.config import Config
+from training.engine.config import OWN, Config
 from training.engine.outcome import beside, finished
 from training.engine.run import train
 from training.engine.setup import Run
@@ -60,7 +61,7 @@ def perform(experiment: Experiment, order: Order, compute: Compute, say: Callabl
             number = sum(map(len, runs.values())) + 1
             config = replace(configs[trial.label], seed=seed)
             if trial.after:
-                config = replace(config, weights=str(_start(trial, config, order.folder, data)))
+                config = replace(config, weights=_start(trial, config, order.folder, data))
             done = _run(trial, config, order.folder, data, compute)
             runs[trial.label].append(done)
             say(f"{number}/{total} {trial.label}, seed {seed}: {reporting.line(done)}")
@@ -94,8 +95,8 @@ def folder_of(trial: str, seed: int, folder: Path) -> Path:
     return folder / RUNS / f"{trial}-{seed}"
 
 
-def _start(trial: Trial, config: Config, folder: Path, data: DataSet) -> Path:
-    """The file with the weights that a trial starts from, made of an earlier trial's network once."""
+def _start(trial: Trial, config: Config, folder: Path, data: DataSet) -> str:
+    """Where a trial finds the weights it starts from, made of an earlier trial's network once."""
     path = start_of(trial.label, config.seed, folder)
     if not path.is_file():
         before = loading.from_run(folder_of(trial.after, config.seed, folder)).model
@@ -104,7 +105,7 @@ def _start(trial: Trial, config: Config, folder: Path, data: DataSet) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             with beside(path) as temporary:
                 trial.start(before, config.build(), images_for(config, data)).save(temporary)
-    return path.resolve()
+    return OWN + Path(os.path.relpath(path, folder_of(trial.label, config.seed, folder))).as_posix()
 
 
 def images_for(config: Config, data: DataSet, split: str = "train") -> np.ndarray:

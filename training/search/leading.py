@@ -49,7 +49,7 @@ class Effort:
         return [sys.executable, str(DOOR), "--run", str(root.resolve()), "--save-every", every]
 
 
-def resumed(asked: Path | None, search: Search) -> Path:
+def resumed(asked: Path | None, search: Search, sizes: Sizes) -> Path:
     """The folder of the search, new or to go on in.
 
     Raises:
@@ -66,15 +66,39 @@ def resumed(asked: Path | None, search: Search) -> Path:
             raise ValueError(
                 f"--run wants a new, an empty or a search's folder; {str(asked)!r} holds {others[0]!r}"
             )
+    damage = ""
     try:
         before = plan.read(asked)
     except ValueError as error:
-        print(f"{error}; it is written again", flush=True)
-        return asked
-    different = configs.differing(before, search, ("version",)) if before else []
+        before, damage = None, f"{error}; it is written again"
+    different = configs.differing(before, search, ("version",)) if before else _strange(asked, search, sizes)
     if different:
         raise ValueError(f"{asked} holds another search ({'; '.join(different)}); give another --run")
+    if damage:
+        print(damage, flush=True)
     return asked
+
+
+def _strange(root: Path, search: Search, sizes: Sizes) -> list[str]:
+    """The first trial that is not one of this search, in words; of a folder without a usable `search.json`."""
+    for folder in sorted((root / folders.FOLDER).glob("[0-9]*")):
+        try:
+            trial = folders.read(folder)
+        except ValueError:
+            continue  # looked after when the trials are read
+        if not _belongs(trial, search, sizes):
+            chosen = ", ".join(f"{name}={value}" for name, value in trial.chosen.items())
+            return [f"its trial {folder.name}, of {chosen}, is none of the one asked for"]
+    return []
+
+
+def _belongs(trial: Trial, search: Search, sizes: Sizes) -> bool:
+    try:
+        candidate = search.space.candidate(search.picked(trial.picks), sizes)
+    except ValueError:
+        return False
+    tuned = ("tuner/bracket" in trial.picks) == (search.tuner == "hyperband")
+    return tuned and candidate == trial.candidate and set(trial.chosen) == set(search.space.names)
 
 
 def lead(root: Path, search: Search, sizes: Sizes, notes: list[str], effort: Effort) -> None:

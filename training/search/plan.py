@@ -40,8 +40,17 @@ class Search(Value):
     version: str = ""
 
     def picked(self, picks: dict[str, float]) -> dict[str, Any]:
-        """The values that the oracle's numbers stand for: of a Choice its index, else the number itself."""
-        return {term.name: _picked(term, picks[term.name]) for term in self.space.terms}
+        """The values that the oracle's numbers stand for: of a Choice its index, else the number itself.
+
+        Raises:
+            ValueError: they are no choice of this space.
+        """
+        try:
+            return {term.name: _picked(term, picks[term.name]) for term in self.space.terms}
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise ValueError(
+                f"{picks} is no choice of this space, which has {', '.join(self.space.names)}"
+            ) from None
 
 
 def _picked(term: Term, pick: float):

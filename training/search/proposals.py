@@ -1,6 +1,8 @@
 """Which choices are left: new, possible and within the limits; and what each would train and cost."""
 
 import random
+import time
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from training.search.space import Candidate
 from training.search.trials import Trial
 
 TRIES = 300
+PATIENCE = 60.0  # seconds that a search looks for anything allowed before it begins
 MOST_LISTED = 20_000  # a larger space is drawn from, not listed
 OWN = "tuner/"  # Hyperband's bookkeeping among a trial's values
 
@@ -44,18 +47,26 @@ class Proposals:
         return self.known[key]
 
     def _judge(self, picks: dict):
-        search = self.search
         try:
-            candidate = search.space.candidate(search.picked(picks), self.sizes)
-            size = self.sizes(candidate.architecture)
+            candidate, cost = self.weighed(picks)
         except ValueError as error:
             return f"cannot be built: {error}"
+        return self.search.limits.exceeded(cost) or (candidate, cost)
+
+    def weighed(self, picks: dict) -> tuple[Candidate, dict]:
+        """Candidate and cost of a choice, allowed or not; the clock is asked where counting has not ruled it out.
+
+        Raises:
+            ValueError: it cannot be built, or is no choice of this space.
+        """
+        search = self.search
+        candidate = search.space.candidate(search.picked(picks), self.sizes)
+        size = self.sizes(candidate.architecture)
         cost = {"params": size.params, "macs": size.macs}
-        if why := search.limits.exceeded(cost):
-            return why
-        if search.limits.latency_ms is not None or search.objective.cost == "latency_ms":
+        timed = search.limits.latency_ms is not None or search.objective.cost == "latency_ms"
+        if timed and not search.limits.exceeded(cost):
             cost["latency_ms"] = self.sizes.latency_ms(candidate.architecture)
-        return search.limits.exceeded(cost) or (candidate, cost)
+        return candidate, cost
 
     def new(self, picks: dict) -> bool:
         """Whether a choice is allowed and not tried yet."""
@@ -70,11 +81,16 @@ class Proposals:
 
     def draw(self) -> dict | None:
         """A choice by chance that is new and allowed; None if none is left, or was found in so many tries."""
-        terms, rng = self.search.space.terms, random.Random(f"{self.search.seed} {len(self.tried)}")
-        if not self._list():
-            draws = ({t.name: _drawn(t.domain, rng) for t in terms} for _ in range(TRIES))
-            return next((picks for picks in draws if self.new(picks)), None)
-        return next((dict(picks) for picks in self.listed if self.new(picks)), None)
+        if self._list():
+            return next((dict(picks) for picks in self.listed if self.new(picks)), None)
+        rng = random.Random(f"{self.search.seed} {len(self.tried)}")
+        # From everywhere, then ever nearer to the smallest values: tight limits leave little else.
+        draws = (self._one(rng, min(1.0, 2 - i / TRIES)) for i in range(1, 2 * TRIES + 1))
+        return next((picks for picks in draws if self.new(picks)), None)
+
+    def _one(self, rng: random.Random, reach: float) -> dict:
+        """A choice by chance, from so much of what each term may be, small values first."""
+        return {t.name: _drawn(t.domain, rng, reach) for t in self.search.space.terms}
 
     def near(self, picks: dict) -> dict | None:
         """The choice itself if it is new and allowed, else the nearest that is; in a large space one by chance."""
@@ -99,20 +115,30 @@ class Proposals:
         return True
 
     def first(self) -> None:
-        """Raises Refusal, after a bounded number of tries, if no candidate at all is allowed."""
-        space, rng = self.search.space, random.Random(self.search.seed)
-        reasons = {}
-        for _ in range(TRIES):
-            picks = {t.name: _drawn(t.domain, rng) for t in space.terms}
-            found = self.judged(picks)
-            if not isinstance(found, str):
+        """Looks for anything that is allowed, small values first, for a bounded time.
+
+        Raises:
+            Refusal: nothing is allowed, or nothing has been found.
+        """
+        until, rng = time.monotonic() + PATIENCE, random.Random(self.search.seed)
+        tries = self._smallest_first() if self._list() else (self._one(rng, i / TRIES) for i in range(TRIES))
+        for picks in tries:
+            if not isinstance(self.judged(picks), str):
                 return
-            reasons.setdefault(found, picks)
-            if space.size and len(self.known) >= space.size:
+            if time.monotonic() > until:
                 break
-        text = min(reasons, key=_amount)
-        tried = f"all {len(self.known)}" if space.size == len(self.known) else f"{len(self.known)} that were tried"
-        raise Refusal(f"no candidate of this space is allowed ({tried}); the nearest: {text}")
+        count = len(self.known)
+        none = "no candidate of this space is allowed" if count == self.search.space.size else "found none allowed"
+        how = f"all {count}" if count == self.search.space.size else f"{count} different tries"
+        raise Refusal(f"{none} ({how}); the nearest: {min(self.known.values(), key=_amount)}")
+
+    def _smallest_first(self) -> list[dict]:
+        """The listed choices by the sum of their terms' places among small values: a guess at what is cheap."""
+        places = {}
+        for term in self.search.space.terms:
+            ordered = small_first(term.domain)
+            places[term.name] = {pick: place / len(ordered) for place, pick in enumerate(ordered)}
+        return sorted(self.listed, key=lambda picks: sum(places[name][pick] for name, pick in picks.items()))
 
 
 def _amount(reason: str) -> float:
@@ -128,16 +154,29 @@ def every(domain) -> range | None:
     return range(len(domain.options)) if isinstance(domain, Choice) else domain.values()
 
 
-def _drawn(domain, rng: random.Random):
-    return domain.at(rng.random()) if isinstance(domain, LogUniform) else rng.choice(every(domain))
+def small_first(domain) -> Sequence[int] | None:
+    """As `every`, numbers in rising order, however they were given."""
+    found = every(domain)
+    if isinstance(domain, Choice) and all(isinstance(option, int | float) for option in domain.options):
+        return sorted(found, key=lambda pick: domain.options[pick])
+    return found
+
+
+def _drawn(domain, rng: random.Random, reach: float):
+    share = rng.random()
+    if isinstance(domain, LogUniform):  # a rate, a decay: it costs nothing, so all of it stays in reach
+        return domain.at(share)
+    ordered = small_first(domain)
+    return ordered[int(share * reach * len(ordered))]
 
 
 def record_trial(root: Path, proposals: Proposals, number: int, picks: dict) -> None:
-    """Writes `trial.json` of what was picked."""
-    found = proposals.judged({k: v for k, v in picks.items() if not k.startswith(OWN)})
-    if isinstance(found, str):
-        raise ValueError(f"trial {number}: {found}")
-    candidate, cost = found
+    """Writes `trial.json` of what was picked, whatever the limits say of it now: it has been proposed.
+
+    Raises:
+        ValueError: it is no choice of this space.
+    """
+    candidate, cost = proposals.weighed(picks)
     chosen = proposals.search.picked(picks)
     if proposals.search.space.constant != "none":
         chosen["width"] = dimensions(candidate.architecture)["width"].now

@@ -92,6 +92,11 @@ def text(root: Path, search: Search, trials: list[Trial], command: str) -> str:
         f"{count}; tuner {search.tuner}, recipe {base.recipe.name}, {_span(epochs)} epochs,",
         f"limits: {search.limits}.",
     ]
+    if any("latency_ms" in t.cost for t in trials):
+        lines += [
+            "Latencies were measured once each, beside whatever trained at that moment: the first, with nothing",
+            "training yet, look quicker than they are. Measure the front again on an idle machine.",
+        ]
     if search.space.constant != "none":
         lines += [f"The width is fitted so that every network has about the {search.space.constant} of the base."]
     if not best:

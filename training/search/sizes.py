@@ -51,7 +51,7 @@ class Sizes:
     def latency_ms(self, architecture: Architecture) -> float:
         """Milliseconds of one image through the fused network here and now: the best of five medians.
 
-        Whatever else the machine does makes it longer, never shorter.
+        Workers that train meanwhile make it longer: what is measured first, before they start, looks quicker.
         """
         if architecture not in self.timed:
             self.timed[architecture] = round(self._time(architecture), 3)

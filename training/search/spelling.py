@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Annotated
 
 from keras_cnns import zoo
 from keras_cnns.architecture import Architecture
 from keras_cnns.dimensions import Dimension, dimensions
 from keras_cnns.errors import unknown
 from keras_cnns.spaces import Choice, Int, LogUniform, opened
-from keras_cnns.values import Value, set_field
+from keras_cnns.values import Range, Value, describe, set_field
 from training import recipe as recipes
 from training.data.mix import CutMix, Mixup
 from training.recipe import Adam, Lamb, Recipe
@@ -37,6 +38,11 @@ USUAL = {  # fields of a recipe that need no values on the command line
 }
 STRENGTHS = Choice((0.0, 0.5, 1.0, 1.5, 2.0))
 REPEATS = Choice((0, 1, 2, 3, 4))
+RULES = {  # of numbers that are no field of a value
+    "seed": Annotated[int, Range(0, 2**31 - 1)],
+    "split": Annotated[int, Range(0, 999_999)],
+    "recipe.strength": Annotated[float, Range(0, 100)],
+}
 
 
 def parse(text: str, base: Candidate, constant: str = "none") -> Space:
@@ -118,6 +124,7 @@ def _usual(recipe: Recipe, field: str) -> Domain:
 
 
 RANGE = re.compile(r"(.+?)\.\.(.+)")
+MOST = 1e12  # of a number; neither inf nor nan is one
 
 
 def by_path(value: Value, path: str, text: str, parts: Mapping) -> Domain:
@@ -148,8 +155,12 @@ def numbers(name: str, text: str) -> Domain:
     try:
         between = RANGE.fullmatch(text)
         if between:
-            return _between(name, *map(_number, between.groups()))
-        return Choice(tuple(dict.fromkeys(_number(word) for word in text.split("/"))))
+            domain = _between(name, *map(_number, between.groups()))
+        else:
+            domain = Choice(tuple(dict.fromkeys(_number(word) for word in text.split("/"))))
+        if (rule := RULES.get(name)) and (fault := domain.fault(rule)):
+            raise ValueError(f"must be {describe(rule)}: {fault}")
+        return domain
     except ValueError as error:
         raise ValueError(
             f"{name} wants numbers, as {name}=1/2/4 or {name}=1..4; {text!r} came ({error})"
@@ -173,6 +184,9 @@ def named(dimension: Dimension, text: str) -> Domain:
 
 def _number(text: str) -> int | float:
     try:
-        return int(text)
+        value = int(text)
     except ValueError:
-        return float(text)
+        value = float(text)
+    if not abs(value) <= MOST:
+        raise ValueError(f"must be from -{MOST:g} to {MOST:g}: {text} came")
+    return value

@@ -124,9 +124,14 @@ def fail(folder: Path, why: str) -> None:
     write_json(folder / "failed.json", {"why": " ".join(why.split())})
 
 
+def begun(root: Path | None) -> bool:
+    """Whether there is a trial in a search's folder."""
+    return root is not None and any((root / FOLDER).glob("*/trial.json"))
+
+
 def read_all(root: Path, again: Callable[[int, dict], None], say: Callable[[str], None]) -> list[Trial]:
     """All trials, by number. A damaged `trial.json` is written again from the oracle's copy of what it picked
-    (`again` does that), or else the folder is put aside.
+    (`again` does that, or raises ValueError), or else the folder is put aside.
     """
     found = []
     folders = (p for p in (root / FOLDER).glob("*") if p.is_dir() and re.fullmatch(r"\d+", p.name))
@@ -136,9 +141,7 @@ def read_all(root: Path, again: Callable[[int, dict], None], say: Callable[[str]
             continue
         except ValueError as error:
             fault = error
-        picks = _copy(root, int(folder.name))
-        if picks is not None:
-            again(int(folder.name), picks)
+        if _again(root, int(folder.name), again):
             found.append(read(folder))
             say(f"{fault}; written again from the oracle's copy")
         elif any(folder.iterdir()):
@@ -149,6 +152,17 @@ def read_all(root: Path, again: Callable[[int, dict], None], say: Callable[[str]
         else:
             folder.rmdir()  # killed before anything was written
     return found
+
+
+def _again(root: Path, number: int, again: Callable[[int, dict], None]) -> bool:
+    """Whether a `trial.json` could be written again."""
+    picks = _copy(root, number)
+    try:
+        if picks is not None:
+            again(number, picks)
+        return picks is not None
+    except ValueError:  # the copy is damaged, too, or of another search
+        return False
 
 
 def _copy(root: Path, number: int) -> dict | None:
