@@ -14,6 +14,7 @@ from training.experiments import reporting, width_depth_cardinality
 from training.experiments.index import EXPERIMENTS, experiment
 from training.experiments.relu import epochs_to
 from training.experiments.value import Done, Outcome, Trial, less
+from training.recipes import QUICK
 from training.report import pictures
 
 
@@ -30,10 +31,7 @@ def digits() -> DataSet:
 
 def made(experiment, data, error) -> Outcome:
     """An outcome whose errors (train, val, test, in per cent) are a function of label and seed."""
-    trials = tuple(
-        Trial(label, SimpleNamespace(name=label), SimpleNamespace(name="r", citation="c"))
-        for label in (labels_of(experiment, data))
-    )
+    trials = tuple(Trial(label, SimpleNamespace(name=label), QUICK) for label in (labels_of(experiment, data)))
     runs = {t.label: [done(t.label, seed, *error(t.label, seed)) for seed in range(3)] for t in trials}
     return Outcome(data, trials, runs, EXTRA.get(experiment.name, {}))
 

@@ -23,7 +23,7 @@ KINDS = ("plain", "resnet")
 def trials(data: DataSet) -> tuple[Trial, ...]:
     """The shallow network, the deep one from scratch, the deep one built from the shallow one and trained on."""
     recipe = fitted("resnet_cifar", data)
-    # It has been trained: a tenth of the rate, for half as long, falling to nothing.
+    # It has been trained: a tenth of the rate, for half as long.
     on = replace(
         recipe.scaled(max(1, recipe.epochs // 2)),
         optimizer=replace(recipe.optimizer, rate=recipe.optimizer.rate / 10),

@@ -13,7 +13,7 @@ from training.experiments.value import Experiment, Finding, Outcome, Trial, less
 from training.recipe import SGD
 from training.schedules import Constant
 
-RATES = (0.03, 0.1, 0.3)
+RATES = (0.03, 0.1, 0.3, 1.0)
 GOAL = 25.0
 GOALS = (25.0, 10.0, 5.0)
 EPOCHS = 40
@@ -26,7 +26,7 @@ KINDS = {"relu": RELU, "tanh": TANH}
 
 
 def trials(data: DataSet) -> tuple[Trial, ...]:
-    """Each activation at three rates (the paper chose the fastest for each), without regularisation."""
+    """Each activation at four rates (the paper chose the fastest for each), without regularisation."""
     plain = {"decay": 0.0, "augment": (), "schedule": Constant(), "warm_up": None, "clip": 5.0}
     recipe = replace(fitted("resnet_cifar", data, **plain), name="constant", citation="SGD 0.9 at a constant rate")
     recipe = replace(recipe, epochs=EPOCHS if len(data.train) < FEW else EPOCHS // 4)

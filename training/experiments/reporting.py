@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from keras_cnns import __version__
-from training.experiments.value import Done, Experiment, Finding, Outcome, said
+from training.experiments.value import Done, Experiment, Finding, Outcome, Trial, said
 from training.report import pictures
 from training.report.folder import write_json, write_text
 
@@ -61,7 +61,6 @@ def text(experiment: Experiment, outcome: Outcome, order, findings: list[Finding
     """The report in Markdown."""
     first = next(iter(outcome.runs.values()))[0].result
     rows = [_row(outcome, trial.label) for trial in outcome.trials]
-    used = dict.fromkeys((t.recipe.name, t.recipe.citation) for t in outcome.trials)
     parts = [
         f"# {experiment.title}",
         f"**Claimed.** {experiment.claim}",
@@ -73,12 +72,11 @@ def text(experiment: Experiment, outcome: Outcome, order, findings: list[Finding
         f"- data: {outcome.data.origin}; {first['train']['n']} images to train on, {first['val']['n']} to "
         f"validate, "
         f"{first['test']['n']} to test",
-        "\n".join(f"- recipe `{name}`: {citation}" for name, citation in used),
+        "\n".join(_recipes(outcome.trials)),
         f"- budget {order.budget:g}; seeds 0 to {outcome.seeds - 1} (n = {outcome.seeds}); figures are the mean "
         "+- the standard deviation over seeds; train errors are measured after training, without augmentation",
         f"- keras_cnns {__version__}, Keras {keras.__version__} on {keras.backend.backend()}, "
-        f"{first['precision']}, "
-        f"{platform.machine()}; times were taken while the machine had other work, too",
+        f"{first['precision']}, {platform.machine()}",
         _table(COLUMNS, rows),
     ]
     if experiment.caveats:
@@ -98,6 +96,23 @@ def _row(outcome: Outcome, label: str) -> list[str]:
         said(outcome.each(label, minutes), 2),
         said(outcome.each(label, lambda run: run.result["images_per_second"]), 0),
     ]
+
+
+def _recipes(trials: tuple[Trial, ...]) -> list[str]:
+    """A line for each recipe, with the labels of the trials that have it."""
+    labels = {}
+    for trial in trials:
+        labels.setdefault(trial.recipe, []).append(trial.label)
+    lines = []
+    for recipe, its in labels.items():
+        who = "all" if len(its) == len(trials) else ", ".join(its)
+        parts = (recipe.optimizer, recipe.schedule, recipe.warm_up, *recipe.augment, recipe.mix)
+        told = ", ".join(repr(part) for part in parts if part is not None)
+        numbers = f"batches of {recipe.batch_size}, decay {recipe.decay:g}" + (
+            f", gradients clipped at {recipe.clip:g}" if recipe.clip else ""
+        )
+        lines.append(f"- {who}: `{recipe.name}` ({recipe.citation}): {told}, {numbers}")
+    return lines
 
 
 def _table(heads, rows) -> str:
