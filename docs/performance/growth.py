@@ -16,7 +16,6 @@ from training.bench.task import Task
 
 PLACE = Path(__file__).parent
 DEPTHS = (20, 56, 110, 1202)
-DEEPEST = 110  # of the first steps; tracing 1,202 layers takes minutes, so it is taken once
 BATCHES = (4, 8, 16, 32)
 ROUNDS = 5
 
@@ -89,10 +88,7 @@ def draw(found: dict) -> None:
 
 def main() -> None:
     with deep_recursion():
-        deepest = tuple(d for d in DEPTHS if d > DEEPEST)
-        layers = per_layer("build", DEPTHS, ROUNDS)
-        layers += per_layer("first_step", tuple(d for d in DEPTHS if d <= DEEPEST), ROUNDS)
-        layers += per_layer("first_step", deepest, 1)
+        layers = per_layer("build", DEPTHS, ROUNDS) + per_layer("first_step", DEPTHS, ROUNDS)
     found = {"command": "python docs/performance/growth.py", **records.machine()}
     found |= {"layers": layers, "memory": memory()}
     (PLACE / "growth.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -11,12 +11,11 @@ import keras
 import numpy as np
 from keras import layers as stock
 
-from keras_cnns import layers as ours
 from keras_cnns.graph import At
 from keras_cnns.surgery.draft import Draft, Step
-from keras_cnns.surgery.linear import NORMS, scale_and_shift, scaled, weights_of
+from keras_cnns.surgery.linear import CONVOLUTIONS, NORMS, scale_and_shift, scaled, weights_of
 
-CONVOLUTIONS = (ours.Conv2D, stock.Conv2D, stock.DepthwiseConv2D)
+MERGED = (*CONVOLUTIONS, stock.DepthwiseConv2D)
 Pads = tuple[tuple[int, int], tuple[int, int]]  # (before, after) in rows, and in columns
 
 
@@ -71,7 +70,7 @@ def _branch(draft: Draft, add: Step, tensor: int) -> Branch:
     if step.kind in NORMS and step.layer.axis in (-1, 3) and not step.kwargs.get("training"):
         scale, shift = scale_and_shift(step)
         return Branch(step.inputs[0], step, scale=scale, bias=shift, dtype=step.layer.compute_dtype)
-    convolution = step.kind in CONVOLUTIONS and scaled(step) is not None
+    convolution = step.kind in MERGED and scaled(step) is not None
     if not convolution or step.layer.activation is not keras.activations.linear:
         return bare
     config = step.config

@@ -10,23 +10,11 @@ import keras
 import numpy as np
 from keras import layers as stock
 
-from keras_cnns import layers as ours
 from keras_cnns.deep import deep_recursion
 from keras_cnns.surgery.draft import Draft, Step
-from keras_cnns.surgery.linear import weights_of
+from keras_cnns.surgery.linear import CHANNELWISE, CONVOLUTIONS, weights_of
 
-CONVOLUTIONS = (stock.Conv2D, ours.Conv2D)
-# Layers that give s times as much for s times as much, each channel for itself.
-LETS_THROUGH = (
-    stock.ReLU,
-    stock.MaxPooling2D,
-    stock.AveragePooling2D,
-    stock.GlobalAveragePooling2D,
-    stock.GlobalMaxPooling2D,
-    stock.ZeroPadding2D,
-    stock.Dropout,
-    stock.Identity,
-)
+LETS_THROUGH = (*CHANNELWISE, stock.GlobalAveragePooling2D, stock.GlobalMaxPooling2D, stock.Identity)
 
 
 def equalise(model: keras.Model, images: np.ndarray, batch: int = 8) -> keras.Model:

@@ -17,20 +17,11 @@ from keras_cnns import layers as ours
 from keras_cnns.graph import At
 from keras_cnns.measure import measure
 from keras_cnns.surgery.draft import Draft, Step
-from keras_cnns.surgery.linear import NORMS, scale_and_shift, weights_of
+from keras_cnns.surgery.linear import CHANNELWISE, CONVOLUTIONS, NORMS, scale_and_shift, weights_of
 from keras_cnns.values import Count, Value
 
-CONVOLUTIONS = (stock.Conv2D, ours.Conv2D)
 # What leaves a channel of zeros a channel of zeros and does not mix channels.
-PASSING = (
-    stock.ReLU,
-    stock.Dropout,
-    stock.SpatialDropout2D,
-    stock.ZeroPadding2D,
-    stock.MaxPooling2D,
-    stock.AveragePooling2D,
-    ours.CeilMaxPooling2D,
-)
+PASSING = (*CHANNELWISE, stock.SpatialDropout2D, ours.CeilMaxPooling2D)
 ACTIVATIONS = ("linear", "relu", "relu6", "leaky_relu", "tanh", "silu", "gelu", "elu")
 
 

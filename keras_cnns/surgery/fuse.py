@@ -15,8 +15,7 @@ from keras import layers as stock
 from keras_cnns.layers import Compactor
 from keras_cnns.surgery.branches import merge
 from keras_cnns.surgery.draft import Draft, Step
-from keras_cnns.surgery.filters import CONVOLUTIONS
-from keras_cnns.surgery.linear import NORMS, array, scale_and_shift, scaled, weights_of
+from keras_cnns.surgery.linear import CONVOLUTIONS, NORMS, array, scale_and_shift, scaled, weights_of
 from keras_cnns.surgery.stock import where_as_fast
 
 LOG = logging.getLogger("keras_cnns")

@@ -10,6 +10,9 @@ from keras_cnns import layers as ours
 from keras_cnns.surgery.draft import Step
 
 NORMS = (stock.BatchNormalization, ours.BatchNormalization)
+CONVOLUTIONS = (stock.Conv2D, ours.Conv2D)
+# Give s times as much for s times as much (s not negative), each channel for itself; of zeros they make zeros.
+CHANNELWISE = (stock.ReLU, stock.MaxPooling2D, stock.AveragePooling2D, stock.ZeroPadding2D, stock.Dropout)
 Weights = dict[str, np.ndarray]
 
 
