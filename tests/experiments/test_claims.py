@@ -1,5 +1,6 @@
 """What each experiment trains, and what it says of figures that agree with the claim, and of others."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ from keras_cnns import values
 from training.data import sources
 from training.data.dataset import DataSet
 from training.engine.config import PARTS
-from training.experiments import reporting, width_depth_cardinality
+from training.experiments import relu, reporting, width_depth_cardinality
 from training.experiments.index import EXPERIMENTS, experiment
 from training.experiments.relu import epochs_to
 from training.experiments.value import Done, Outcome, Trial, less
@@ -143,10 +144,81 @@ def test_seconds_are_counted_to_what_every_run_reaches():
     def run(*errors):
         return SimpleNamespace(history=[{"val_top1": 1 - e / 100, "seconds": 2.0} for e in errors])
 
-    runs = {"slow": [run(40, 20, 8), run(30, 9, 9)], "fast": [run(9, 5, 1), run(20, 2, 1)]}
-    found = width_depth_cardinality.study(SimpleNamespace(runs=runs))
+    runs = {"slow": [run(40, 20, 8), run(30, 9, 9)], "fast": [run(9, 5, 1), run(20, 2, 1)], "fallen": []}
+    found = width_depth_cardinality.study(SimpleNamespace(runs=runs, whole=runs.get))
     assert found["validation_error"] == pytest.approx(9)
-    assert found["seconds"] == {"slow": [6.0, 4.0], "fast": [2.0, 4.0]}
+    assert found["seconds"] == {"slow": [6.0, 4.0], "fast": [2.0, 4.0], "fallen": []}
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_width_and_paths_are_judged_by_error_speed_and_time(digits, better):
+    def outcome(seconds):
+        figures = {
+            "wide": (5, 300),
+            "paths": (3, 100),
+            "bottlenecks": (6, 200),
+            "deep": (7, 100),
+            "middle": (6, 200),
+        }
+        if not better:
+            figures |= {"wide": (9, 50), "paths": (8, 100)}
+        labels = {f"{shape}-equal-{what}": shape for shape in figures for what in ("params", "macs")}
+        runs = {
+            label: [done(label, s, 1, 1, figures[shape][0] + 0.01 * s, figures[shape][1] + s) for s in range(3)]
+            for label, shape in labels.items()
+        }
+        times = {label: [seconds[shape] + 0.1 * s for s in range(3)] for label, shape in labels.items()}
+        return Outcome(digits, (), runs, {"validation_error": 5.0, "seconds": times})
+
+    seconds = {"wide": 2 if better else 20, "deep": 10, "paths": 5, "bottlenecks": 5, "middle": 5}
+    found = width_depth_cardinality.judge(outcome(seconds))
+    assert [f.held for f in found] == [better] * 8
+
+
+def raced(digits, epochs: dict[str, float], lost=()) -> Outcome:
+    """An outcome of `relu` whose networks err the less the more epochs passed, by kind, best at a rate of 0.1."""
+
+    def run(label, seed):
+        kind, rate = label.split("-")
+        pace = epochs[kind] * (1 if rate == "0.1" else 2) + 0.01 * seed
+        history = [{"epoch": e, "top1": 1 - 1 / (1 + 3 * e / pace), "val_top1": 0.9, "seconds": 1.0}
+                   for e in range(1, 200)]  # fmt: skip
+        good = done(label, seed, 1, 1, 1)
+        return replace(good, history=history[:1] if label in lost else history)
+
+    labels = [f"{kind}-{rate:g}" for kind in relu.KINDS for rate in relu.RATES]
+    trials = tuple(Trial(label, SimpleNamespace(name=label), QUICK) for label in labels)
+    return Outcome(digits, trials, {label: [run(label, seed) for seed in range(3)] for label in labels})
+
+
+def test_relu_is_judged_by_each_activation_at_its_fastest_rate(digits):
+    assert [f.held for f in relu.judge(raced(digits, {"relu": 2, "tanh": 9}))] == [True] * 4
+    near = relu.judge(raced(digits, {"relu": 4, "tanh": 9}))
+    assert [f.held for f in near] == [True, True, True, False]
+    assert "2.2 times" in near[-1].text
+    assert "edge" not in near[-1].text
+    assert [f.held for f in relu.judge(raced(digits, {"relu": 9, "tanh": 2}))] == [False] * 4
+    lost = relu.judge(raced(digits, {"relu": 2, "tanh": 9}, lost=[f"tanh-{rate:g}" for rate in relu.RATES]))
+    assert [f.held for f in lost] == [None] * 4
+
+
+@pytest.mark.parametrize("name", [marked(name, "by-construction", "preactivation") for name in EXPERIMENTS])
+def test_a_trial_that_diverged_is_reported_and_breaks_nothing(name, digits, tmp_path):
+    claim = experiment(name)
+    outcome = made(claim, digits, lambda label, seed: (1 + seed, 2 + seed, 3 + seed))
+    fallen = next(iter(outcome.runs))
+    for run in outcome.runs[fallen]:
+        run.result["diverged"] = "the loss is nan"
+        run.history.clear()
+    extra = {key: value for key, value in outcome.extra.items() if not key.startswith(fallen)}
+    if name == "width-depth-cardinality":
+        extra["seconds"] = {label: [3.0, 4.0, 3.5] if label != fallen else [] for label in outcome.runs}
+    if name == "by-construction":
+        extra = {"largest_difference_of_logits": {"plain": [], "resnet": [1e-7]}}
+    order = SimpleNamespace(folder=tmp_path, command="python x", data="digits", budget=0.5)
+    report = reporting.write(claim, replace(outcome, extra=extra), order).read_text()
+    assert f"left out of all but the errors: {fallen}, seed 0; {fallen}, seed 1" in report
+    assert report.count("nan") == 0
 
 
 def test_epochs_to_a_goal():

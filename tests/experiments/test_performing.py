@@ -80,3 +80,30 @@ def test_settings_change_every_trial_and_bad_ones_are_refused(tmp_path):
     with pytest.raises(Refusal, match="nonsense"):
         perform(EXPERIMENT, replace(order, folder=tmp_path / "b", settings=("nonsense=1",)), compute, said.append)
     assert not (tmp_path / "b").exists()
+
+
+def test_a_run_that_diverges_counts_as_guessing_and_the_others_go_on(tmp_path):
+    def wild(data):
+        first, second = trials(data)
+        rate = replace(SMALL, optimizer=replace(SMALL.optimizer, rate=1e12))
+        return (Trial("first", first.architecture, rate), second, Trial("third", first.architecture, SMALL))
+
+    def study(outcome):
+        return {"whole": {label: len(outcome.whole(label)) for label in outcome.runs}}
+
+    compute = HERE.choose(None, "float32", "off", False)
+    said = []
+    order = Order("digits", 0.25, 1, tmp_path, "python tiny")
+    for _ in range(2):  # begun anew and repeated
+        report = perform(replace(EXPERIMENT, trials=wild, study=study), order, compute, said.append).read_text()
+    lines = [line for line in said if "/3 " in line]
+    assert len(lines) == 6
+    assert all("diverged, counted as guessing" in line for line in (*lines[:2], *lines[3:5]))
+    assert "which it starts from, diverged" in lines[1]
+    assert "test error" in lines[2]
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["extra"] == {"whole": {"first": 0, "second": 0, "third": 1}}
+    assert record["trials"]["first"]["test_error"] == [90.0]
+    assert "rate usually helps" in record["trials"]["first"]["diverged"][0]
+    assert record["trials"]["third"]["diverged"] == [None]
+    assert "left out of all but the errors: first, seed 0; second, seed 0." in report

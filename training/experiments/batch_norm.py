@@ -43,10 +43,12 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
 
 
 def study(outcome: Outcome) -> dict:
-    """Mean and deviation of what each ReLU takes, layer by layer, before training and after; first seed."""
+    """Mean and deviation of what each ReLU takes, layer by layer, before training and after; one seed."""
     found = {}
     for label in (f"norms-{LOW:g}", f"bare-{LOW:g}"):
-        run = outcome.runs[label][0]
+        run = next(iter(outcome.whole(label)), None)
+        if run is None:
+            continue
         config = configs.read(run.folder)
         images = images_for(config, outcome.data)[:128]
         keras.utils.set_random_seed(0)

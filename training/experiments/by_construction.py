@@ -45,7 +45,7 @@ def study(outcome: Outcome) -> dict:
     found = {}
     for kind in KINDS:
         gaps = []
-        for run in outcome.runs[f"{kind}{SHALLOW}"]:
+        for run in outcome.whole(f"{kind}{SHALLOW}"):
             config = configs.read(run.folder)
             images = images_for(config, outcome.data, "test")
             start = start_of(f"{kind}{DEEP}-built", run.seed, run.folder.parent.parent)
@@ -64,6 +64,9 @@ def judge(outcome: Outcome) -> list[Finding]:
     o, findings = outcome, []
     for kind, gaps in o.extra["largest_difference_of_logits"].items():
         text = f"{kind}: before training on, the built network's logits equal the shallow one's"
+        if not gaps:
+            findings.append(Finding(f"{text}: no shallow one came to its end (undecided)", None))
+            continue
         findings.append(
             Finding(f"{text} (largest difference {max(gaps):.1e} of the largest logit)", max(gaps) < 1e-3)
         )

@@ -8,16 +8,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_cnns import measure
 from keras_cnns.deep import deep_recursion
 from training.data import pipeline, sources
 from training.data.dataset import DataSet
-from training.door import arguments
+from training.door import Diverged, arguments
 from training.engine import loading
 from training.engine.compute import Compute
 from training.engine.config import OWN, Config
 from training.engine.outcome import beside, finished
 from training.engine.run import train
-from training.engine.setup import Run
+from training.engine.setup import SPLITS, Run
 from training.engine.start import configure, take
 from training.experiments import reporting
 from training.experiments.value import Done, Experiment, Outcome, Trial
@@ -60,9 +61,13 @@ def perform(experiment: Experiment, order: Order, compute: Compute, say: Callabl
         for trial in trials:
             number = sum(map(len, runs.values())) + 1
             config = replace(configs[trial.label], seed=seed)
-            if trial.after:
-                config = replace(config, weights=_start(trial, config, order.folder, data))
-            done = _run(trial, config, order.folder, data, compute)
+            before = runs[trial.after][-1] if trial.after else None
+            if before and not before.whole:
+                done = _fallen(trial, config, order.folder, data, f"{trial.after}, which it starts from, diverged")
+            else:
+                if before:
+                    config = replace(config, weights=_start(trial, config, before, order.folder, data))
+                done = _run(trial, config, order.folder, data, compute)
             runs[trial.label].append(done)
             say(f"{number}/{total} {trial.label}, seed {seed}: {reporting.line(done)}")
     outcome = Outcome(data, trials, runs)
@@ -95,11 +100,11 @@ def folder_of(trial: str, seed: int, folder: Path) -> Path:
     return folder / RUNS / f"{trial}-{seed}"
 
 
-def _start(trial: Trial, config: Config, folder: Path, data: DataSet) -> str:
-    """Where a trial finds the weights it starts from, made of an earlier trial's network once."""
+def _start(trial: Trial, config: Config, before: Done, folder: Path, data: DataSet) -> str:
+    """Where a trial finds the weights it starts from, made once of the network of an earlier trial."""
     path = start_of(trial.label, config.seed, folder)
     if not path.is_file():
-        before = loading.from_run(folder_of(trial.after, config.seed, folder)).model
+        before = loading.from_run(before.folder).model
         keras.utils.set_random_seed(config.seed)
         with deep_recursion():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +139,28 @@ def _run(trial: Trial, config: Config, folder: Path, data: DataSet, compute: Com
         with held, Log(own / "log.txt") as log:
             log(f"run: {own} ({config.architecture.name})")
             log(compute.why)
-            result = train(Run(config, data, compute, own, log))
+            try:
+                result = train(Run(config, data, compute, own, log))
+            except Diverged as error:
+                log(str(error))
+                return _fallen(trial, config, folder, data, str(error))
         keras.backend.clear_session()  # the next network must not find the graphs of this one in memory
     return Done(trial.label, config.seed, own, finished(own), History(own / "history.csv").rows)
+
+
+def _fallen(trial: Trial, config: Config, folder: Path, data: DataSet, why: str) -> Done:
+    """A run that diverged; it counts as guessing. Asked for again, it goes on from its last checkpoint."""
+    own = folder_of(trial.label, config.seed, folder)
+    sizes = measure(config.build())
+    result = {
+        "arch": config.architecture.name,
+        "params": sizes.trainable_params,
+        "macs": sizes.macs,
+        "epochs": config.recipe.epochs,
+        "precision": config.precision,
+        **{name: {"top1": 1 / len(config.classes), "n": len(getattr(data, name))} for name in SPLITS},
+        "images_per_second": 0.0,
+        "weights_sha256": None,
+        "diverged": why,
+    }
+    return Done(trial.label, config.seed, own, result, History(own / "history.csv").rows)

@@ -21,6 +21,8 @@ def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (name, labels) in zip(axes, panels.items(), strict=True):
         for label, colour in zip(labels, COLOURS, strict=False):
+            if not outcome.whole(label):
+                continue
             for column, style, alpha in (("top1", "--", 0.6), ("val_top1", "-", 1.0)):
                 epochs, errors = _errors(outcome, label, column)
                 kind = "training" if column == "top1" else "validation"
@@ -37,7 +39,7 @@ def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
 
 
 def _errors(outcome: Outcome, label: str, column: str):
-    rows = [run.history for run in outcome.runs[label]]
+    rows = [run.history for run in outcome.whole(label)]
     shortest = min(map(len, rows))
     errors = [[max(100 * (1 - row[column]), LEAST) for row in history[:shortest]] for history in rows]
     return [row["epoch"] for row in rows[0][:shortest]], np.array(errors)
@@ -58,6 +60,8 @@ def bars(
     width = 0.8 / len(groups)
     for i, ((group, values), colour) in enumerate(zip(groups.items(), COLOURS, strict=False)):
         for name, each in values.items():
+            if not each:
+                continue
             x = names.index(name) + (i - (len(groups) - 1) / 2) * width
             label = group if name == next(iter(values)) else None
             axis.bar(x, mean(each), width, yerr=spread(each), color=colour, alpha=0.75, capsize=3, label=label)

@@ -39,9 +39,12 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
 
 
 def study(outcome: Outcome) -> dict:
-    """Shares of values below, at and above zero in what each stage's units give, first seed."""
+    """Shares of values below, at and above zero in what each unit gives; the first seed that did not diverge."""
     found = {}
-    for label, runs in outcome.runs.items():
+    for label in outcome.runs:
+        runs = outcome.whole(label)
+        if not runs:
+            continue
         config = configs.read(runs[0].folder)
         model = loading.from_run(runs[0].folder).model
         images = images_for(config, outcome.data, "test")[:128]
@@ -80,19 +83,26 @@ def judge(outcome: Outcome) -> list[Finding]:
     nearest = [less("", o.error(a), o.error(b)).held for a, b in pairwise(order)]
     ranked = None if None in nearest else order == paper
     ranks = ", ".join(f"({label[0]}) {mean(o.error(label)):.2f} %" for label in order)
-    below = {x: o.extra[x]["negative"][-1] for x in (A, C, E)}
     return [
         less("test error, (e) full pre-activation below (a) the original", o.error(E), o.error(A)),
         less("test error, (a) the original below (b) norm after addition", o.error(A), o.error(B)),
         less("test error, (a) the original below (c) ReLU before addition", o.error(A), o.error(C)),
         Finding(f"the ranking is the paper's, {', '.join(f'({x[0]})' for x in paper)}: {ranks}", ranked),
         less("training error, (a) the original below (e) the other", o.error(A, "train"), o.error(E, "train")),
-        Finding(
-            f"what the last unit gives is never negative in (a) and (c): {below[A]:.0%} and {below[C]:.0%} "
-            f"of the values are, of (e) {below[E]:.0%}; above zero in (c): {o.extra[C]['positive'][-1]:.0%}",
-            below[A] == below[C] == 0 < below[E],
-        ),
+        _signs(o.extra),
     ]  # fmt: skip
+
+
+def _signs(extra: dict) -> Finding:
+    text = "what the last unit gives is never negative in (a) and (c)"
+    if not {A, C, E} <= set(extra):
+        return Finding(f"{text}: not all have a run that came to its end (undecided)", None)
+    below = {x: extra[x]["negative"][-1] for x in (A, C, E)}
+    return Finding(
+        f"{text}: {below[A]:.0%} and {below[C]:.0%} of the values are, of (e) {below[E]:.0%}; above zero in (c): "
+        f"{extra[C]['positive'][-1]:.0%}",
+        below[A] == below[C] == 0 < below[E],
+    )
 
 
 def draw(outcome: Outcome) -> dict:

@@ -95,7 +95,7 @@ def draw(outcome: Outcome) -> dict:
 
 def _goal(run) -> float:
     """Epochs to the goal, or all that there were."""
-    return min(epochs_to(run.history, GOAL), len(run.history))
+    return min(epochs_to(run.history, GOAL), run.result["epochs"])
 
 
 EXPERIMENT = Experiment(

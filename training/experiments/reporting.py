@@ -32,6 +32,8 @@ def minutes(run: Done) -> float:
 def line(run: Done) -> str:
     """A run in a line."""
     test = run.result["test"]
+    if not run.whole:
+        return f"diverged, counted as guessing ({run.result['diverged']})"
     return f"test error {100 * (1 - test['top1']):.2f} % (n={test['n']}), {minutes(run):.1f} minutes"
 
 
@@ -79,6 +81,9 @@ def text(experiment: Experiment, outcome: Outcome, order, findings: list[Finding
         f"{first['precision']}, {platform.machine()}",
         _table(COLUMNS, rows),
     ]
+    fallen = [f"{run.label}, seed {run.seed}" for runs in outcome.runs.values() for run in runs if not run.whole]
+    if fallen:
+        parts.append(f"Diverged, so counted as guessing and left out of all but the errors: {'; '.join(fallen)}.")
     if experiment.caveats:
         parts.append(f"**To bear in mind.** {experiment.caveats}")
     joined = "\n\n".join(parts).replace("\n\n- ", "\n- ")
@@ -94,7 +99,7 @@ def _row(outcome: Outcome, label: str) -> list[str]:
         str(result["epochs"]),
         *(said(outcome.error(label, split)) for split in ("train", "val", "test")),
         said(outcome.each(label, minutes), 2),
-        said(outcome.each(label, lambda run: run.result["images_per_second"]), 0),
+        said(outcome.speeds(label), 0) if outcome.whole(label) else "-",
     ]
 
 
@@ -140,6 +145,7 @@ def record(experiment: Experiment, outcome: Outcome, order, findings: list[Findi
                 "minutes": outcome.each(label, minutes),
                 "images_per_second": outcome.each(label, lambda run: run.result["images_per_second"]),
                 "weights_sha256": [run.result["weights_sha256"] for run in runs],
+                "diverged": [run.result.get("diverged") for run in runs],
             }
             for label, runs in outcome.runs.items()
         },

@@ -42,6 +42,11 @@ class Done:
     result: dict
     history: list[dict]
 
+    @property
+    def whole(self) -> bool:
+        """Whether it was trained to the end. One that diverged has no network, and the errors of guessing."""
+        return "diverged" not in self.result
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -60,9 +65,17 @@ class Outcome:
         """A figure of every seed's run."""
         return [value(run) for run in self.runs[label]]
 
+    def whole(self, label: str) -> list[Done]:
+        """The runs of a trial that were trained to the end."""
+        return [run for run in self.runs[label] if run.whole]
+
     def error(self, label: str, split: str = "test") -> list[float]:
         """Error in per cent, of every seed."""
         return self.each(label, lambda run: 100 * (1 - run.result[split]["top1"]))
+
+    def speeds(self, label: str) -> list[float]:
+        """Training images a second, of every seed whose run was trained to the end."""
+        return [run.result["images_per_second"] for run in self.whole(label)]
 
     @property
     def seeds(self) -> int:
@@ -137,6 +150,8 @@ def less(what: str, a: list[float], b: list[float], unit: str = " %") -> Finding
     """
     from scipy.stats import t
 
+    if not (a and b):
+        return Finding(f"{what}: no run came to its end (undecided)", None)
     difference = mean(b) - mean(a)
     text = f"{what}: {said(a)}{unit} against {said(b)}{unit}"
     if min(len(a), len(b)) < 2:

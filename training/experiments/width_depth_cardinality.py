@@ -91,10 +91,11 @@ def seconds_to(run: Done, error: float) -> float:
 
 
 def study(outcome: Outcome) -> dict:
-    """Seconds to an accuracy that every run reaches: the worst of their best validation errors."""
-    every = [run for runs in outcome.runs.values() for run in runs]
-    goal = max(min(100 * (1 - row["val_top1"]) for row in run.history) for run in every)
-    times = {label: [seconds_to(run, goal + 1e-9) for run in runs] for label, runs in outcome.runs.items()}
+    """Seconds to an accuracy that every run reaches that came to its end: the worst of their best errors."""
+    runs = {label: outcome.whole(label) for label in outcome.runs}
+    best = [min(100 * (1 - row["val_top1"]) for row in run.history) for its in runs.values() for run in its]
+    goal = max(best, default=100.0)
+    times = {label: [seconds_to(run, goal + 1e-9) for run in its] for label, its in runs.items()}
     return {"validation_error": goal, "seconds": times}
 
 
@@ -108,7 +109,7 @@ def judge(outcome: Outcome) -> list[Finding]:
             return o.error(f"{shape}-equal-{what}")
 
         def speed(shape, what=what, o=o):
-            return o.each(f"{shape}-equal-{what}", lambda run: run.result["images_per_second"])
+            return o.speeds(f"{shape}-equal-{what}")
 
         def time(shape, what=what, o=o):
             return o.extra["seconds"][f"{shape}-equal-{what}"]
@@ -136,7 +137,7 @@ def draw(outcome: Outcome) -> dict:
     return {
         "errors": pictures.bars(of(outcome.error), "Test error", "error (%)"),
         "speeds": pictures.bars(
-            of(lambda label: outcome.each(label, lambda run: run.result["images_per_second"])),
+            of(outcome.speeds),
             "Training speed",
             "images/s",
         ),
