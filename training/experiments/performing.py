@@ -143,8 +143,10 @@ def _run(trial: Trial, config: Config, folder: Path, data: DataSet, compute: Com
                 result = train(Run(config, data, compute, own, log))
             except Diverged as error:
                 log(str(error))
-                return _fallen(trial, config, folder, data, str(error))
+                why = str(error)
         keras.backend.clear_session()  # the next network must not find the graphs of this one in memory
+        if result is None:
+            return _fallen(trial, config, folder, data, why)
     return Done(trial.label, config.seed, own, finished(own), History(own / "history.csv").rows)
 
 
