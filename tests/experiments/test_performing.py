@@ -107,3 +107,17 @@ def test_a_run_that_diverges_counts_as_guessing_and_the_others_go_on(tmp_path):
     assert "rate usually helps" in record["trials"]["first"]["diverged"][0]
     assert record["trials"]["third"]["diverged"] == [None]
     assert "left out of all but the errors: first, seed 0; second, seed 0." in report
+
+
+def test_trials_that_differ_in_their_labels_alone_are_one_run(tmp_path):
+    def twice(data):
+        first = trials(data)[0]
+        slow = replace(SMALL, optimizer=replace(SMALL.optimizer, rate=0.001))
+        return (first, replace(first, label="again"), replace(first, label="slow", recipe=slow))
+
+    compute = HERE.choose(None, "float32", "off", False)
+    perform(replace(EXPERIMENT, trials=twice, study=None, judge=lambda o: []),
+            Order("digits", 0.25, 1, tmp_path, "python tiny"), compute, [].append)  # fmt: skip
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"first-0", "slow-0"}
+    found = json.loads((tmp_path / "result.json").read_text())["trials"]
+    assert found["again"] == found["first"] != found["slow"]

@@ -47,7 +47,8 @@ def perform(experiment: Experiment, order: Order, compute: Compute, say: Callabl
     """Trains what is not trained yet, writes the report, and returns its path.
 
     Runs lie in `runs/<trial>-<seed>/` of the folder and are ordinary ones. All trials of a seed come before the
-    next seed, so that an interrupted experiment can be compared with fewer seeds.
+    next seed, so that an interrupted experiment can be compared with fewer seeds. Two trials that differ in their
+    labels alone are one run.
     """
     with arguments():
         _check(order.folder)
@@ -62,7 +63,10 @@ def perform(experiment: Experiment, order: Order, compute: Compute, say: Callabl
             number = sum(map(len, runs.values())) + 1
             config = replace(configs[trial.label], seed=seed)
             before = runs[trial.after][-1] if trial.after else None
-            if before and not before.whole:
+            twin = next(t for t in trials if replace(t, label=trial.label) == trial)
+            if twin is not trial:
+                done = replace(runs[twin.label][-1], label=trial.label)
+            elif before and not before.whole:
                 done = _fallen(trial, config, order.folder, data, f"{trial.after}, which it starts from, diverged")
             else:
                 if before:

@@ -163,7 +163,9 @@ EXPERIMENT = Experiment(
     draw=draw,
     caveats=(
         "Widths are whole numbers, with eight paths multiples of four, "
-        "so costs are equal to some per cent; the table has them. Speeds are of one machine, and grouped "
+        "so costs are equal to some per cent; the table has them. All shapes have the same three stages, so equal "
+        "parameters come close to equal MACs, and where both lead to the same width the network is trained once. "
+        "Speeds are of one machine, and grouped "
         "convolutions are slow on CPUs."
     ),
 )
