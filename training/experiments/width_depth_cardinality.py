@@ -52,6 +52,7 @@ SHAPES: dict[str, Callable[[int], Architecture]] = {
     f.__name__: f for f in (middle, deep, wide, bottlenecks, paths)
 }
 EQUAL = {"params": lambda m: m.trainable_params, "macs": lambda m: m.macs}
+WORDS = {"params": "parameters", "macs": "MACs"}
 
 
 def nearest(shape: Callable[[int], Architecture], cost: Callable, goal: float) -> Architecture:
@@ -116,13 +117,20 @@ def judge(outcome: Outcome) -> list[Finding]:
 
         findings += [
             less(
-                f"equal {what}: test error, paths below bottlenecks with one path",
+                f"equal {WORDS[what]}: test error, paths below bottlenecks with one path",
                 error("paths"),
                 error("bottlenecks"),
             ),
-            less(f"equal {what}: test error, wide below deep", error("wide"), error("deep")),
-            less(f"equal {what}: images a second, deep below wide", speed("deep"), speed("wide"), " images/s"),
-            less(f"equal {what}: seconds to an equal accuracy, wide below deep", time("wide"), time("deep"), " s"),
+            less(f"equal {WORDS[what]}: test error, wide below deep", error("wide"), error("deep")),
+            less(
+                f"equal {WORDS[what]}: images a second, deep below wide", speed("deep"), speed("wide"), " images/s"
+            ),
+            less(
+                f"equal {WORDS[what]}: seconds to an equal accuracy, wide below deep",
+                time("wide"),
+                time("deep"),
+                " s",
+            ),
         ]
     return findings
 
@@ -131,7 +139,7 @@ def draw(outcome: Outcome) -> dict:
     """Errors, speeds, and the time to an accuracy that all reach."""
 
     def of(value):
-        return {f"equal {what}": {n: value(f"{n}-equal-{what}") for n in SHAPES} for what in EQUAL}
+        return {f"equal {WORDS[what]}": {n: value(f"{n}-equal-{what}") for n in SHAPES} for what in EQUAL}
 
     goal, seconds = outcome.extra["validation_error"], outcome.extra["seconds"]
     return {
