@@ -81,6 +81,18 @@ def test_settings_change_every_trial_and_bad_ones_are_refused(tmp_path):
         perform(EXPERIMENT, replace(order, folder=tmp_path / "b", settings=("nonsense=1",)), compute, said.append)
     assert not (tmp_path / "b").exists()
 
+    def rates(data):
+        first, second = trials(data)
+        return (first, replace(second, recipe=replace(SMALL, optimizer=replace(SMALL.optimizer, rate=0.3))))
+
+    order = replace(order, folder=tmp_path / "b", settings=("optimizer.rate=0.02",))
+    with pytest.raises(Refusal, match=r"in optimizer\.rate they differ \(0.1, 0.3\)"):
+        perform(replace(EXPERIMENT, trials=rates), order, compute, said.append)
+    (tmp_path / "mine" / "runs").mkdir(parents=True)
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(Refusal, match=r"experiment's folder.*holds thesis\.tex"):
+        perform(EXPERIMENT, replace(order, folder=tmp_path / "mine", settings=()), compute, said.append)
+
 
 def test_a_run_that_diverges_counts_as_guessing_and_the_others_go_on(tmp_path):
     def wild(data):
@@ -106,7 +118,7 @@ def test_a_run_that_diverges_counts_as_guessing_and_the_others_go_on(tmp_path):
     assert record["trials"]["first"]["test_error"] == [90.0]
     assert "rate usually helps" in record["trials"]["first"]["diverged"][0]
     assert record["trials"]["third"]["diverged"] == [None]
-    assert "left out of all but the errors: first, seed 0; second, seed 0." in report
+    assert "left out of all else: first, seed 0; second, seed 0." in report
 
 
 def test_trials_that_differ_in_their_labels_alone_are_one_run(tmp_path):

@@ -28,7 +28,9 @@ def test_the_index_tells_what_the_report_tells(name, data):
     record = json.loads((DOCS / folder / "result.json").read_text(encoding="utf-8"))
     report = (DOCS / folder / "report.md").read_text(encoding="utf-8")
     told = verdict([Finding(f["text"], f["held"]) for f in record["findings"]])
-    runs = {tuple(t["weights_sha256"]): t["minutes"] for t in record["trials"].values()}  # twins are one run
+    runs = {
+        (*t["weights_sha256"], *t["minutes"]): t["minutes"] for t in record["trials"].values()
+    }  # twins are one run
     minutes = sum(map(sum, runs.values()))
     ((_, *cells),) = rows(f"[{name}]({folder}/report.md)")
     assert cells == [told, data, f"{record['budget']:g}", str(record["seeds"]), f"{minutes:.0f}"]

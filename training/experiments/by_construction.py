@@ -13,7 +13,7 @@ from training.experiments import pictures
 from training.experiments.common import fitted
 from training.experiments.deepening import deepened
 from training.experiments.performing import images_for, start_of
-from training.experiments.value import Experiment, Finding, Outcome, Trial, less, mean
+from training.experiments.value import Experiment, Finding, Outcome, Trial, less, not_above
 from training.report.stream import told
 
 SHALLOW, DEEP = 20, 56
@@ -72,11 +72,8 @@ def judge(outcome: Outcome) -> list[Finding]:
         )
     for kind in KINDS:
         shallow, scratch, built = f"{kind}{SHALLOW}", f"{kind}{DEEP}", f"{kind}{DEEP}-built"
-        worse = less("", o.error(shallow, "train"), o.error(built, "train")).held
-        text = f"training error of {built} is not above that of {shallow}"
-        figures = f"{mean(o.error(built, 'train')):.2f} % against {mean(o.error(shallow, 'train')):.2f} %"
-        better = mean(o.error(built, "train")) <= mean(o.error(shallow, "train"))
-        findings.append(Finding(f"{text}: {figures}", True if better else None if worse is None else False))
+        name = f"training error of {built} is not above that of {shallow}"
+        findings.append(not_above(name, o.error(built, "train"), o.error(shallow, "train")))
         name = f"training error, {built} below {scratch} from scratch"
         findings.append(less(name, o.error(built, "train"), o.error(scratch, "train")))
         findings.append(

@@ -1,5 +1,6 @@
 """The one engine of all experiments: ordinary runs in a folder, then a report."""
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,6 +26,12 @@ from training.experiments.value import Done, Experiment, Outcome, Trial
 from training.report.folder import History, Log
 
 RUNS = "runs"
+OWN_FILES = {
+    RUNS,
+    "starts",
+    "report.md",
+    "result.json",
+}  # and pictures, and what somebody's shell wrote beside them
 SAMPLE = 512  # images
 
 
@@ -53,7 +60,9 @@ def perform(experiment: Experiment, order: Order, compute: Compute, say: Callabl
     with arguments():
         _check(order.folder)
         data = sources.load(order.data)
-        trials = tuple(_asked(t, order) for t in experiment.trials(data))
+        trials = experiment.trials(data)
+        _check_settings(order.settings, trials)
+        trials = tuple(_asked(t, order) for t in trials)
         configs = {t.label: configure(t.architecture, t.recipe, data, order.data, compute) for t in trials}
     total = order.seeds * len(trials)
     say(f"{experiment.title}: {len(trials)} trials, seeds: {order.seeds}, {total} runs, data: {data.origin}")
@@ -85,10 +94,29 @@ def _check(folder: Path) -> None:
     """Raises ValueError unless the folder is new, empty or an experiment's."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--run wants a folder; {str(folder)!r} is a file")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / RUNS).is_dir():
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    others = sorted(name for name in found - OWN_FILES if not name.endswith((".png", ".out", ".log")))
+    if others or (found and RUNS not in found):
         raise ValueError(
-            f"--run wants a new, an empty or an experiment's folder; {str(folder)!r} holds other files"
+            f"--run wants a new, an empty or an experiment's folder; {str(folder)!r} holds {', '.join(others[:3])}"
+            if others
+            else f"--run wants a new, an empty or an experiment's folder; {str(folder)!r} has no {RUNS}/"
         )
+
+
+def _check_settings(settings: tuple[str, ...], trials: tuple[Trial, ...]):
+    """Raises ValueError for a setting of what the trials are to differ in."""
+    for path in (setting.partition("=")[0].strip() for setting in settings):
+        have = dict.fromkeys(_field(trial.recipe, path) for trial in trials)
+        if len(have) > 1:
+            values = ", ".join(map(repr, have))
+            raise ValueError(f"--set wants a field that all trials share; in {path} they differ ({values})")
+
+
+def _field(recipe, path: str):
+    for name in path.split("."):
+        recipe = getattr(recipe, name, None)
+    return recipe
 
 
 def _asked(trial: Trial, order: Order) -> Trial:
@@ -107,7 +135,8 @@ def folder_of(trial: str, seed: int, folder: Path) -> Path:
 def _start(trial: Trial, config: Config, before: Done, folder: Path, data: DataSet) -> str:
     """Where a trial finds the weights it starts from, made once of the network of an earlier trial."""
     path = start_of(trial.label, config.seed, folder)
-    if not path.is_file():
+    network = before.folder / "model.keras"
+    if not path.is_file() or path.stat().st_mtime < network.stat().st_mtime:
         before = loading.from_run(before.folder).model
         keras.utils.set_random_seed(config.seed)
         with deep_recursion():
@@ -157,14 +186,15 @@ def _run(trial: Trial, config: Config, folder: Path, data: DataSet, compute: Com
 def _fallen(trial: Trial, config: Config, folder: Path, data: DataSet, why: str) -> Done:
     """A run that diverged; it counts as guessing. Asked for again, it goes on from its last checkpoint."""
     own = folder_of(trial.label, config.seed, folder)
-    sizes = measure(config.build())
+    sizes, classes = measure(config.build()), len(config.classes)
+    guessing = {"loss": math.log(classes), "top1": 1 / classes}
     result = {
         "arch": config.architecture.name,
         "params": sizes.trainable_params,
         "macs": sizes.macs,
         "epochs": config.recipe.epochs,
         "precision": config.precision,
-        **{name: {"top1": 1 / len(config.classes), "n": len(getattr(data, name))} for name in SPLITS},
+        **{name: {**guessing, "n": len(getattr(data, name))} for name in SPLITS},
         "images_per_second": 0.0,
         "weights_sha256": None,
         "diverged": why,

@@ -45,14 +45,11 @@ def _errors(outcome: Outcome, label: str, column: str):
     return [row["epoch"] for row in rows[0][:shortest]], np.array(errors)
 
 
-def bars(
-    groups: dict[str, dict[str, list[float]]], title: str, ylabel: str, line: tuple[str, float] | None = None
-):
+def bars(groups: dict[str, dict[str, list[float]]], title: str, ylabel: str):
     """Bars with the standard deviation and every seed's point.
 
     Args:
         groups: what a colour stands for -> name under the bar -> values of all seeds.
-        line: text and height of a horizontal line to compare with.
     """
     names = list(dict.fromkeys(name for values in groups.values() for name in values))
     figure = blank(max(6, 1.1 * len(names) * max(1, len(groups) / 2) + 2), 4.8, plain(title))
@@ -63,17 +60,15 @@ def bars(
             if not each:
                 continue
             x = names.index(name) + (i - (len(groups) - 1) / 2) * width
-            label = group if name == next(iter(values)) else None
+            label = group if name == next(n for n, some in values.items() if some) else None
             axis.bar(x, mean(each), width, yerr=spread(each), color=colour, alpha=0.75, capsize=3, label=label)
             axis.plot([x] * len(each), each, "k.", markersize=4)
-    if line:
-        axis.axhline(line[1], color=COLOURS[-1], linestyle="--", label=line[0])
     axis.set_xticks(
         range(len(names)), names, rotation=25 if len(names) > 4 else 0, ha="right" if len(names) > 4 else "center"
     )
     axis.set(ylabel=ylabel)
     axis.grid(alpha=0.3, axis="y")
-    if len(groups) > 1 or line:
+    if len(groups) > 1:
         axis.legend(frameon=False)
     return figure
 

@@ -9,7 +9,7 @@ from keras_cnns.surgery.operated import Exchange, Operated, tanh_for_relu
 from training.data.dataset import DataSet
 from training.experiments import pictures
 from training.experiments.common import FEW, fitted
-from training.experiments.value import Experiment, Finding, Outcome, Trial, less, mean
+from training.experiments.value import Done, Experiment, Finding, Outcome, Trial, epochs_to, less, mean
 from training.recipe import SGD
 from training.schedules import Constant
 
@@ -37,27 +37,14 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
     )
 
 
-def epochs_to(history: list[dict], goal: float) -> float:
-    """Epochs until the training error of an epoch is at most `goal` per cent; infinite where it never is.
-
-    Between two epochs it is read off the straight line that joins them.
-
-    >>> epochs_to([{"epoch": 1, "top1": 0.5}, {"epoch": 2, "top1": 1.0}], 25)
-    1.5
-    """
-    before = (0, 100.0)
-    for row in history:
-        now = (row["epoch"], 100 * (1 - row["top1"]))
-        if now[1] <= goal:
-            way = (before[1] - goal) / (before[1] - now[1]) if before[0] else 1.0
-            return before[0] + way * (now[0] - before[0])
-        before = now
-    return float("inf")
+def epochs(run: Done, goal: float) -> float:
+    """Epochs until the training error is at most `goal` per cent; infinite if never, or if the run diverged."""
+    return epochs_to(run.history, goal, "top1") if run.whole else float("inf")
 
 
 def fastest(outcome: Outcome, kind: str, goal: float) -> tuple[str, list[float]]:
     """The trial of an activation that gets there first, and its epochs for every seed."""
-    found = {f"{kind}-{r:g}": outcome.each(f"{kind}-{r:g}", lambda d: epochs_to(d.history, goal)) for r in RATES}
+    found = {f"{kind}-{r:g}": outcome.each(f"{kind}-{r:g}", lambda d: epochs(d, goal)) for r in RATES}
     best = min(found, key=lambda label: mean(found[label]))
     return best, found[best]
 
@@ -95,7 +82,7 @@ def draw(outcome: Outcome) -> dict:
 
 def _goal(run) -> float:
     """Epochs to the goal, or all that there were."""
-    return min(epochs_to(run.history, GOAL), run.result["epochs"])
+    return min(epochs(run, GOAL), run.result["epochs"])
 
 
 EXPERIMENT = Experiment(

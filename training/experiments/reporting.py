@@ -1,12 +1,14 @@
 """The report of an experiment: what was claimed, what was run, what came out, whether it held."""
 
 import platform
+from dataclasses import fields
 from pathlib import Path
 
 import keras
 
 from keras_cnns import __version__
 from training.experiments.value import Done, Experiment, Finding, Outcome, Trial, said
+from training.recipe import Recipe
 from training.report import pictures
 from training.report.folder import write_json, write_text
 
@@ -22,6 +24,10 @@ COLUMNS = (
     "minutes",
     "images/s",
 )
+
+
+TOLD = (*("name", "citation", "epochs", "batch_size", "optimizer", "schedule", "warm_up", "augment", "mix"),
+        *("decay", "clip", "image_size"))  # fields of a recipe that every report tells  # fmt: skip
 
 
 def minutes(run: Done) -> float:
@@ -78,12 +84,13 @@ def text(experiment: Experiment, outcome: Outcome, order, findings: list[Finding
         f"- budget {order.budget:g}; seeds 0 to {outcome.seeds - 1} (n = {outcome.seeds}); figures are the mean "
         "+- the standard deviation over seeds; train errors are measured after training, without augmentation",
         f"- keras_cnns {__version__}, Keras {keras.__version__} on {keras.backend.backend()}, "
-        f"{first['precision']}, {platform.machine()}",
+        f"{first['precision']}, {platform.machine()}; speeds and times are those of the machine as it was, with "
+        "whatever else it did",
         _table(COLUMNS, rows),
     ]
     fallen = [f"{run.label}, seed {run.seed}" for runs in outcome.runs.values() for run in runs if not run.whole]
     if fallen:
-        parts.append(f"Diverged, so counted as guessing and left out of all but the errors: {'; '.join(fallen)}.")
+        parts.append(f"Diverged, counted as guessing in errors and left out of all else: {'; '.join(fallen)}.")
     if experiment.caveats:
         parts.append(f"**To bear in mind.** {experiment.caveats}")
     joined = "\n\n".join(parts).replace("\n\n- ", "\n- ")
@@ -108,6 +115,8 @@ def _recipes(trials: tuple[Trial, ...]) -> list[str]:
     labels = {}
     for trial in trials:
         labels.setdefault(trial.recipe, []).append(trial.label)
+    names = [field.name for field in fields(Recipe) if field.name not in TOLD]
+    differ = [name for name in names if len({getattr(recipe, name) for recipe in labels}) > 1]
     lines = []
     for recipe, its in labels.items():
         who = "all" if len(its) == len(trials) else ", ".join(its)
@@ -116,6 +125,9 @@ def _recipes(trials: tuple[Trial, ...]) -> list[str]:
         numbers = f"batches of {recipe.batch_size}, decay {recipe.decay:g}" + (
             f", gradients clipped at {recipe.clip:g}" if recipe.clip else ""
         )
+        if recipe.image_size:
+            numbers += f", {recipe.image_size} pixels"
+        numbers += "".join(f", {name} {getattr(recipe, name)!r}" for name in differ)
         lines.append(f"- {who}: `{recipe.name}` ({recipe.citation}): {told}, {numbers}")
     return lines
 
