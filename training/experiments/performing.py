@@ -26,12 +26,8 @@ from training.experiments.value import Done, Experiment, Outcome, Trial
 from training.report.folder import History, Log
 
 RUNS = "runs"
-OWN_FILES = {
-    RUNS,
-    "starts",
-    "report.md",
-    "result.json",
-}  # and pictures, and what somebody's shell wrote beside them
+OWN_FILES = {RUNS, "starts", "report.md", "result.json"}
+SHELL = (".out", ".log")  # what somebody's shell may have written beside them
 SAMPLE = 512  # images
 
 
@@ -95,12 +91,13 @@ def _check(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--run wants a folder; {str(folder)!r} is a file")
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    others = sorted(name for name in found - OWN_FILES if not name.endswith((".png", ".out", ".log")))
-    if others or (found and RUNS not in found):
+    known = OWN_FILES if RUNS in found else ()
+    others = sorted(
+        name for name in found if name not in known and not name.endswith(SHELL + (".png",) * bool(known))
+    )
+    if others:
         raise ValueError(
             f"--run wants a new, an empty or an experiment's folder; {str(folder)!r} holds {', '.join(others[:3])}"
-            if others
-            else f"--run wants a new, an empty or an experiment's folder; {str(folder)!r} has no {RUNS}/"
         )
 
 
