@@ -29,6 +29,10 @@ class DiskFull(Failure):
     """There is no room for what a run must write."""
 
 
+class Diverged(Failure):
+    """A loss or a weight is no longer finite; a smaller rate usually helps."""
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, with the nearest option for an unknown one."""
 

@@ -1,5 +1,6 @@
 """What each experiment trains, and what it says of figures that agree with the claim, and of others."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,10 +11,10 @@ from keras_cnns import values
 from training.data import sources
 from training.data.dataset import DataSet
 from training.engine.config import PARTS
-from training.experiments import reporting
+from training.experiments import relu, reporting, width_depth_cardinality
 from training.experiments.index import EXPERIMENTS, experiment
-from training.experiments.relu import epochs_to
-from training.experiments.value import Done, Outcome, Trial, less
+from training.experiments.value import Done, Outcome, Trial, epochs_to, less, not_above
+from training.recipes import QUICK
 from training.report import pictures
 
 
@@ -30,10 +31,7 @@ def digits() -> DataSet:
 
 def made(experiment, data, error) -> Outcome:
     """An outcome whose errors (train, val, test, in per cent) are a function of label and seed."""
-    trials = tuple(
-        Trial(label, SimpleNamespace(name=label), SimpleNamespace(name="r", citation="c"))
-        for label in (labels_of(experiment, data))
-    )
+    trials = tuple(Trial(label, SimpleNamespace(name=label), QUICK) for label in (labels_of(experiment, data)))
     runs = {t.label: [done(t.label, seed, *error(t.label, seed)) for seed in range(3)] for t in trials}
     return Outcome(data, trials, runs, EXTRA.get(experiment.name, {}))
 
@@ -56,16 +54,17 @@ EXTRA = {
 
 
 def done(label, seed, train, val, test, speed=100.0) -> Done:
-    splits = {s: {"loss": 1.0, "top1": 1 - e / 100, "top5": 1.0, "n": 360} for s, e in
+    splits = {s: {"loss": e / 50, "top1": 1 - e / 100, "top5": 1.0, "n": 360} for s, e in
               (("train", train), ("val", val), ("test", test))}  # fmt: skip
     result = {"arch": label, "params": 10, "macs": 20, "epochs": 3, "precision": "float32", "weights_sha256": "0"}
     history = [
-        {"epoch": e, "top1": 1 - train / 100 - 0.3 / e, "val_top1": 1 - val / 100, "seconds": 2.0} for e in (1, 2)
+        {"epoch": e, "top1": 1 - train / 100 - 0.3 / e, "val_top1": 1 - val / 100 - 0.5 / e**2, "seconds": 2.0}
+        for e in (1, 2, 3, 4)
     ]
     return Done(label, seed, Path("."), {**result, **splits, "images_per_second": speed}, history)
 
 
-GOOD = {  # test error by the beginning of a label, the longest that fits; train error is half
+GOOD = {  # test error by the beginning of a label, the longest that fits; train error is half, or the first of two
     "degradation": {
         "plain20": 8,
         "plain32": 9,
@@ -83,9 +82,9 @@ GOOD = {  # test error by the beginning of a label, the longest that fits; train
         "resnet56": 6,
         "resnet56-built": 5,
     },
-    "batch-norm": {"norms": 2, "bare": 20, "bare-0.1": 180, "dropout": 10, "bare-raw": 40},
-    "preactivation": {"a": 6.6, "b": 8.2, "c": 7.8, "d": 6.7, "e": 5},
-    "family": {"": 3, "lenet": 6},
+    "batch-norm": {"norms": 2, "bare": 20, "bare-0.1": (85, 88), "dropout": 10, "bare-raw": 40},
+    "preactivation": {"a": (1, 6.6), "b": 8.2, "c": 7.8, "d": 6.7, "e": (2, 5)},
+    "family": {"": 3, "resne": 2.5, "lenet": 6, "alexnet": 7, "nin": 6.5, "vgg": 5, "googlenet": 5.5},
 }
 
 
@@ -94,8 +93,9 @@ def test_the_verdict_follows_the_figures(name, digits, tmp_path):
     claim = EXPERIMENTS[name]
 
     def good(label, seed):
-        error = GOOD[name][max((k for k in GOOD[name] if label.startswith(k)), key=len)] + 0.01 * seed
-        return error / 2, error, error
+        error = GOOD[name][max((k for k in GOOD[name] if label.startswith(k)), key=len)]
+        train, test = error if isinstance(error, tuple) else (error / 2, error)
+        return train + 0.01 * seed, test + 0.01 * seed, test + 0.01 * seed
 
     held = claim.judge(made(claim, digits, good))
     assert all(f.held for f in held), [f for f in held if not f.held]
@@ -108,6 +108,8 @@ def test_the_verdict_follows_the_figures(name, digits, tmp_path):
     assert sum(held is not True for held in turned) >= len(turned) / 2
     noisy = claim.judge(made(claim, digits, lambda label, seed: (5 + 3 * seed, 5, 5 + 3 * seed)))
     assert any(f.held is None for f in noisy) or name == "family"
+    apart = claim.judge(made(claim, digits, lambda label, seed: (*3 * [len(label) + 20 * seed],)))
+    assert not [f for f in apart if f.held is not None and " against " in f.text and "+-" in f.text]
 
 
 @pytest.mark.parametrize("name", [marked(name) for name in EXPERIMENTS])
@@ -128,7 +130,7 @@ def test_every_drawing_and_report(name, digits, tmp_path):
     claim = experiment(name)
     outcome = made(claim, digits, lambda label, seed: (1 + seed, 2 + seed, 3 + seed))
     if name == "width-depth-cardinality":
-        outcome.extra["seconds"] |= {label: [3.0, 4.0, -1.0] for label in outcome.runs}
+        outcome.extra["seconds"] |= {label: [3.0, 4.0, 3.5] for label in outcome.runs}
     order = SimpleNamespace(folder=tmp_path, command="python x", data="digits", budget=0.5)
     report = reporting.write(claim, outcome, order).read_text()
     drawn = {p.stem for p in tmp_path.glob("*.png")}
@@ -140,11 +142,108 @@ def test_every_drawing_and_report(name, digits, tmp_path):
     assert "python x" in report
 
 
+def test_seconds_are_counted_to_what_every_run_reaches():
+    def run(speed, *errors):
+        history = [{"epoch": e, "val_top1": 1 - error / 100, "seconds": 99.0} for e, error in enumerate(errors, 1)]
+        return SimpleNamespace(history=history, result={"train": {"n": 200}, "images_per_second": speed})
+
+    runs = {
+        "slow": [run(100, 40, 20, 9), run(100, 30, 9, 9)],
+        "fast": [run(100, 9, 5), run(200, 14, 4)],
+        "none": [],
+    }
+    found = width_depth_cardinality.study(SimpleNamespace(runs=runs, whole=runs.get))
+    assert found["validation_error"] == pytest.approx(9)
+    assert found["seconds"] == {"slow": pytest.approx([6, 4]), "fast": pytest.approx([2, 1.5]), "none": []}
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_width_and_paths_are_judged_by_error_speed_and_time(digits, better):
+    def outcome(seconds):
+        figures = {
+            "wide": (5, 300),
+            "paths": (3, 100),
+            "bottlenecks": (6, 200),
+            "deep": (7, 100),
+            "middle": (6, 200),
+        }
+        if not better:
+            figures |= {"wide": (9, 50), "paths": (8, 100)}
+        labels = {f"{shape}-equal-{what}": shape for shape in figures for what in ("params", "macs")}
+        runs = {
+            label: [
+                replace(
+                    done(label, s, 1, 1, figures[shape][0] + 0.01 * s, figures[shape][1] + s),
+                    folder=Path(label if shape == "wide" else shape) / str(s),
+                )
+                for s in range(3)
+            ]
+            for label, shape in labels.items()
+        }
+        times = {label: [seconds[shape] + 0.1 * s for s in range(3)] for label, shape in labels.items()}
+        return Outcome(digits, (), runs, {"validation_error": 5.0, "seconds": times})
+
+    seconds = {"wide": 2 if better else 20, "deep": 10, "paths": 5, "bottlenecks": 5, "middle": 5}
+    found = width_depth_cardinality.judge(outcome(seconds))
+    assert len(found) == 6 + 4, "at equal operations only what the other wide network changes"
+    assert {f.held for f in found if "paths below wide" not in f.text} == {better}
+    assert not [f for f in found if f.text.startswith("equal MACs: test error, paths below bottlenecks")]
+
+
+def raced(digits, epochs: dict[str, float], lost=()) -> Outcome:
+    """An outcome of `relu` whose networks err the less the more epochs passed, by kind, best at a rate of 0.1."""
+
+    def run(label, seed):
+        kind, rate = label.split("-")
+        pace = epochs[kind] * (1 if rate == "0.1" else 2) + 0.01 * seed
+        history = [{"epoch": e, "top1": 1 - 1 / (1 + 3 * e / pace), "val_top1": 0.9, "seconds": 1.0}
+                   for e in range(1, 200)]  # fmt: skip
+        good = done(label, seed, 1, 1, 1)
+        return replace(good, history=history, result=good.result | ({"diverged": "nan"} if label in lost else {}))
+
+    labels = [f"{kind}-{rate:g}" for kind in relu.KINDS for rate in relu.RATES]
+    trials = tuple(Trial(label, SimpleNamespace(name=label), QUICK) for label in labels)
+    return Outcome(digits, trials, {label: [run(label, seed) for seed in range(3)] for label in labels})
+
+
+def test_relu_is_judged_by_each_activation_at_its_fastest_rate(digits):
+    assert [f.held for f in relu.judge(raced(digits, {"relu": 2, "tanh": 9}))] == [True] * 4
+    near = relu.judge(raced(digits, {"relu": 4, "tanh": 9}))
+    assert [f.held for f in near] == [True, True, True, False]
+    assert "2.2 times" in near[-1].text
+    assert "edge" not in near[-1].text
+    assert [f.held for f in relu.judge(raced(digits, {"relu": 9, "tanh": 2}))] == [False] * 4
+    lost = relu.judge(raced(digits, {"relu": 2, "tanh": 9}, lost=[f"tanh-{rate:g}" for rate in relu.RATES]))
+    assert [f.held for f in lost] == [None] * 4
+
+
+@pytest.mark.parametrize("name", [marked(name, "by-construction", "preactivation") for name in EXPERIMENTS])
+def test_a_trial_that_diverged_is_reported_and_breaks_nothing(name, digits, tmp_path):
+    claim = experiment(name)
+    outcome = made(claim, digits, lambda label, seed: (1 + seed, 2 + seed, 3 + seed))
+    fallen = next(iter(outcome.runs))
+    for run in outcome.runs[fallen]:
+        run.result["diverged"] = "the loss is nan"
+        del run.history[1:]
+    extra = {key: value for key, value in outcome.extra.items() if not key.startswith(fallen)}
+    if name == "width-depth-cardinality":
+        extra["seconds"] = {label: [3.0, 4.0, 3.5] if label != fallen else [] for label in outcome.runs}
+    if name == "by-construction":
+        extra = {"largest_difference_of_logits": {"plain": [], "resnet": [1e-7]}}
+    order = SimpleNamespace(folder=tmp_path, command="python x", data="digits", budget=0.5)
+    report = reporting.write(claim, replace(outcome, extra=extra), order).read_text()
+    assert f"left out of all else: {fallen}, seed 0; {fallen}, seed 1" in report
+    assert report.count("nan") == 0
+
+
 def test_epochs_to_a_goal():
-    history = [{"epoch": i, "top1": t} for i, t in enumerate((0.2, 0.5, 0.9), 1)]
-    assert epochs_to(history, 30) == pytest.approx(2.5)
-    assert epochs_to(history, 5) == float("inf")
-    assert epochs_to(history, 90) == 1.0
+    history = [{"epoch": i, "top1": t, "val_top1": t} for i, t in enumerate((0.2, 0.5, 0.9), 1)]
+    run = Done("x", 0, Path("."), {}, history)
+    assert relu.epochs(run, 30) == pytest.approx(2.5)
+    assert relu.epochs(run, 5) == float("inf")
+    assert relu.epochs(run, 90) == 1.0
+    assert relu.epochs(replace(run, result={"diverged": "nan"}), 30) == float("inf")
+    assert epochs_to(history, 30) == relu.epochs(run, 30)
 
 
 def test_nothing_is_decided_within_the_spread():
@@ -152,6 +251,19 @@ def test_nothing_is_decided_within_the_spread():
     assert less("x", [1.0, 1.1, 0.9], [2.0, 2.1, 1.9]).held is True
     assert less("x", [2.0, 2.1, 1.9], [1.0, 1.1, 0.9]).held is False
     assert less("x", [1.0], [9.0]).held is None
+    assert less("x", [60.0, 75.0, 80.0], [90.0, 90.0, 90.0]).held is None, (
+        "Welch's: a spread of nothing is not shared"
+    )
+    assert less("x", [0.8, 0.8], [1.1, 1.1]).held is None, "no spread at all says nothing of chance"
+    assert less("x", [], [1.0, 1.1]).held is None
+
+
+def test_equal_is_within_a_margin():
+    assert not_above("x", [1.0, 1.1, 1.2], [1.0, 1.1, 1.2]).held is True
+    assert not_above("x", [1.3, 1.4, 1.5], [1.0, 1.1, 1.2]).held is True, "above, by less than a point"
+    assert not_above("x", [3.0, 3.1, 3.2], [1.0, 1.1, 1.2]).held is False
+    assert not_above("x", [2.0, 2.1, 2.2], [1.0, 1.1, 1.2]).held is None
+    assert not_above("x", [1.0], [1.0]).held is None
 
 
 def test_unknown():

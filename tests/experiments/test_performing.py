@@ -80,3 +80,56 @@ def test_settings_change_every_trial_and_bad_ones_are_refused(tmp_path):
     with pytest.raises(Refusal, match="nonsense"):
         perform(EXPERIMENT, replace(order, folder=tmp_path / "b", settings=("nonsense=1",)), compute, said.append)
     assert not (tmp_path / "b").exists()
+
+    def rates(data):
+        first, second = trials(data)
+        return (first, replace(second, recipe=replace(SMALL, optimizer=replace(SMALL.optimizer, rate=0.3))))
+
+    order = replace(order, folder=tmp_path / "b", settings=("optimizer.rate=0.02",))
+    with pytest.raises(Refusal, match=r"in optimizer\.rate they differ \(0\.05, 0\.3\)"):
+        perform(replace(EXPERIMENT, trials=rates), order, compute, said.append)
+    (tmp_path / "mine" / "runs").mkdir(parents=True)
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(Refusal, match=r"experiment's folder.*holds thesis\.tex"):
+        perform(EXPERIMENT, replace(order, folder=tmp_path / "mine", settings=()), compute, said.append)
+
+
+def test_a_run_that_diverges_counts_as_guessing_and_the_others_go_on(tmp_path):
+    def wild(data):
+        first, second = trials(data)
+        rate = replace(SMALL, optimizer=replace(SMALL.optimizer, rate=1e12))
+        return (Trial("first", first.architecture, rate), second, Trial("third", first.architecture, SMALL))
+
+    def study(outcome):
+        return {"whole": {label: len(outcome.whole(label)) for label in outcome.runs}}
+
+    compute = HERE.choose(None, "float32", "off", False)
+    said = []
+    order = Order("digits", 0.25, 1, tmp_path, "python tiny")
+    for _ in range(2):  # begun anew and repeated
+        report = perform(replace(EXPERIMENT, trials=wild, study=study), order, compute, said.append).read_text()
+    lines = [line for line in said if "/3 " in line]
+    assert len(lines) == 6
+    assert all("diverged, counted as guessing" in line for line in (*lines[:2], *lines[3:5]))
+    assert "which it starts from, diverged" in lines[1]
+    assert "test error" in lines[2]
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["extra"] == {"whole": {"first": 0, "second": 0, "third": 1}}
+    assert record["trials"]["first"]["test_error"] == [90.0]
+    assert "rate usually helps" in record["trials"]["first"]["diverged"][0]
+    assert record["trials"]["third"]["diverged"] == [None]
+    assert "left out of all else: first, seed 0; second, seed 0." in report
+
+
+def test_trials_that_differ_in_their_labels_alone_are_one_run(tmp_path):
+    def twice(data):
+        first = trials(data)[0]
+        slow = replace(SMALL, optimizer=replace(SMALL.optimizer, rate=0.001))
+        return (first, replace(first, label="again"), replace(first, label="slow", recipe=slow))
+
+    compute = HERE.choose(None, "float32", "off", False)
+    perform(replace(EXPERIMENT, trials=twice, study=None, judge=lambda o: []),
+            Order("digits", 0.25, 1, tmp_path, "python tiny"), compute, [].append)  # fmt: skip
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"first-0", "slow-0"}
+    found = json.loads((tmp_path / "result.json").read_text())["trials"]
+    assert found["again"] == found["first"] != found["slow"]

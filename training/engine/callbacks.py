@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from training.door import Failure
+from training.door import Diverged
 from training.engine import checkpoints
 from training.engine.backends import HERE
 from training.engine.saving import Counter
@@ -37,7 +37,7 @@ class Watch(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             place = self.counter.place
             self.blame(place.epoch, place.step - 1)
-            raise Failure(
+            raise Diverged(
                 f"the loss is {logs['loss']} at step {place.step} of epoch {place.epoch + 1}: nothing was saved "
                 "after the last good checkpoint; log.txt names the images of that batch; "
                 "a smaller --set optimizer.rate usually helps"
@@ -48,7 +48,7 @@ class Watch(keras.callbacks.Callback):
         for variable in self.model.variables:
             value = keras.ops.convert_to_numpy(variable)
             if value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise Failure(
+                raise Diverged(
                     f"{variable.path} is not finite after epoch {self.counter.place.epoch + 1}: nothing was saved "
                     "after the last good checkpoint; a smaller --set optimizer.rate usually helps"
                 )

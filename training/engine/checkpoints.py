@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from training.data.npz import headers
-from training.door import Failure
+from training.door import Diverged, Failure
 from training.engine import tensors
 from training.report.folder import write_json
 
@@ -81,12 +81,13 @@ def save(folder: Path, kind: str, place: Place, model: keras.Model, states: dict
         sums: of the metrics, where the model's own have been reset since.
 
     Raises:
-        Failure: a number is not finite, or the disk is full or gone. The older checkpoints are as they were.
+        Diverged: a number is not finite. The older checkpoints are as they were, as they are after a Failure.
+        Failure: the disk is full or gone.
     """
     arrays = tensors.gather(model) | (sums or {})
     fault = tensors.not_finite(arrays)
     if fault:
-        raise Failure(f"{fault} is not finite: no checkpoint is written, the last good one is kept")
+        raise Diverged(f"{fault} is not finite: no checkpoint is written, the last good one is kept")
     target = folder / f"{kind}{place.number:08d}"
     temporary = folder / f"{target.name}.tmp-{secrets.token_hex(4)}"
     try:

@@ -44,7 +44,8 @@ def train(run: Run) -> dict:
     """Trains, or goes on training, and fills the run folder; returns what `result.json` holds.
 
     Raises:
-        Failure: the loss is not finite, the disk is full, or too many images have become unreadable.
+        Diverged: the loss or a weight is not finite.
+        Failure: the disk is full, or too many images have become unreadable.
         Refusal: the folder's checkpoints are of another version or another run.
     """
     config, log = run.config, run.log

@@ -23,10 +23,9 @@ def fitted(name: str, data: DataSet, **changes) -> Recipe:
     """
     recipe = RECIPES[name]
     if len(data.train) < FEW:
-        short = "here, for few images, batches of 64, rate 0.05 with a warm-up and a cosine"
         recipe = replace(
             recipe.scaled(SHORT),
-            citation=f"{recipe.citation}; {short}",
+            citation=f"{recipe.citation}; here its short form for few images",
             batch_size=64,
             optimizer=SGD(0.05, 0.9, nesterov=True),
             schedule=Cosine(),

@@ -6,7 +6,7 @@ from training.data.dataset import DataSet
 from training.experiments import pictures
 from training.experiments.hog import baseline
 from training.experiments.reporting import minutes
-from training.experiments.value import Experiment, Finding, Outcome, Trial, mean
+from training.experiments.value import Experiment, Finding, Outcome, Trial, less, mean
 
 # One network a family, the smallest that the papers have for images of this size.
 NETWORKS = (
@@ -41,19 +41,15 @@ def judge(outcome: Outcome) -> list[Finding]:
     classical = outcome.extra["hog"]["test_error"]
     below = [name for name in NETWORKS if mean(outcome.error(name)) < classical]
     best = min(NETWORKS, key=lambda name: mean(outcome.error(name)))
-    old = [n for n in NETWORKS[: NETWORKS.index("resnet20")] if n in outcome.runs]
-    new = [n for n in NETWORKS[NETWORKS.index("resnet20") :] if n in outcome.runs]
-    early, late = (mean([mean(outcome.error(name)) for name in names]) for names in (old, new))
+    first = NETWORKS.index("resnet20")
+    early, late = ([mean(outcome.error(n)) for n in names] for names in (NETWORKS[:first], NETWORKS[first:]))
     return [
         Finding(
-            f"learned features beat designed ones: {len(below)} of {len(NETWORKS)} networks are below HOG + SVM "
-            f"({classical:.2f} %); best {best}, {mean(outcome.error(best)):.2f} %",
-            len(below) > len(NETWORKS) / 2,
+            f"all learned features beat designed ones: {len(below)} of {len(NETWORKS)} networks are below "
+            f"HOG + SVM ({classical:.2f} %); best {best}, {mean(outcome.error(best)):.2f} %",
+            len(below) == len(NETWORKS),
         ),
-        Finding(
-            f"at equal work, mean error of residual families {late:.2f} %, of those before {early:.2f} %",
-            late < early,
-        ),
+        less("at equal work, error of residual families below the others' (spread over families)", late, early),
     ]
 
 

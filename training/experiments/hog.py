@@ -16,8 +16,8 @@ def hog(images: np.ndarray) -> np.ndarray:
     """Features (n, blocks * 36) of grey images (n, h, w), any scale; h and w are multiples of four.
 
     Gradients by central differences; in each cell of 4x4 pixels a histogram of nine unsigned directions, each
-    pixel with its gradient's length, shared between the two nearest; blocks of 2x2 cells, overlapping, normalised
-    twice with a limit of 0.2 (L2-Hys).
+    pixel with its gradient's length, shared between the two nearest; blocks of 2x2 cells, overlapping, normalised,
+    limited to 0.2 and normalised again (L2-Hys).
     """
     images = np.asarray(images, "float32")
     n, height, width = images.shape
@@ -41,10 +41,11 @@ def hog(images: np.ndarray) -> np.ndarray:
         ],
         -1,
     )
-    for _ in range(2):
-        blocks = blocks / np.sqrt(np.sum(np.square(blocks), -1, keepdims=True) + TINY)
-        blocks = np.minimum(blocks, 0.2)
-    return (blocks / np.sqrt(np.sum(np.square(blocks), -1, keepdims=True) + TINY)).reshape(n, -1)
+    return _unit(np.minimum(_unit(blocks), 0.2)).reshape(n, -1)
+
+
+def _unit(blocks: np.ndarray) -> np.ndarray:
+    return blocks / np.sqrt(np.sum(np.square(blocks), -1, keepdims=True) + TINY)
 
 
 def features(split: Split) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The one engine of all experiments: ordinary runs in a folder, then a report."""
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,22 +9,25 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_cnns import measure
 from keras_cnns.deep import deep_recursion
 from training.data import pipeline, sources
 from training.data.dataset import DataSet
-from training.door import arguments
+from training.door import Diverged, arguments
 from training.engine import loading
 from training.engine.compute import Compute
 from training.engine.config import OWN, Config
 from training.engine.outcome import beside, finished
 from training.engine.run import train
-from training.engine.setup import Run
+from training.engine.setup import SPLITS, Run
 from training.engine.start import configure, take
 from training.experiments import reporting
 from training.experiments.value import Done, Experiment, Outcome, Trial
 from training.report.folder import History, Log
 
 RUNS = "runs"
+OWN_FILES = {RUNS, "starts", "report.md", "result.json"}
+SHELL = (".out", ".log")  # what somebody's shell may have written beside them
 SAMPLE = 512  # images
 
 
@@ -46,12 +50,15 @@ def perform(experiment: Experiment, order: Order, compute: Compute, say: Callabl
     """Trains what is not trained yet, writes the report, and returns its path.
 
     Runs lie in `runs/<trial>-<seed>/` of the folder and are ordinary ones. All trials of a seed come before the
-    next seed, so that an interrupted experiment can be compared with fewer seeds.
+    next seed, so that an interrupted experiment can be compared with fewer seeds. Two trials that differ in their
+    labels alone are one run.
     """
     with arguments():
         _check(order.folder)
         data = sources.load(order.data)
-        trials = tuple(_asked(t, order) for t in experiment.trials(data))
+        trials = experiment.trials(data)
+        _check_settings(order.settings, trials)
+        trials = tuple(_asked(t, order) for t in trials)
         configs = {t.label: configure(t.architecture, t.recipe, data, order.data, compute) for t in trials}
     total = order.seeds * len(trials)
     say(f"{experiment.title}: {len(trials)} trials, seeds: {order.seeds}, {total} runs, data: {data.origin}")
@@ -60,9 +67,16 @@ def perform(experiment: Experiment, order: Order, compute: Compute, say: Callabl
         for trial in trials:
             number = sum(map(len, runs.values())) + 1
             config = replace(configs[trial.label], seed=seed)
-            if trial.after:
-                config = replace(config, weights=_start(trial, config, order.folder, data))
-            done = _run(trial, config, order.folder, data, compute)
+            before = runs[trial.after][-1] if trial.after else None
+            twin = next(t for t in trials if replace(t, label=trial.label) == trial)
+            if twin is not trial:
+                done = replace(runs[twin.label][-1], label=trial.label)
+            elif before and not before.whole:
+                done = _fallen(trial, config, order.folder, data, f"{trial.after}, which it starts from, diverged")
+            else:
+                if before:
+                    config = replace(config, weights=_start(trial, config, before, order.folder, data))
+                done = _run(trial, config, order.folder, data, compute)
             runs[trial.label].append(done)
             say(f"{number}/{total} {trial.label}, seed {seed}: {reporting.line(done)}")
     outcome = Outcome(data, trials, runs)
@@ -76,10 +90,30 @@ def _check(folder: Path) -> None:
     """Raises ValueError unless the folder is new, empty or an experiment's."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--run wants a folder; {str(folder)!r} is a file")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / RUNS).is_dir():
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    known = OWN_FILES if RUNS in found else ()
+    others = sorted(
+        name for name in found if name not in known and not name.endswith(SHELL + (".png",) * bool(known))
+    )
+    if others:
         raise ValueError(
-            f"--run wants a new, an empty or an experiment's folder; {str(folder)!r} holds other files"
+            f"--run wants a new, an empty or an experiment's folder; {str(folder)!r} holds {', '.join(others[:3])}"
         )
+
+
+def _check_settings(settings: tuple[str, ...], trials: tuple[Trial, ...]):
+    """Raises ValueError for a setting of what the trials are to differ in."""
+    for path in (setting.partition("=")[0].strip() for setting in settings):
+        have = dict.fromkeys(_field(trial.recipe, path) for trial in trials)
+        if len(have) > 1:
+            values = ", ".join(map(repr, have))
+            raise ValueError(f"--set wants a field that all trials share; in {path} they differ ({values})")
+
+
+def _field(recipe, path: str):
+    for name in path.split("."):
+        recipe = getattr(recipe, name, None)
+    return recipe
 
 
 def _asked(trial: Trial, order: Order) -> Trial:
@@ -95,11 +129,12 @@ def folder_of(trial: str, seed: int, folder: Path) -> Path:
     return folder / RUNS / f"{trial}-{seed}"
 
 
-def _start(trial: Trial, config: Config, folder: Path, data: DataSet) -> str:
-    """Where a trial finds the weights it starts from, made of an earlier trial's network once."""
+def _start(trial: Trial, config: Config, before: Done, folder: Path, data: DataSet) -> str:
+    """Where a trial finds the weights it starts from, made once of the network of an earlier trial."""
     path = start_of(trial.label, config.seed, folder)
-    if not path.is_file():
-        before = loading.from_run(folder_of(trial.after, config.seed, folder)).model
+    network = before.folder / "model.keras"
+    if not path.is_file() or path.stat().st_mtime < network.stat().st_mtime:
+        before = loading.from_run(before.folder).model
         keras.utils.set_random_seed(config.seed)
         with deep_recursion():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +169,31 @@ def _run(trial: Trial, config: Config, folder: Path, data: DataSet, compute: Com
         with held, Log(own / "log.txt") as log:
             log(f"run: {own} ({config.architecture.name})")
             log(compute.why)
-            result = train(Run(config, data, compute, own, log))
+            try:
+                result = train(Run(config, data, compute, own, log))
+            except Diverged as error:
+                log(str(error))
+                why = str(error)
         keras.backend.clear_session()  # the next network must not find the graphs of this one in memory
+        if result is None:
+            return _fallen(trial, config, folder, data, why)
     return Done(trial.label, config.seed, own, finished(own), History(own / "history.csv").rows)
+
+
+def _fallen(trial: Trial, config: Config, folder: Path, data: DataSet, why: str) -> Done:
+    """A run that diverged; it counts as guessing. Asked for again, it goes on from its last checkpoint."""
+    own = folder_of(trial.label, config.seed, folder)
+    sizes, classes = measure(config.build()), len(config.classes)
+    guessing = {"loss": math.log(classes), "top1": 1 / classes}
+    result = {
+        "arch": config.architecture.name,
+        "params": sizes.trainable_params,
+        "macs": sizes.macs,
+        "epochs": config.recipe.epochs,
+        "precision": config.precision,
+        **{name: {**guessing, "n": len(getattr(data, name))} for name in SPLITS},
+        "images_per_second": 0.0,
+        "weights_sha256": None,
+        "diverged": why,
+    }
+    return Done(trial.label, config.seed, own, result, History(own / "history.csv").rows)

@@ -21,6 +21,8 @@ def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (name, labels) in zip(axes, panels.items(), strict=True):
         for label, colour in zip(labels, COLOURS, strict=False):
+            if not outcome.whole(label):
+                continue
             for column, style, alpha in (("top1", "--", 0.6), ("val_top1", "-", 1.0)):
                 epochs, errors = _errors(outcome, label, column)
                 kind = "training" if column == "top1" else "validation"
@@ -37,20 +39,17 @@ def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
 
 
 def _errors(outcome: Outcome, label: str, column: str):
-    rows = [run.history for run in outcome.runs[label]]
+    rows = [run.history for run in outcome.whole(label)]
     shortest = min(map(len, rows))
     errors = [[max(100 * (1 - row[column]), LEAST) for row in history[:shortest]] for history in rows]
     return [row["epoch"] for row in rows[0][:shortest]], np.array(errors)
 
 
-def bars(
-    groups: dict[str, dict[str, list[float]]], title: str, ylabel: str, line: tuple[str, float] | None = None
-):
+def bars(groups: dict[str, dict[str, list[float]]], title: str, ylabel: str):
     """Bars with the standard deviation and every seed's point.
 
     Args:
         groups: what a colour stands for -> name under the bar -> values of all seeds.
-        line: text and height of a horizontal line to compare with.
     """
     names = list(dict.fromkeys(name for values in groups.values() for name in values))
     figure = blank(max(6, 1.1 * len(names) * max(1, len(groups) / 2) + 2), 4.8, plain(title))
@@ -58,18 +57,18 @@ def bars(
     width = 0.8 / len(groups)
     for i, ((group, values), colour) in enumerate(zip(groups.items(), COLOURS, strict=False)):
         for name, each in values.items():
+            if not each:
+                continue
             x = names.index(name) + (i - (len(groups) - 1) / 2) * width
-            label = group if name == next(iter(values)) else None
+            label = group if name == next(n for n, some in values.items() if some) else None
             axis.bar(x, mean(each), width, yerr=spread(each), color=colour, alpha=0.75, capsize=3, label=label)
             axis.plot([x] * len(each), each, "k.", markersize=4)
-    if line:
-        axis.axhline(line[1], color=COLOURS[-1], linestyle="--", label=line[0])
     axis.set_xticks(
         range(len(names)), names, rotation=25 if len(names) > 4 else 0, ha="right" if len(names) > 4 else "center"
     )
     axis.set(ylabel=ylabel)
     axis.grid(alpha=0.3, axis="y")
-    if len(groups) > 1 or line:
+    if len(groups) > 1:
         axis.legend(frameon=False)
     return figure
 

@@ -1,12 +1,14 @@
 """The report of an experiment: what was claimed, what was run, what came out, whether it held."""
 
 import platform
+from dataclasses import fields
 from pathlib import Path
 
 import keras
 
 from keras_cnns import __version__
-from training.experiments.value import Done, Experiment, Finding, Outcome, said
+from training.experiments.value import Done, Experiment, Finding, Outcome, Trial, said
+from training.recipe import Recipe
 from training.report import pictures
 from training.report.folder import write_json, write_text
 
@@ -24,6 +26,10 @@ COLUMNS = (
 )
 
 
+TOLD = (*("name", "citation", "epochs", "batch_size", "optimizer", "schedule", "warm_up", "augment", "mix"),
+        *("decay", "clip", "image_size"))  # fields of a recipe that every report tells  # fmt: skip
+
+
 def minutes(run: Done) -> float:
     """Training time of a run."""
     return sum(row["seconds"] for row in run.history) / 60
@@ -32,6 +38,8 @@ def minutes(run: Done) -> float:
 def line(run: Done) -> str:
     """A run in a line."""
     test = run.result["test"]
+    if not run.whole:
+        return f"diverged, counted as guessing ({run.result['diverged']})"
     return f"test error {100 * (1 - test['top1']):.2f} % (n={test['n']}), {minutes(run):.1f} minutes"
 
 
@@ -61,7 +69,6 @@ def text(experiment: Experiment, outcome: Outcome, order, findings: list[Finding
     """The report in Markdown."""
     first = next(iter(outcome.runs.values()))[0].result
     rows = [_row(outcome, trial.label) for trial in outcome.trials]
-    used = dict.fromkeys((t.recipe.name, t.recipe.citation) for t in outcome.trials)
     parts = [
         f"# {experiment.title}",
         f"**Claimed.** {experiment.claim}",
@@ -73,14 +80,17 @@ def text(experiment: Experiment, outcome: Outcome, order, findings: list[Finding
         f"- data: {outcome.data.origin}; {first['train']['n']} images to train on, {first['val']['n']} to "
         f"validate, "
         f"{first['test']['n']} to test",
-        "\n".join(f"- recipe `{name}`: {citation}" for name, citation in used),
+        "\n".join(_recipes(outcome.trials)),
         f"- budget {order.budget:g}; seeds 0 to {outcome.seeds - 1} (n = {outcome.seeds}); figures are the mean "
         "+- the standard deviation over seeds; train errors are measured after training, without augmentation",
         f"- keras_cnns {__version__}, Keras {keras.__version__} on {keras.backend.backend()}, "
-        f"{first['precision']}, "
-        f"{platform.machine()}; times were taken while the machine had other work, too",
+        f"{first['precision']}, {platform.machine()}; speeds and times are those of the machine as it was, with "
+        "whatever else it did",
         _table(COLUMNS, rows),
     ]
+    fallen = [f"{run.label}, seed {run.seed}" for runs in outcome.runs.values() for run in runs if not run.whole]
+    if fallen:
+        parts.append(f"Diverged, counted as guessing in errors and left out of all else: {'; '.join(fallen)}.")
     if experiment.caveats:
         parts.append(f"**To bear in mind.** {experiment.caveats}")
     joined = "\n\n".join(parts).replace("\n\n- ", "\n- ")
@@ -96,8 +106,30 @@ def _row(outcome: Outcome, label: str) -> list[str]:
         str(result["epochs"]),
         *(said(outcome.error(label, split)) for split in ("train", "val", "test")),
         said(outcome.each(label, minutes), 2),
-        said(outcome.each(label, lambda run: run.result["images_per_second"]), 0),
+        said(outcome.speeds(label), 0) if outcome.whole(label) else "-",
     ]
+
+
+def _recipes(trials: tuple[Trial, ...]) -> list[str]:
+    """A line for each recipe, with the labels of the trials that have it."""
+    labels = {}
+    for trial in trials:
+        labels.setdefault(trial.recipe, []).append(trial.label)
+    names = [field.name for field in fields(Recipe) if field.name not in TOLD]
+    differ = [name for name in names if len({getattr(recipe, name) for recipe in labels}) > 1]
+    lines = []
+    for recipe, its in labels.items():
+        who = "all" if len(its) == len(trials) else ", ".join(its)
+        parts = (recipe.optimizer, recipe.schedule, recipe.warm_up, *recipe.augment, recipe.mix)
+        told = ", ".join(repr(part) for part in parts if part is not None)
+        numbers = f"batches of {recipe.batch_size}, decay {recipe.decay:g}" + (
+            f", gradients clipped at {recipe.clip:g}" if recipe.clip else ""
+        )
+        if recipe.image_size:
+            numbers += f", {recipe.image_size} pixels"
+        numbers += "".join(f", {name} {getattr(recipe, name)!r}" for name in differ)
+        lines.append(f"- {who}: `{recipe.name}` ({recipe.citation}): {told}, {numbers}")
+    return lines
 
 
 def _table(heads, rows) -> str:
@@ -125,6 +157,7 @@ def record(experiment: Experiment, outcome: Outcome, order, findings: list[Findi
                 "minutes": outcome.each(label, minutes),
                 "images_per_second": outcome.each(label, lambda run: run.result["images_per_second"]),
                 "weights_sha256": [run.result["weights_sha256"] for run in runs],
+                "diverged": [run.result.get("diverged") for run in runs],
             }
             for label, runs in outcome.runs.items()
         },

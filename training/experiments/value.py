@@ -42,6 +42,11 @@ class Done:
     result: dict
     history: list[dict]
 
+    @property
+    def whole(self) -> bool:
+        """Whether it was trained to the end. One that diverged has no network, and the errors of guessing."""
+        return "diverged" not in self.result
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -60,9 +65,17 @@ class Outcome:
         """A figure of every seed's run."""
         return [value(run) for run in self.runs[label]]
 
+    def whole(self, label: str) -> list[Done]:
+        """The runs of a trial that were trained to the end."""
+        return [run for run in self.runs[label] if run.whole]
+
     def error(self, label: str, split: str = "test") -> list[float]:
         """Error in per cent, of every seed."""
         return self.each(label, lambda run: 100 * (1 - run.result[split]["top1"]))
+
+    def speeds(self, label: str) -> list[float]:
+        """Training images a second, of every seed whose run was trained to the end."""
+        return [run.result["images_per_second"] for run in self.whole(label)]
 
     @property
     def seeds(self) -> int:
@@ -126,17 +139,68 @@ def said(values: list[float], digits: int = 2) -> str:
     return f"{text} +- {spread(values):.{digits}f}" if len(values) > 1 else text
 
 
-def less(what: str, a: list[float], b: list[float], unit: str = " %") -> Finding:
-    """The finding that the `a` are smaller than the `b`; open within twice the standard error of the difference.
+def less(what: str, a: list[float], b: list[float], unit: str = " %", digits: int = 2) -> Finding:
+    """The finding that the `a` are smaller than the `b`; open where Welch's t test at 5 % finds no difference.
 
-    With one seed each nothing is known of the spread, and nothing is decided.
+    With one seed, or no spread at all, nothing is known of chance, and nothing is decided.
 
     >>> less("error", [1.0, 1.1], [2.0, 2.1]).held, less("error", [1.0], [2.0]).held
     (True, None)
     """
+    low, high = _interval(a, b)
+    return Finding(_compared(what, a, b, unit, digits), True if low > 0 else False if high < 0 else None)
+
+
+def not_above(what: str, a: list[float], b: list[float], margin: float = 1.0, unit: str = " %") -> Finding:
+    """The finding that the `a` are above the `b` by less than a margin, with the same certainty as in `less`.
+
+    >>> not_above("error", [1.0, 1.1, 1.2], [1.0, 1.1, 1.3]).held
+    True
+    """
+    low, high = _interval(a, b)
+    text = _compared(f"{what} (by {margin:g} or more)", a, b, unit)
+    return Finding(text, True if low > -margin else False if high < -margin else None)
+
+
+def _interval(a: list[float], b: list[float]) -> tuple[float, float]:
+    """Where the mean of the `b` less that of the `a` lies, at 95 %; anywhere if nothing can be said."""
+    if min(len(a), len(b)) < 2 or spread(a) == spread(b) == 0 or np.inf in (*a, *b):
+        return -np.inf, np.inf
+    from scipy.stats import t
+
+    one, other = (spread(values) ** 2 / len(values) for values in (a, b))
+    free = (one + other) ** 2 / (one**2 / (len(a) - 1) + other**2 / (len(b) - 1))  # Satterthwaite's
+    doubt = t.ppf(0.975, free) * (one + other) ** 0.5
     difference = mean(b) - mean(a)
-    text = f"{what}: {said(a)}{unit} against {said(b)}{unit}"
-    if min(len(a), len(b)) < 2:
-        return Finding(f"{text} (one seed: undecided)", None)
-    doubt = 2 * (spread(a) ** 2 / len(a) + spread(b) ** 2 / len(b)) ** 0.5
-    return Finding(text, None if abs(difference) <= doubt else difference > 0)
+    return difference - doubt, difference + doubt
+
+
+def _compared(what: str, a: list[float], b: list[float], unit: str, digits: int = 2) -> str:
+    if not (a and b):
+        return f"{what}: a network has no run that came to its end (undecided)"
+    one = " (one seed: undecided)" if min(len(a), len(b)) == 1 else ""
+    return f"{what}: {said(a, digits)}{unit} against {said(b, digits)}{unit}{one}"
+
+
+# --- the course of a run ----------------------------------------------------------------------------------------
+
+
+def epochs_to(history: list[dict], goal: float, column: str = "val_top1") -> float:
+    """Epochs until the error of an epoch is at most `goal` per cent; infinite where it never is.
+
+    Between two epochs it is read off the straight line that joins them.
+
+    Args:
+        column: "val_top1", the validation error after an epoch, or "top1", the training error during it.
+
+    >>> epochs_to([{"epoch": 1, "val_top1": 0.5}, {"epoch": 2, "val_top1": 1.0}], 25)
+    1.5
+    """
+    before = (0, 100.0)
+    for row in history:
+        now = (row["epoch"], 100 * (1 - row[column]))
+        if now[1] <= goal:
+            way = (before[1] - goal) / (before[1] - now[1]) if before[0] else 1.0
+            return before[0] + way * (now[0] - before[0])
+        before = now
+    return float("inf")
