@@ -93,8 +93,23 @@ def test_what_the_graph_says_can_go():
     found = [p.name for p in places(Draft(keras.Model(image, row(image))))]
     assert len(found) == 7
     assert found[-1] == "stage5_conv1", "the last convolution of VGG is read by the head"
-    with pytest.raises(ValueError, match="no convolution that one other convolution alone reads"):
-        resrep.with_compactors(small("repvgg_a0")())
+    names = [p.name for p in places(Draft(small("seresnet50")()))]
+    assert names == [p.name for p in places(Draft(small("resnet50")()))], "nothing of a gate"
+    for name in ("repvgg_a0", "sknet50"):
+        with pytest.raises(ValueError, match="no convolution that one other convolution alone reads"):
+            resrep.with_compactors(small(name)())
+
+
+def test_compactors_once():
+    once = resrep.with_compactors(small("resnet20")())
+    compacted = resrep.compacted(small("resnet20"))
+    for again in (
+        lambda: resrep.with_compactors(once),
+        lambda: resrep.by_magnitude(once, 0.5),
+        lambda: resrep.compacted(compacted),
+    ):
+        with pytest.raises(ValueError, match=r"resnet20.* has compactors already"):
+            again()
 
 
 def test_narrow_names_what_cannot_go():
@@ -162,6 +177,19 @@ def test_pruned_twice():
     forget(again, 1)
     x = images(2, *model.input_shape[1:])
     close(resrep.converted(again), x, np.asarray(logits(again)(x)))
+
+
+def test_what_is_left_can_be_trained_on():
+    """Norms of the batch, too, give what they gave, where compactors only scale: only epsilon differs."""
+    model = randomise(small("resnet20")())
+    training = resrep.with_compactors(model)
+    rng = np.random.default_rng(0)
+    for layer in training.layers:
+        if isinstance(layer, Compactor):
+            layer.kernel.assign(np.diag(rng.uniform(0.5, 2, layer.kernel.shape[0])))
+    x = images(8, *model.input_shape[1:])
+    wanted, found = (np.asarray(logits(m)(x, training=True)) for m in (training, resrep.converted(training)))
+    assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
 
 
 def test_a_row_after_surgery_builds_on_any_tensor():

@@ -31,6 +31,16 @@ def parser() -> door.Parser:
     return p
 
 
+def beside(run: Path, method: str, keep: float) -> Path:
+    """Where the result goes by default: next to the run, named after it.
+
+    >>> print(beside(Path("runs/a"), "resrep", 0.5))
+    runs/a-resrep-0.5
+    """
+    parent = run.parent if run.name not in ("", "..") else run.resolve().parent
+    return parent / f"{run.resolve().name}-{method}-{keep:g}"
+
+
 def main() -> None:
     args = parser().parse_args()
     door.quiet()
@@ -41,9 +51,8 @@ def main() -> None:
 
         if HERE.name != "tensorflow":
             raise ValueError(f"prune.py needs KERAS_BACKEND=tensorflow; {HERE.name} came")
-        source = args.run
-        out = args.out or source.parent / f"{source.resolve().name}-{args.method}-{args.keep_macs:g}"
-        order = pruning.Order(source, args.keep_macs, out, args.epochs, args.seed)
+        out = args.out or beside(args.run, args.method, args.keep_macs)
+        order = pruning.Order(args.run, args.keep_macs, out, args.epochs, args.seed)
         compute = HERE.choose(None, "float32", "auto", False)
         work = pruning.METHODS[args.method](order, sources.load, compute)
         if done := work.done:

@@ -87,6 +87,8 @@ class Pruning:
         self.before = loading.from_run(order.source)
         if (result := finished(order.source)) is None:
             raise ValueError(f"the run in {str(order.source)!r} is not finished: it has no result.json")
+        if "test" not in result:
+            raise ValueError(f"result.json in {str(order.source)!r} cannot be used: it has no test figures")
         self.test = result["test"]
         self.base = configs.read(order.source)
         dropout, self.architecture = self.base.recipe.dropout, self.base.architecture
@@ -191,7 +193,7 @@ class ByResRep(Pruning):
         rows, masks = resrep.lengths(trained), _masks(trained)
         kept = {name: _both(resrep.alive(rows[name]), mask) for name, mask in masks.items()}
         target = int(self.order.keep_macs * self.costs.full)
-        if self.costs(resrep.widths(kept)) > target:  # a run of so few steps that the masks were still growing
+        if early := self.costs(resrep.widths(kept)) > target:  # so few steps that the masks were still growing
             kept = resrep.choose(rows, self.costs, target, sum(self.costs.filters.values()))
         gone = [rows[name][i] for name, mask in masks.items() for i in range(len(mask)) if i not in kept[name]]
         small, widths = resrep.converted(trained, kept), resrep.widths(kept)
@@ -206,8 +208,11 @@ class ByResRep(Pruning):
         with Log(out / "log.txt", sys.stdout) as log, Board(out / "tensorboard", warn=log) as board:
             longest = max(gone, default=0.0)
             log(f"{len(gone)} of {sum(map(len, rows.values()))} channels deleted, the longest row {longest:.1e}")
+            if early:
+                log("the masks had not reached the target: rows that still carried the network went, too")
             if longest >= resrep.ZERO:
-                log(f"longer than {resrep.ZERO:g}, so deleting them changed a little; more --epochs help")
+                had = f"with them its test top-1 was {inner['test']['top1']:.4f}"
+                log(f"longer than {resrep.ZERO:g}, so the network is another ({had}); more --epochs help")
             run = Run(config, self.data, self.compute, out, log)
             result = conclude(run, plain, pace, History(out / "history.csv"), board)
             more = {

@@ -7,6 +7,8 @@ goes into the convolution before it: a network with the same layers and fewer fi
 
 The filters are found by following the graph (`surgery.filters`), so this works on any network of the zoo with
 convolutions that one other convolution reads: residual networks, basic and bottleneck, and VGG. Not with groups.
+`compacted` and `narrowed` do not reach into a head that convolves (NIN, fully convolutional networks); what takes
+a model does.
 """
 
 from collections.abc import Mapping
@@ -27,6 +29,7 @@ PAPER = (
     "Ding et al. 2021, ResRep: Lossless CNN Pruning via Decoupling Remembering and Forgetting, arXiv 2007.03260"
 )
 ZERO = 1e-5  # norm of a row that is nothing
+TWICE = "{} has compactors already: prune the network they were put into, or what is left when they are converted"
 
 Lengths = Mapping[str, np.ndarray]  # by the name of the convolution: norms of the rows
 Kept = dict[str, np.ndarray]  # by the name of the convolution: indices of the channels that stay
@@ -38,11 +41,16 @@ Kept = dict[str, np.ndarray]  # by the name of the convolution: indices of the c
 def compacted(architecture: Architecture) -> Architecture:
     """The architecture with compactors: the form that trains.
 
+    Raises:
+        ValueError: it has compactors already.
+
     >>> import keras_cnns
     >>> model = compacted(keras_cnns.ResNet20)()
     >>> sum(isinstance(layer, Compactor) for layer in model.layers)
     9
     """
+    if is_compacted(architecture):
+        raise ValueError(TWICE.format(architecture.name))
     return _operated(architecture, "compactors", compact)
 
 
@@ -75,7 +83,7 @@ def with_compactors(model: keras.Model) -> keras.Model:
     """A copy of a model with compactors behind all convolutions whose filters can go; the same outputs.
 
     Raises:
-        ValueError: it has no such convolution.
+        ValueError: it has no such convolution, or compactors already.
 
     >>> import keras_cnns
     >>> model = with_compactors(keras_cnns.ResNet20())
@@ -89,7 +97,9 @@ def with_compactors(model: keras.Model) -> keras.Model:
 
 
 def check(model: keras.Model) -> None:
-    """Raises ValueError for a model of which no filters can be taken out."""
+    """Raises ValueError for a model of which no filters can be taken out, or that is in the middle of it."""
+    if any(isinstance(layer, Compactor) for layer in model.layers):
+        raise ValueError(TWICE.format(model.name))
     if not any(places(Draft(model))):
         raise ValueError(
             f"{model.name} has no convolution that one other convolution alone reads: nothing in it can be pruned "

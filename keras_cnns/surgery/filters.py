@@ -3,7 +3,7 @@
 The filters of a convolution can go if one other convolution, and nothing else, reads what becomes of them: through
 its batch norm, activations that keep zero at zero, padding and pooling. In a residual network these are the first
 convolution of a basic unit and the first two of a bottleneck, in VGG all but the last; what is added to a shortcut
-has to stay.
+has to stay. So has what a gate is made of, behind a global pooling: it costs next to nothing.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,12 @@ from keras_cnns import layers as ours
 from keras_cnns.graph import At
 from keras_cnns.measure import measure
 from keras_cnns.surgery.draft import Draft, Step
-from keras_cnns.surgery.linear import CHANNELWISE, CONVOLUTIONS, NORMS, scale_and_shift, weights_of
+from keras_cnns.surgery.linear import CHANNELWISE, CONVOLUTIONS, NORMS, array, scale_and_shift, weights_of
 from keras_cnns.values import Count, Value
 
 # What leaves a channel of zeros a channel of zeros and does not mix channels.
 PASSING = (*CHANNELWISE, stock.SpatialDropout2D, ours.CeilMaxPooling2D)
+GLOBAL = (stock.GlobalAveragePooling2D, stock.GlobalMaxPooling2D)
 ACTIVATIONS = ("linear", "relu", "relu6", "leaky_relu", "tanh", "silu", "gelu", "elu")
 
 
@@ -52,6 +53,8 @@ def places(draft: Draft) -> Iterator[Place]:
     for step in list(draft.steps()):
         if not _is_free(draft, step) or step.config["activation"] != "linear":
             continue
+        if _is_pooled(draft, step.inputs[0]):
+            continue
         norm = _norm_behind(draft, step)
         reader = _reader(draft, (norm or step).outputs[0])
         if reader is not None:
@@ -61,6 +64,14 @@ def places(draft: Draft) -> Iterator[Place]:
 def _is_free(draft: Draft, step: Step) -> bool:
     plain = step.kind in CONVOLUTIONS and step.config["groups"] == 1
     return plain and step.config["data_format"] == "channels_last" and draft.called_once(step)
+
+
+def _is_pooled(draft: Draft, tensor: int) -> bool:
+    """Whether it is the mean of a map, or a sum of such: what a gate looks at."""
+    if tensor not in draft.makers:
+        return False
+    maker = draft.makers[tensor]
+    return maker.kind in GLOBAL or (maker.kind is stock.Add and all(_is_pooled(draft, t) for t in maker.inputs))
 
 
 def _norm_behind(draft: Draft, step: Step) -> Step | None:
@@ -137,9 +148,9 @@ class Narrow(Value):
 def mix(place: Place, matrix: np.ndarray) -> None:
     """The place's channels become `channels @ matrix`, (filters, fewer); the reader still reads the old ones.
 
-    The norm is folded into the kernel; a norm that only adds the bias takes its place, so that the network has the
-    same layers as before. (It normalises by a variance of one, not by that of its inputs: training on in batches
-    would give it their statistics.)
+    The norm's scale goes into the kernel, and a norm of the mixed channels takes its place, so that the network
+    has the same layers as before. Its moving mean is exact; its moving variance is that of channels that do not
+    vary together, and its gamma undoes that, so at inference nothing changes.
     """
     kernel, bias = weights_of(place.conv, "kernel", "bias")
     if place.norm is None:
@@ -149,17 +160,19 @@ def mix(place: Place, matrix: np.ndarray) -> None:
         place.conv.changes["filters"] = matrix.shape[1]
         return
     scale, shift = scale_and_shift(place.norm)
-    ones, layer = np.ones(matrix.shape[1]), place.norm.layer
+    layer = place.norm.layer
+    mean = (scale * (array(layer.moving_mean) - bias)) @ matrix
+    variance = (scale**2 * array(layer.moving_variance)) @ matrix**2
     place.conv.weights = {"kernel": (kernel * scale) @ matrix}
     if place.conv.config["use_bias"]:
-        place.conv.weights["bias"] = 0 * ones
+        place.conv.weights["bias"] = np.zeros(matrix.shape[1])
     place.conv.changes["filters"] = matrix.shape[1]
     place.norm.changes.update(center=True, scale=True)
     place.norm.weights = {
-        "gamma": ones,
-        "beta": (bias * scale + shift) @ matrix,
-        "moving_mean": 0 * ones,
-        "moving_variance": ones - layer.epsilon,
+        "gamma": np.sqrt(variance + layer.epsilon),
+        "beta": (bias * scale + shift) @ matrix + mean,
+        "moving_mean": mean,
+        "moving_variance": variance,
     }
 
 

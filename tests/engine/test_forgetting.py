@@ -84,6 +84,18 @@ def test_a_masked_row_comes_to_zero_within_the_run(total):
     assert end(1e-4, 0.99) > (0.7 if total <= 5_000 else 1e-3)
 
 
+@pytest.mark.parametrize("keep", [0.7, 0.5, 0.2])
+@pytest.mark.parametrize("total", [150, 2_105, 400_000])
+@pytest.mark.parametrize("rows", [336, 1_920, 7_552])  # ResNet-20, ResNet-18, ResNet-50
+def test_the_masks_are_complete_in_time_however_wide_the_network(rows, total, keep):
+    costs, recipe = SimpleNamespace(filters={"a": rows}), Recipe("r", "c", 1, 8, SGD(0.01, 0.9))
+    how = forgetting.forgetful(recipe, costs, keep, total).forgetting
+    masks = math.ceil(max(0.5, 1 - keep) * rows / how.rows)
+    assert how.quiet * total + masks * how.every <= 0.1 * total + 2
+    assert how.every <= 200
+    assert how.rows == 4 or how.every == 1, "by more than four rows only where there is no other way"
+
+
 def test_a_recipe_that_forgets_is_scaled():
     how = Forgetting(quiet=5, every=200, masked=1e-4).scaled(0.1)
     assert (how.quiet, how.every, how.masked, how.lasso) == (0.5, 20, pytest.approx(1e-3), 1e-4)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import pytest
@@ -16,6 +17,7 @@ from training.engine import run as engine
 from training.engine.backends import HERE
 from training.engine.checkpoints import weights_sha256
 from training.engine.start import configure
+from training.prune import beside
 from training.pruning import METHODS, Order
 
 TEST = {"top1": 0.5, "top5": 0.9, "loss": 1.0, "n": 40}
@@ -102,6 +104,29 @@ def test_a_source_that_was_trained_again_is_another(own, method):
             work(own / "run", own / method, method)
         assert content(own) == before or not record
         (own / method / "pruning.json").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("[]", "holds no result"), ('{"finished": true}', "has no test figures")]
+)
+def test_a_source_with_a_damaged_result_is_told(own, text, told):
+    (own / "run" / "result.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"result.json.* cannot be .*: .*{told}"):
+        work(own / "run", own / "new")
+    assert not (own / "new").exists()
+
+
+def test_what_training_with_compactors_left_is_no_run_to_prune(root, tmp_path):
+    with pytest.raises(ValueError, match="lenet5_modern_compactors has compactors already"):
+        work(root / "resrep" / "compactors", tmp_path / "new")
+
+
+def test_by_default_the_result_lies_beside_the_run(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    assert beside(tmp_path / "a", "resrep", 0.5) == tmp_path / "a-resrep-0.5"
+    for here, run in (("a", "."), ("a/b", "..")):
+        monkeypatch.chdir(tmp_path / here)
+        assert beside(Path(run), "resrep", 0.5) == tmp_path / "a-resrep-0.5"
 
 
 def test_one_process_a_folder(root, tmp_path):

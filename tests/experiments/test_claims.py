@@ -11,6 +11,7 @@ from keras_cnns import values
 from training.data import sources
 from training.data.dataset import DataSet
 from training.engine.config import PARTS
+from training.experiments import pictures as drawings
 from training.experiments import relu, reporting, width_depth_cardinality
 from training.experiments.index import EXPERIMENTS, experiment
 from training.experiments.value import Done, Outcome, Trial, epochs_to, less, not_above
@@ -140,6 +141,20 @@ def test_every_drawing_and_report(name, digits, tmp_path):
     assert claim.claim in report
     assert "n = 3" in report
     assert "python x" in report
+
+
+def test_runs_of_one_epoch_are_seen_where_a_curve_would_have_no_length(digits):
+    outcome = made(experiment("degradation"), digits, lambda label, seed: (1 + seed, 2 + seed, 3 + seed))
+    axis = drawings.curves(outcome, {"all": list(outcome.runs)}, "Error").axes[0]
+    assert {len(line.get_xdata()) for line in axis.lines} == {4}
+    for run in [run for runs in outcome.runs.values() for run in runs]:
+        del run.history[1:]
+    figure = drawings.curves(outcome, {"all": list(outcome.runs)}, "Error")
+    bars = figure.axes[0].containers
+    assert len(bars) == 2 * len(outcome.runs), "training and validation of each"
+    places = [bar.lines[0].get_xdata()[0] for bar in bars]
+    assert len(set(places)) == len(places)
+    assert "training hollow" in figure.get_suptitle()
 
 
 def test_seconds_are_counted_to_what_every_run_reaches():

@@ -121,18 +121,22 @@ def fitted(total: int, rate: float) -> tuple[float, float]:
 def forgetful(recipe: Recipe, costs: Costs, keep_macs: float, steps: int) -> Recipe:
     """The recipe with ResRep's forgetting, fitted to a run of so many steps an epoch.
 
-    The masks grow by four rows, as published; so often that they have half of all rows after a tenth of the run,
-    or every 200 steps, as published, where that is more often.
+    After a tenth of the run the masks have the share of all rows that is to go of the MACs, or half of them, where
+    that is more. They grow by four rows, as published, as often as that takes and at least every 200 steps; where
+    every step is not often enough, by more rows.
     """
     total = recipe.epochs * steps
     masked, momentum = fitted(total, recipe.optimizer.rate)
-    masks = math.ceil(sum(costs.filters.values()) / 2 / Forgetting().rows)
+    growing = (MASKED_BY - QUIET) * total
+    rows = math.ceil(max(0.5, 1 - keep_macs) * sum(costs.filters.values()))
+    every = min(PAPER.every, max(1, int(growing / math.ceil(rows / PAPER.rows))))
     how = Forgetting(
         keep_macs=keep_macs,
         masked=masked,
         momentum=momentum,
         quiet=QUIET * recipe.epochs,
-        every=min(200, max(1, int((MASKED_BY - QUIET) * total / masks))),
+        every=every,
+        rows=max(PAPER.rows, math.ceil(rows / max(1, int(growing / every)))),
     )
     return replace(recipe, forgetting=how)
 
@@ -142,7 +146,7 @@ def told(how: Forgetting, total: int) -> str:
     why = "as published"
     if how.masked > PAPER.masked:
         why = (
-            f"the published {PAPER.masked:g} would leave rows standing in so short a run: "
+            f"the published {PAPER.masked:g} is less than twice what brings a row to zero in so short a run: "
             "lambda = 2 (1 - momentum) / (0.4 steps rate)"
         )
     return (

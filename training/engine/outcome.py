@@ -138,6 +138,8 @@ def finished(folder: Path) -> dict | None:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
+    if not isinstance(result, dict):
+        raise ValueError(f"{path} cannot be read: it holds no result")
     return result if result.get("finished") else None
 
 

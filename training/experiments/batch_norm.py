@@ -124,7 +124,7 @@ def draw(outcome: Outcome) -> dict:
         for what in ("mean", "deviation")
     }
     return {
-        "curves": pictures.curves(outcome, panels, "Plain-20: training dashed, validation solid"),
+        "curves": pictures.curves(outcome, panels, "Plain-20"),
         "signals": pictures.lines(
             signals, "The signal from layer to layer (mean over channels)", "layer", "value"
         ),

@@ -91,7 +91,7 @@ def draw(outcome: Outcome) -> dict:
         for split in ("train", "test")
     }
     return {
-        "curves": pictures.curves(outcome, panels, "Error while training: training dashed, validation solid"),
+        "curves": pictures.curves(outcome, panels, "Error while training"),
         "ends": pictures.bars(ends, "Error after training", "error (%)"),
     }
 

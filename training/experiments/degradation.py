@@ -44,7 +44,7 @@ def draw(outcome: Outcome) -> dict:
         for split in ("train", "test")
     }
     return {
-        "curves": pictures.curves(outcome, panels, "Error while training: training dashed, validation solid"),
+        "curves": pictures.curves(outcome, panels, "Error while training"),
         "depths": pictures.bars(by_depth, "Error after training, by depth", "error (%)"),
     }
 

@@ -8,34 +8,55 @@ from training.report.canvas import blank, plain
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#767676")
 
+SIGNS = "os^D"  # where there are more names than colours
 LEAST = 0.05  # per cent: where an error of nothing stands on a logarithmic axis
 
 
 def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
     """Error against the epoch: training dashed, validation solid, the band from the best seed to the worst.
 
+    A run of one epoch has no curve: the trials stand side by side, training hollow, validation filled, each with
+    a bar from the best seed to the worst.
+
     Args:
         panels: title of each panel -> the trials in it.
+        title: of the figure; what the lines are is said behind it.
     """
-    figure = blank(6 * len(panels), 4.6, plain(title))
+    drawn = [label for labels in panels.values() for label in labels]
+    long = any(len(run.history) > 1 for label in drawn for run in outcome.whole(label))
+    kinds = "training dashed, validation solid" if long else "training hollow, validation filled"
+    figure = blank(6 * len(panels), 4.6, plain(f"{title}: {kinds}"))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (name, labels) in zip(axes, panels.items(), strict=True):
-        for label, colour in zip(labels, COLOURS, strict=False):
+        for place, (label, colour) in enumerate(zip(labels, COLOURS, strict=False)):
             if not outcome.whole(label):
                 continue
             for column, style, alpha in (("top1", "--", 0.6), ("val_top1", "-", 1.0)):
                 epochs, errors = _errors(outcome, label, column)
                 kind = "training" if column == "top1" else "validation"
-                axis.plot(epochs, errors.mean(0), style, color=colour, alpha=alpha, label=f"{label}, {kind}")
+                named = {"color": colour, "alpha": alpha, "label": f"{label}, {kind}"}
+                if len(epochs) == 1:
+                    x = 1 + 0.02 * (2 * place - len(labels) + (kind == "validation"))
+                    ends = np.abs(np.array([errors.min(0), errors.max(0)]) - errors.mean(0))
+                    hollow = {"markerfacecolor": "none"} if kind == "training" else {}
+                    axis.errorbar(x, errors.mean(0), yerr=ends, fmt="o", capsize=3, **hollow, **named)
+                    axis.set(xlim=(0.75, 1.25), xticks=[1])
+                    continue
+                axis.plot(epochs, errors.mean(0), style, **named)
                 if len(errors) > 1:
                     axis.fill_between(epochs, errors.min(0), errors.max(0), color=colour, alpha=0.12, linewidth=0)
         axis.set(title=plain(name), xlabel="epoch", ylabel="error (%)", yscale="log")
-        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "235" else "")
-        axis.grid(alpha=0.3, which="both")
+        _in_numbers(axis)
         axis.legend(frameon=False, fontsize=8)
     axes[0].set_ylim(bottom=max(LEAST, axes[0].get_ylim()[0]))  # the panels share it
     return figure
+
+
+def _in_numbers(axis) -> None:
+    """A logarithmic axis of errors that says 2, 3 and 5, too, and no powers."""
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "235" else "")
+    axis.grid(alpha=0.3, which="both")
 
 
 def _errors(outcome: Outcome, label: str, column: str):
@@ -74,27 +95,30 @@ def bars(groups: dict[str, dict[str, list[float]]], title: str, ylabel: str):
 
 
 def points(panels: dict[str, dict[str, tuple[float, list[float]]]], title: str, ylabel: str, line=None):
-    """Values with error bars against a quantity on a logarithmic axis, each with its name.
+    """Errors with error bars against a quantity, both logarithmic; a name has one sign in all panels.
 
     Args:
         panels: label of the x axis -> name -> (x, values of all seeds).
         line: text and height of a horizontal line to compare with.
     """
-    figure = blank(5.4 * len(panels), 5, plain(title))
+    figure = blank(4.6 * len(panels) + 2.2, 5, plain(title))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (xlabel, found) in zip(axes, panels.items(), strict=True):
         for i, (name, (x, values)) in enumerate(found.items()):
-            colour = COLOURS[i % len(COLOURS)]
-            axis.errorbar(x, mean(values), yerr=spread(values), fmt="o", color=colour, capsize=3)
-            axis.annotate(
-                name, (x, mean(values)), xytext=(5, 4), textcoords="offset points", fontsize=8, color=colour
-            )
+            sign = {
+                "color": COLOURS[i % len(COLOURS)],
+                "fmt": SIGNS[i // len(COLOURS) % len(SIGNS)],
+                "label": name,
+            }
+            middle = max(mean(values), LEAST)
+            low = min(spread(values), middle - LEAST)
+            axis.errorbar(x, middle, yerr=[[low], [spread(values)]], capsize=3, markersize=7, **sign)
         if line:
             axis.axhline(line[1], color=COLOURS[-1], linestyle="--", label=line[0])
-            axis.legend(frameon=False)
-        axis.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
-        axis.margins(x=0.15)
-        axis.grid(alpha=0.3, which="both")
+        axis.set(xlabel=xlabel, xscale="log", yscale="log")
+        _in_numbers(axis)
+    axes[0].set(ylabel=ylabel)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
     return figure
 
 

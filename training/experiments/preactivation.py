@@ -124,7 +124,7 @@ def draw(outcome: Outcome) -> dict:
     }
     return {
         "errors": pictures.bars({"here": here, "paper: ResNet-110, CIFAR-10": paper}, "Test error", "error (%)"),
-        "curves": pictures.curves(outcome, {"five orders": list(ORDERS)}, "training dashed, validation solid"),
+        "curves": pictures.curves(outcome, {"five orders": list(ORDERS)}, "Error while training"),
         "signs": pictures.lines(signs, "Signs of what units give", "unit", "share"),
     }
 
