@@ -53,9 +53,14 @@ def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
 
 
 def _in_numbers(axis) -> None:
-    """A logarithmic axis of errors that says 2, 3 and 5, too, and no powers."""
+    """A logarithmic axis of errors with numbers for powers: all of them over a short range, else 1, 2, 3 and 5."""
+
+    def between(value, _):
+        low, high = axis.get_ylim()
+        return f"{value:g}" if high < 4 * low or f"{value:e}"[:3] in ("2.0", "3.0", "5.0") else ""
+
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "235" else "")
+    axis.yaxis.set_minor_formatter(between)
     axis.grid(alpha=0.3, which="both")
 
 
