@@ -43,6 +43,7 @@ def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
                     axis.set(xlim=(0.75, 1.25), xticks=[1])
                     continue
                 axis.plot(epochs, errors.mean(0), style, **named)
+                axis.xaxis.get_major_locator().set_params(integer=True)
                 if len(errors) > 1:
                     axis.fill_between(epochs, errors.min(0), errors.max(0), color=colour, alpha=0.12, linewidth=0)
         axis.set(title=plain(name), xlabel="epoch", ylabel="error (%)", yscale="log")
