@@ -114,7 +114,6 @@ EXPERIMENT = Experiment(
     draw=draw,
     caveats=(
         "The built network has had the shallow one's training before its own, so its total is half as long "
-        "again as that of "
-        "the one from scratch."
+        "again as that of the one from scratch, and twice as long where that is one epoch."
     ),
 )
