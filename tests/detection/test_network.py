@@ -156,6 +156,7 @@ def test_frozen_norms_and_stages_stay():
     assert any(path.startswith("rpn_conv/") for path in changed)
 
 
+@pytest.mark.slow
 def test_one_image_is_learned_by_heart():
     keras.utils.set_random_seed(2)
     built = SMALL.build()

@@ -235,6 +235,7 @@ def test_an_image_that_breaks_after_indexing_is_named(tmp_path):
     assert not (tmp_path / "run" / "model.keras").exists()
 
 
+@pytest.mark.slow
 def test_like_another_run(run, tmp_path):
     """Its network, data, recipe and seed, without a word of them on the command line."""
     folder, _ = run

@@ -94,6 +94,7 @@ def test_settings_change_every_trial_and_bad_ones_are_refused(tmp_path):
         perform(EXPERIMENT, replace(order, folder=tmp_path / "mine", settings=()), compute, said.append)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_counts_as_guessing_and_the_others_go_on(tmp_path):
     def wild(data):
         first, second = trials(data)
@@ -121,6 +122,7 @@ def test_a_run_that_diverges_counts_as_guessing_and_the_others_go_on(tmp_path):
     assert "left out of all else: first, seed 0; second, seed 0." in report
 
 
+@pytest.mark.slow
 def test_trials_that_differ_in_their_labels_alone_are_one_run(tmp_path):
     def twice(data):
         first = trials(data)[0]
