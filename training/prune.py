@@ -31,10 +31,10 @@ def parser() -> door.Parser:
     return p
 
 
-def beside(run: Path, method: str, keep: float) -> Path:
+def default_out(run: Path, method: str, keep: float) -> Path:
     """Where the result goes by default: next to the run, named after it.
 
-    >>> print(beside(Path("runs/a"), "resrep", 0.5))
+    >>> print(default_out(Path("runs/a"), "resrep", 0.5))
     runs/a-resrep-0.5
     """
     parent = run.parent if run.name not in ("", "..") else run.resolve().parent
@@ -51,7 +51,7 @@ def main() -> None:
 
         if HERE.name != "tensorflow":
             raise ValueError(f"prune.py needs KERAS_BACKEND=tensorflow; {HERE.name} came")
-        out = args.out or beside(args.run, args.method, args.keep_macs)
+        out = args.out or default_out(args.run, args.method, args.keep_macs)
         order = pruning.Order(args.run, args.keep_macs, out, args.epochs, args.seed)
         compute = HERE.choose(None, "float32", "auto", False)
         work = pruning.METHODS[args.method](order, sources.load, compute)

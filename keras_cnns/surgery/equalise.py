@@ -12,9 +12,9 @@ from keras import layers as stock
 
 from keras_cnns.deep import deep_recursion
 from keras_cnns.surgery.draft import Draft, Step
-from keras_cnns.surgery.linear import CHANNELWISE, CONVOLUTIONS, weights_of
+from keras_cnns.surgery.linear import CHANNELWISE, CONVOLUTIONS, GLOBAL_POOLING, weights_of
 
-LETS_THROUGH = (*CHANNELWISE, stock.GlobalAveragePooling2D, stock.GlobalMaxPooling2D, stock.Identity)
+LETS_THROUGH = (*CHANNELWISE, *GLOBAL_POOLING, stock.Identity)
 
 
 def equalise(model: keras.Model, images: np.ndarray, batch: int = 8) -> keras.Model:

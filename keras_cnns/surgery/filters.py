@@ -17,12 +17,19 @@ from keras_cnns import layers as ours
 from keras_cnns.graph import At
 from keras_cnns.measure import measure
 from keras_cnns.surgery.draft import Draft, Step
-from keras_cnns.surgery.linear import CHANNELWISE, CONVOLUTIONS, NORMS, array, scale_and_shift, weights_of
+from keras_cnns.surgery.linear import (
+    CHANNELWISE,
+    CONVOLUTIONS,
+    GLOBAL_POOLING,
+    NORMS,
+    array,
+    scale_and_shift,
+    weights_of,
+)
 from keras_cnns.values import Count, Value
 
 # What leaves a channel of zeros a channel of zeros and does not mix channels.
 PASSING = (*CHANNELWISE, stock.SpatialDropout2D, ours.CeilMaxPooling2D)
-GLOBAL = (stock.GlobalAveragePooling2D, stock.GlobalMaxPooling2D)
 ACTIVATIONS = ("linear", "relu", "relu6", "leaky_relu", "tanh", "silu", "gelu", "elu")
 
 
@@ -71,7 +78,9 @@ def _is_pooled(draft: Draft, tensor: int) -> bool:
     if tensor not in draft.makers:
         return False
     maker = draft.makers[tensor]
-    return maker.kind in GLOBAL or (maker.kind is stock.Add and all(_is_pooled(draft, t) for t in maker.inputs))
+    return maker.kind in GLOBAL_POOLING or (
+        maker.kind is stock.Add and all(_is_pooled(draft, t) for t in maker.inputs)
+    )
 
 
 def _norm_behind(draft: Draft, step: Step) -> Step | None:

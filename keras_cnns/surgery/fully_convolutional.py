@@ -13,8 +13,9 @@ from keras import layers as stock
 
 from keras_cnns import graph
 from keras_cnns.surgery.draft import Draft, Step
+from keras_cnns.surgery.linear import GLOBAL_POOLING
 
-FLATTEN = (stock.Flatten, stock.GlobalAveragePooling2D, stock.GlobalMaxPooling2D)
+FLATTEN = (stock.Flatten, *GLOBAL_POOLING)
 POOLS = {
     stock.GlobalAveragePooling2D: stock.AveragePooling2D,
     stock.GlobalMaxPooling2D: stock.MaxPooling2D,

@@ -13,6 +13,7 @@ NORMS = (stock.BatchNormalization, ours.BatchNormalization)
 CONVOLUTIONS = (stock.Conv2D, ours.Conv2D)
 # Give s times as much for s times as much (s not negative), each channel for itself; of zeros they make zeros.
 CHANNELWISE = (stock.ReLU, stock.MaxPooling2D, stock.AveragePooling2D, stock.ZeroPadding2D, stock.Dropout)
+GLOBAL_POOLING = (stock.GlobalAveragePooling2D, stock.GlobalMaxPooling2D)
 Weights = dict[str, np.ndarray]
 
 

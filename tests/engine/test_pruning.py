@@ -17,7 +17,7 @@ from training.engine import run as engine
 from training.engine.backends import HERE
 from training.engine.checkpoints import weights_sha256
 from training.engine.start import configure
-from training.prune import beside
+from training.prune import default_out
 from training.pruning import METHODS, Order
 
 TEST = {"top1": 0.5, "top5": 0.9, "loss": 1.0, "n": 40}
@@ -123,10 +123,10 @@ def test_what_training_with_compactors_left_is_no_run_to_prune(root, tmp_path):
 
 def test_by_default_the_result_lies_beside_the_run(tmp_path, monkeypatch):
     (tmp_path / "a" / "b").mkdir(parents=True)
-    assert beside(tmp_path / "a", "resrep", 0.5) == tmp_path / "a-resrep-0.5"
+    assert default_out(tmp_path / "a", "resrep", 0.5) == tmp_path / "a-resrep-0.5"
     for here, run in (("a", "."), ("a/b", "..")):
         monkeypatch.chdir(tmp_path / here)
-        assert beside(Path(run), "resrep", 0.5) == tmp_path / "a-resrep-0.5"
+        assert default_out(Path(run), "resrep", 0.5) == tmp_path / "a-resrep-0.5"
 
 
 def test_one_process_a_folder(root, tmp_path):

@@ -91,10 +91,8 @@ def _check(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--run wants a folder; {str(folder)!r} is a file")
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    known = OWN_FILES if RUNS in found else ()
-    others = sorted(
-        name for name in found if name not in known and not name.endswith(SHELL + (".png",) * bool(known))
-    )
+    names, endings = (OWN_FILES, (*SHELL, ".png")) if RUNS in found else ((), SHELL)
+    others = sorted(name for name in found if name not in names and not name.endswith(endings))
     if others:
         raise ValueError(
             f"--run wants a new, an empty or an experiment's folder; {str(folder)!r} holds {', '.join(others[:3])}"

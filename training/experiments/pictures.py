@@ -9,6 +9,8 @@ from training.report.canvas import blank, plain
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#767676")
 
 SIGNS = "os^D"  # where there are more names than colours
+# The column of a history, what it is, how its line, its point and its colour are drawn.
+KINDS = (("top1", "training", "--", "none", 0.6), ("val_top1", "validation", "-", "full", 1.0))
 LEAST = 0.05  # per cent: where an error of nothing stands on a logarithmic axis
 
 
@@ -31,26 +33,32 @@ def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
         for place, (label, colour) in enumerate(zip(labels, COLOURS, strict=False)):
             if not outcome.whole(label):
                 continue
-            for column, style, alpha in (("top1", "--", 0.6), ("val_top1", "-", 1.0)):
+            for i, (column, kind, style, fill, alpha) in enumerate(KINDS):
                 epochs, errors = _errors(outcome, label, column)
-                kind = "training" if column == "top1" else "validation"
                 named = {"color": colour, "alpha": alpha, "label": f"{label}, {kind}"}
-                if len(epochs) == 1:
-                    x = 1 + 0.02 * (2 * place - len(labels) + (kind == "validation"))
-                    ends = np.abs(np.array([errors.min(0), errors.max(0)]) - errors.mean(0))
-                    hollow = {"markerfacecolor": "none"} if kind == "training" else {}
-                    axis.errorbar(x, errors.mean(0), yerr=ends, fmt="o", capsize=3, **hollow, **named)
-                    axis.set(xlim=(0.75, 1.25), xticks=[1])
-                    continue
-                axis.plot(epochs, errors.mean(0), style, **named)
-                axis.xaxis.get_major_locator().set_params(integer=True)
-                if len(errors) > 1:
-                    axis.fill_between(epochs, errors.min(0), errors.max(0), color=colour, alpha=0.12, linewidth=0)
+                if len(epochs) > 1:
+                    _line(axis, epochs, errors, style, named)
+                else:
+                    _point(axis, 1 + 0.02 * (2 * place + i - len(labels)), errors, fill, named)
         axis.set(title=plain(name), xlabel="epoch", ylabel="error (%)", yscale="log")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        if not long:
+            axis.set(xlim=(0.75, 1.25), xticks=[1])
         _in_numbers(axis)
         axis.legend(frameon=False, fontsize=8)
     axes[0].set_ylim(bottom=max(LEAST, axes[0].get_ylim()[0]))  # the panels share it
     return figure
+
+
+def _line(axis, epochs, errors, style: str, named: dict) -> None:
+    axis.plot(epochs, errors.mean(0), style, **named)
+    if len(errors) > 1:
+        axis.fill_between(epochs, errors.min(0), errors.max(0), color=named["color"], alpha=0.12, linewidth=0)
+
+
+def _point(axis, x: float, errors, fill: str, named: dict) -> None:
+    ends = np.abs(np.array([errors.min(0), errors.max(0)]) - errors.mean(0))
+    axis.errorbar(x, errors.mean(0), yerr=ends, fmt="o", fillstyle=fill, capsize=3, **named)
 
 
 def _in_numbers(axis) -> None:
