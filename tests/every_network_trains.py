@@ -17,14 +17,16 @@ import keras
 from support import miniature
 
 from keras_cnns.zoo import ARCHITECTURES
-from training import door, recipes
+from training import cli, errors
+from training.classification.config import Config
+from training.classification.setup import configure
+from training.classification.task import Run
 from training.data import sources
-from training.engine import compute
-from training.engine.config import Config
-from training.engine.run import train
-from training.engine.setup import Run
-from training.engine.start import configure, take
+from training.engine import devices
+from training.recipes import defaults
 from training.report.folder import Log
+from training.run_folder.claim import acquire
+from training.trainer.trainer import train
 
 # One a family at full depth.
 FULL = (
@@ -62,13 +64,13 @@ def networks(pattern: str) -> dict[str, tuple]:
 
 def trained(folder: Path, architecture, epochs: int | None, seed: int, data, device) -> tuple[Config, dict, list]:
     """Configuration, result and history of one network's run, which is made, continued or only read."""
-    recipe = recipes.quick(architecture, data)
+    recipe = defaults.quick(architecture, data)
     if epochs:
         recipe = recipe.scaled(epochs * (2 if recipe.start == "centred" else 1))  # without norms all is slower
     recipe = replace(recipe, image_size=max(recipe.image_size, LEAST, architecture.min_size))
     config = configure(architecture, recipe, data, "digits", device, seed)
-    with door.arguments():
-        folder, result, held = take(folder, config)
+    with errors.arguments():
+        folder, result, held = acquire(folder, config)
     if result is None:
         keras.backend.clear_session()
         with held, Log(folder / "log.txt", sys.stdout) as log:
@@ -90,7 +92,7 @@ def main() -> None:
     p.add_argument("--full-epochs", type=int, help="of the networks at full depth; default: the quick recipe's")
     p.add_argument("--seed", type=int, default=0)
     args = p.parse_args()
-    device = compute.choose(1, "float32", "off", False)
+    device = devices.choose(1, "float32", "off", False)
     data = sources.load("digits")
     lines = [
         "| network | also of | pixels | epochs | seconds | loss, first epoch | last epoch | test top-1 | learnt |",
@@ -115,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    door.enter(main)
+    cli.enter(main)

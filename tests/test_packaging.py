@@ -42,8 +42,8 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     run("-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path / "site", wheel)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
-        "import keras_cnns, training.recipes\n"
-        "print(keras_cnns.__file__, training.recipes.__file__)\n"
+        "import keras_cnns, training.recipes.papers\n"
+        "print(keras_cnns.__file__, training.recipes.papers.__file__)\n"
         "print(keras_cnns.measure(keras_cnns.ResNet20()).trainable_params, keras_cnns.__version__)\n"
     )
     where, counts = run("-c", code, cwd=tmp_path).splitlines()[-2:]

@@ -10,7 +10,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from training import door
+from training import cli, errors
 
 EXAMPLES = """examples:
   python training/benchmark.py --arch resnet50_v1 --mode train --against keras_applications,stock,torch
@@ -21,44 +21,45 @@ EXAMPLES = """examples:
 FORWARD = ("infer", "fused", "eager", "predict", "saved_model", "tflite", "dense", "crops")
 
 
-def parser() -> door.Parser:
+def parser() -> cli.Parser:
     """The options of this door."""
     from training.bench.task import ENGINES, MODES
 
     listed = "\n".join(
         f"  {name:20}{what}" for name, what in (*MODES.items(), *ENGINES.items()) if name != "matmul"
     )
-    p = door.Parser(prog="benchmark.py", description=__doc__, epilog=f"{EXAMPLES}\nmodes and engines:\n{listed}")
+    p = cli.Parser(prog="benchmark.py", description=__doc__, epilog=f"{EXAMPLES}\nmodes and engines:\n{listed}")
     p.add_argument("--arch", default="resnet50_v1", metavar="NAME,...", help="networks; default resnet50_v1")
     p.add_argument("--mode", default="train,infer,fused", metavar="MODE,...", help="default train,infer,fused")
     p.add_argument("--against", default="", metavar="ENGINE,...", help="opponents, of the list below")
-    p.add_argument("--batch-size", type=door.positive, default=16, metavar="N", help="default 16")
-    p.add_argument("--image-size", type=door.positive, metavar="N", help="default: the network's own")
+    p.add_argument("--batch-size", type=cli.positive, default=16, metavar="N", help="default 16")
+    p.add_argument("--image-size", type=cli.positive, metavar="N", help="default: the network's own")
     p.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float16"))
     p.add_argument("--xla", default="off", choices=("on", "off"))
-    p.add_argument("--rounds", type=door.positive, default=5, metavar="N", help="default 5")
+    p.add_argument("--rounds", type=cli.positive, default=5, metavar="N", help="default 5")
     p.add_argument("--json", type=Path, metavar="FILE", help="also write all records here")
     return p
 
 
 def main() -> None:
     args = parser().parse_args()
-    with door.arguments():
+    with errors.arguments():
         modes, engines, archs = checked(args)
     if args.json and not args.json.parent.is_dir():
-        raise door.Refusal(f"--json: no folder {str(args.json.parent)!r}")
+        raise errors.Refusal(f"--json: no folder {str(args.json.parent)!r}")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # this process builds networks only
-    door.quiet()
-    from training.bench import league, records
+    cli.quiet()
+    from training.bench import interleaved, records
+    from training.report import environment
 
-    about = {"command": shlex.join(["python", *sys.argv]), **records.machine()}
+    about = {"command": shlex.join(["python", *sys.argv]), **environment.machine()}
     print(", ".join(f"{key} {value}" for key, value in about.items()), flush=True)
     found, tops = [], None
     for title, tasks in disciplines(args, modes, engines, archs):
         if tops is None:
-            tops = league.peaks(tasks, say=tell)
+            tops = interleaved.peaks(tasks, say=tell)
         print(f"\n{title}", flush=True)
-        contestants = league.compete(tasks, args.rounds, say=tell)
+        contestants = interleaved.compete(tasks, args.rounds, say=tell)
         sizes = measured(tasks[0])
         new = [records.record(c, contestants[0], sizes, tops.get(c.task.precision)) for c in contestants]
         print(records.table(new), flush=True)
@@ -66,7 +67,7 @@ def main() -> None:
         if args.json:
             args.json.write_text(json.dumps({**about, "results": found}, indent=1) + "\n", encoding="utf-8")
     if all("error" in r for r in found):
-        raise door.Failure("nothing could be measured")
+        raise errors.Failure("nothing could be measured")
 
 
 def tell(line: str) -> None:
@@ -139,4 +140,4 @@ def measured(task) -> dict:
 
 
 if __name__ == "__main__":
-    door.enter(main)
+    cli.enter(main)

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from training import door
+from training import cli, errors
 
 EXAMPLES = """examples:
   python training/detect.py fit
@@ -21,9 +21,9 @@ EXAMPLES = """examples:
 DATA = "digit_scenes, a COCO JSON file, a folder of VOC's or COCO's form, or TFDS names: voc/2007+voc/2012"
 
 
-def parser() -> door.Parser:
+def parser() -> cli.Parser:
     """The options of this door."""
-    p = door.Parser(prog="detect.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    p = cli.Parser(prog="detect.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     tasks = p.add_subparsers(dest="task", required=True, metavar="fit|evaluate|predict|export")
     for add, name, what in (
         (_add_fit, "fit", "trains"),
@@ -45,8 +45,8 @@ def _add_fit(p) -> None:
         "--weights", metavar="TAG_OR_PATH", help="of the backbone (imagenet), or a whole detector's file"
     )
     p.add_argument("--recipe", metavar="NAME", help="voc, coco or quick; default: that of the data, else quick")
-    p.add_argument("--epochs", type=door.positive, metavar="N", help="scales the recipe's schedule to N epochs")
-    p.add_argument("--batch-size", type=door.positive, metavar="N", help="images a step, over all replicas")
+    p.add_argument("--epochs", type=cli.positive, metavar="N", help="scales the recipe's schedule to N epochs")
+    p.add_argument("--batch-size", type=cli.positive, metavar="N", help="images a step, over all replicas")
     p.add_argument(
         "--set",
         action="append",
@@ -54,12 +54,12 @@ def _add_fit(p) -> None:
         metavar="FIELD=VALUE",
         help="any field of the recipe, or of the detector as detector.FIELD; repeatable",
     )
-    p.add_argument("--seed", type=door.seed, default=0, metavar="N", help="default 0")
+    p.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="default 0")
     p.add_argument("--run", type=Path, metavar="DIR", help="run folder; default: the next in runs/")
-    p.add_argument("--replicas", type=door.positive, metavar="N", help="devices; default: all GPUs, else 1")
+    p.add_argument("--replicas", type=cli.positive, metavar="N", help="devices; default: all GPUs, else 1")
     p.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     p.add_argument("--xla", default="off", choices=("on", "off"))
-    p.add_argument("--save-every", type=door.interval, default="10m", metavar="T", help="10m, 90s, 500 (steps)")
+    p.add_argument("--save-every", type=cli.interval, default="10m", metavar="T", help="10m, 90s, 500 (steps)")
     p.add_argument("--deterministic", action="store_true", help="also on GPUs; CPUs always are")
 
 
@@ -68,7 +68,7 @@ def _add_evaluate(p) -> None:
     p.add_argument("--data", metavar="WHAT", help="as in fit; default: the run's own")
     p.add_argument("--images", type=Path, metavar="DIR", help="images of a JSON file")
     p.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
-    p.add_argument("--answers", type=door.new_file, metavar="FILE", help="also write all detections, COCO's form")
+    p.add_argument("--answers", type=cli.new_file, metavar="FILE", help="also write all detections, COCO's form")
     p.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -77,7 +77,7 @@ def _add_predict(p) -> None:
     p.add_argument("--run", type=Path, required=True, metavar="DIR", help="run folder")
     p.add_argument("--score", type=_score, default=0.5, metavar="F", help="least score to tell of; default 0.5")
     p.add_argument("--draw", type=Path, metavar="DIR", help="also draw the images with their boxes")
-    p.add_argument("--json", type=door.new_file, metavar="FILE", help="also write COCO's form")
+    p.add_argument("--json", type=cli.new_file, metavar="FILE", help="also write COCO's form")
 
 
 def _add_export(p) -> None:
@@ -93,26 +93,26 @@ def _score(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise door.argparse.ArgumentTypeError(f"must be a score from 0 to 1; {text!r} came")
+        raise cli.argparse.ArgumentTypeError(f"must be a score from 0 to 1; {text!r} came")
     return value
 
 
 def main() -> None:
     args = parser().parse_args()
-    door.quiet()
-    door.narrate()
+    cli.quiet()
+    cli.narrate()
     {"fit": fit, "evaluate": evaluate, "predict": predict, "export": export}[args.task](args)
 
 
 def fit(args) -> None:
     """Trains."""
-    with door.arguments():
-        from training.detection.preparing import prepare
-        from training.engine.start import take
+    with errors.arguments():
+        from training.detection.setup import prepare
+        from training.run_folder.claim import acquire
 
         config, data, compute, notes = prepare(args)
-        folder, result, held = take(args.run, config)
-    from training.detection.ending import summary
+        folder, result, held = acquire(args.run, config)
+    from training.detection.task import summary
 
     if result is not None:
         print(f"this run is finished already\n{summary(result, folder)}")
@@ -120,16 +120,15 @@ def fit(args) -> None:
     with held:
         try:
             work(folder, config, data, compute, notes, args.save_every)
-        except (KeyboardInterrupt, door.Terminated) as error:
-            raise type(error)(f"continue with: {door.again(folder)}") from None
+        except (KeyboardInterrupt, cli.Terminated) as error:
+            raise type(error)(f"continue with: {cli.again(folder)}") from None
 
 
 def work(folder: Path, config, data, compute, notes, every) -> None:
     """Trains in the folder and prints the result."""
-    from training.detection.ending import summary
-    from training.detection.run import DetectionRun, train
-    from training.engine.saving import Every
+    from training.detection.task import DetectionRun, summary, train
     from training.report.folder import Log
+    from training.trainer.checkpoint_saver import Every
 
     with Log(folder / "log.txt", sys.stdout) as log:
         log(f"run: {folder} ({config.detector.name})")
@@ -140,8 +139,8 @@ def work(folder: Path, config, data, compute, notes, every) -> None:
 
 def evaluate(args) -> None:
     """Measures."""
-    with door.arguments():
-        from training.detection import answers, metrics, scoring, sources, trained
+    with errors.arguments():
+        from training.detection import coco, metrics, scoring, sources, trained
 
         detector = trained.from_run(args.run)
         name = args.data or detector.data
@@ -150,10 +149,10 @@ def evaluate(args) -> None:
     found = scoring.detections(scoring.forward(detector.model), split, detector.fit, detector.preprocessing)
     figures = metrics.measure(found, split, len(detector.classes))
     if args.answers:
-        known = answers.numbers(detector.classes, detector.categories)
-        known |= answers.numbers(data.classes, data.categories)
+        known = coco.numbers(detector.classes, detector.categories)
+        known |= coco.numbers(data.classes, data.categories)
         pairs = zip(found, split.ids, strict=True)
-        rows = [r for f, key in pairs for r in answers.rows(f, key, detector.classes, known)]
+        rows = [r for f, key in pairs for r in coco.rows(f, key, detector.classes, known)]
         args.answers.write_text(json.dumps(rows), encoding="utf-8")
     if args.json:
         print(json.dumps({"data": name, "split": args.split, "run": str(args.run), **figures}))
@@ -170,18 +169,18 @@ def evaluate(args) -> None:
 
 def predict(args) -> None:
     """Finds objects on images."""
-    with door.arguments():
+    with errors.arguments():
         from training.data.folder import decoded, read
-        from training.detection import answers, drawing, scoring, trained
+        from training.detection import coco, plots, scoring, trained
         from training.detection.metrics import Found
         from training.report import canvas
 
-        paths = list(door.image_files(args.paths))
+        paths = list(cli.image_files(args.paths))
         detector = trained.from_run(args.run)
         if args.draw:
             args.draw.mkdir(parents=True, exist_ok=True)
     run, rows, good = scoring.forward(detector.model), [], 0
-    known = answers.numbers(detector.classes, detector.categories)
+    known = coco.numbers(detector.classes, detector.categories)
     for path in paths:
         image, reason, _ = read(str(path), decoded)
         if reason:
@@ -190,22 +189,22 @@ def predict(args) -> None:
         found, good = detector.find(run, image), good + 1
         sure = found.scores >= args.score
         found = Found(found.boxes[sure], found.scores[sure], found.classes[sure])
-        mine = answers.rows(found, str(path), detector.classes, known)
+        mine = coco.rows(found, str(path), detector.classes, known)
         rows += mine
         told = (f"{r['category']} {r['score']:.2f} at {', '.join(f'{v:.0f}' for v in r['bbox'])}" for r in mine)
         print(f"{path}: {'; '.join(told) or 'nothing'}", flush=True)
         if args.draw:
-            figure = drawing.alone(image, found, detector.classes)
+            figure = plots.alone(image, found, detector.classes)
             canvas.save(figure, args.draw / f"{good:04d}_{path.stem}.png")
     if not good:
-        raise door.Refusal(f"none of {len(paths)} files is a readable image")
+        raise errors.Refusal(f"none of {len(paths)} files is a readable image")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 def export(args) -> None:
     """Makes files that other programs run."""
-    with door.arguments():
+    with errors.arguments():
         from training.detection import exporting, sources, trained
 
         formats = args.to.split(",")
@@ -223,4 +222,4 @@ def export(args) -> None:
 
 
 if __name__ == "__main__":
-    door.enter(main)
+    cli.enter(main)

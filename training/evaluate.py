@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from training import door
+from training import cli, errors
 
 EXAMPLES = """examples:
   python training/evaluate.py --run runs/resnet20-digits-1
@@ -18,10 +18,10 @@ EXAMPLES = """examples:
 """
 
 
-def parser() -> door.Parser:
+def parser() -> cli.Parser:
     """The options of this door."""
-    p = door.Parser(prog="evaluate.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
-    door.add_networks(p)
+    p = cli.Parser(prog="evaluate.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    cli.add_networks(p)
     p.add_argument("--data", metavar="WHAT", help="as in fit.py; default: the run's own")
     p.add_argument(
         "--split",
@@ -34,20 +34,20 @@ def parser() -> door.Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    door.quiet()
-    door.narrate()
-    with door.arguments():
-        from training.engine import loading, scoring
+    cli.quiet()
+    cli.narrate()
+    with errors.arguments():
+        from training.classification import evaluation, trained
 
         if args.arch and args.weights and not args.data:
             raise ValueError("--data is needed with --arch: which images to measure on")
         found = _images(args.data, args) if args.data else None
-        networks = loading.choose(args.run, args.arch, args.weights, found and found[0])
+        networks = trained.choose(args.run, args.arch, args.weights, found and found[0])
         name = args.data or networks[0].data
         classes, split, what = found or _images(name, args)
-        pairs = [loading.labelled(n, classes, split) for n in networks]
+        pairs = [trained.labelled(n, classes, split) for n in networks]
     outputs = [_logits(*pair) for pair in pairs]
-    figures = scoring.measure(*scoring.ensemble(outputs), networks[0].loss)
+    figures = evaluation.measure(*evaluation.ensemble(outputs), networks[0].loss)
     if args.json:
         print(json.dumps({"data": name, "split": what, "runs": [n.name for n in networks], **figures}))
         return
@@ -75,10 +75,10 @@ def _images(name: str, args):
 
 def _logits(network, split):
     """(logits, labels) of a split, as the network is fed it."""
-    from training.engine import scoring
+    from training.classification import evaluation
 
-    return scoring.split_logits(
-        scoring.forward(scoring.logits_model(network.model)),
+    return evaluation.split_logits(
+        evaluation.forward(evaluation.logits_model(network.model)),
         split,
         size=network.size,
         channels=network.channels,
@@ -89,4 +89,4 @@ def _logits(network, split):
 
 
 if __name__ == "__main__":
-    door.enter(main)
+    cli.enter(main)

@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from training import door
+from training import cli, errors
 
 EXAMPLES = """experiments: degradation, by-construction, relu, batch-norm, preactivation,
   width-depth-cardinality, family
@@ -20,13 +20,13 @@ examples:
 """
 
 
-def parser() -> door.Parser:
+def parser() -> cli.Parser:
     """The options of this door."""
-    p = door.Parser(prog="experiment.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    p = cli.Parser(prog="experiment.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("name", metavar="NAME", help="which experiment; see below")
-    p.add_argument("--budget", type=door.fraction, default=1.0, metavar="F", help="share of the epochs; default 1")
+    p.add_argument("--budget", type=cli.fraction, default=1.0, metavar="F", help="share of the epochs; default 1")
     p.add_argument(
-        "--seeds", type=door.positive, metavar="N", help="runs of each network; default: the experiment's"
+        "--seeds", type=cli.positive, metavar="N", help="runs of each network; default: the experiment's"
     )
     p.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of all recipes, as in fit.py"
@@ -38,11 +38,11 @@ def parser() -> door.Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    door.quiet()
-    with door.arguments():
+    cli.quiet()
+    with errors.arguments():
         from training.engine.backends import HERE
-        from training.experiments.index import experiment
-        from training.experiments.performing import Order, perform
+        from training.experiments.registry import experiment
+        from training.experiments.runner import Order, perform
         from training.report.folder import data_name
 
         found = experiment(args.name)
@@ -52,8 +52,8 @@ def main() -> None:
         compute = HERE.choose(None, "auto", "auto", False)
     try:
         report = perform(found, order, compute, lambda line: print(line, flush=True))
-    except (KeyboardInterrupt, door.Terminated) as error:
-        raise type(error)(f"continue with: {door.again(folder)}") from None
+    except (KeyboardInterrupt, cli.Terminated) as error:
+        raise type(error)(f"continue with: {cli.again(folder)}") from None
     print(f"done: {report}")
 
 
@@ -68,4 +68,4 @@ def _words() -> list[str]:
 
 
 if __name__ == "__main__":
-    door.enter(main)
+    cli.enter(main)

@@ -7,7 +7,7 @@ images some of the data's test split are taken.
 import sys
 from pathlib import Path
 
-from training import door
+from training import cli, errors
 
 EXAMPLES = """examples:
   python training/explain.py --run runs/resnet20-digits-1
@@ -23,9 +23,9 @@ WHAT = ("filters", "towers", "heat", "maps", "places", "layers", "nearest", "pro
 TAKEN = 8
 
 
-def parser() -> door.Parser:
+def parser() -> cli.Parser:
     """The options of this door."""
-    p = door.Parser(prog="explain.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    p = cli.Parser(prog="explain.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="files, or folders of files")
     p.add_argument("--run", type=Path, metavar="DIR", help="run folder")
     p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
@@ -38,29 +38,30 @@ def parser() -> door.Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    with door.arguments():
-        paths = list(door.image_files(args.images))
-    door.quiet()
-    door.narrate()
-    with door.arguments():
+    with errors.arguments():
+        paths = list(cli.image_files(args.images))
+    cli.quiet()
+    cli.narrate()
+    with errors.arguments():
         wanted = _wanted(args.what)
 
+        from training.classification import trained
         from training.data import sources
-        from training.engine import loading, looking
+        from training.visualize import views
 
-        (network,) = loading.choose([args.run] if args.run else [], args.arch, args.weights)
+        (network,) = trained.choose([args.run] if args.run else [], args.arch, args.weights)
         name = args.data or network.data
         data = sources.load(name) if name else None
         out = args.out or (args.run / "explain" if args.run else Path("explain"))
         out.mkdir(parents=True, exist_ok=True)
         images = list(_read(paths)) if paths else _taken(data)
-        subject = looking.Subject(network, images, data, out, print)
+        subject = views.Subject(network, images, data, out, print)
     for what in wanted:
         try:
             _ways()[what](subject)
-        except looking.Missing as error:
+        except views.Missing as error:
             if args.what:
-                raise door.Refusal(f"{what}: {error}") from None
+                raise errors.Refusal(f"{what}: {error}") from None
             print(f"left out: {what}: {error}", file=sys.stderr)
 
 
@@ -77,17 +78,17 @@ def _wanted(asked: str | None) -> tuple[str, ...]:
 
 def _ways() -> dict:
     """Name -> function."""
-    from training.engine import alike, looking
+    from training.visualize import neighbours, views
 
     return {
-        "filters": looking.filters,
-        "towers": looking.two_towers,
-        "heat": looking.heat,
-        "maps": looking.maps,
-        "places": looking.places,
-        "layers": looking.layers,
-        "nearest": alike.nearest,
-        "projector": alike.projector,
+        "filters": views.filters,
+        "towers": views.two_towers,
+        "heat": views.heat,
+        "maps": views.maps,
+        "places": views.places,
+        "layers": views.layers,
+        "nearest": neighbours.nearest,
+        "projector": neighbours.projector,
     }
 
 
@@ -116,4 +117,4 @@ def _taken(data) -> list:
 
 
 if __name__ == "__main__":
-    door.enter(main)
+    cli.enter(main)

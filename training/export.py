@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from training import door
+from training import cli, errors
 
 EXAMPLES = """examples:
   python training/export.py --run runs/resnet20-digits-1
@@ -19,9 +19,9 @@ EXAMPLES = """examples:
 """
 
 
-def parser() -> door.Parser:
+def parser() -> cli.Parser:
     """The options of this door."""
-    p = door.Parser(prog="export.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    p = cli.Parser(prog="export.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("--run", type=Path, action="append", default=[], metavar="DIR", help="run folder")
     p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
     p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
@@ -38,11 +38,11 @@ def parser() -> door.Parser:
         help="top-1 a file may lose; default 0.05 (five points)",
     )
     p.add_argument(
-        "--fine-tune", type=door.positive, metavar="N", help="epochs of learning with int8 in mind, before int8"
+        "--fine-tune", type=cli.positive, metavar="N", help="epochs of learning with int8 in mind, before int8"
     )
     p.add_argument("--out", type=Path, metavar="DIR", help="default: saved_models/ and the run's name")
-    p.add_argument("--images", type=door.positive, default=2000, metavar="N", help="to measure on; default 2000")
-    p.add_argument("--threads", type=door.positive, default=os.cpu_count(), metavar="N", help="default: all cores")
+    p.add_argument("--images", type=cli.positive, default=2000, metavar="N", help="to measure on; default 2000")
+    p.add_argument("--threads", type=cli.positive, default=os.cpu_count(), metavar="N", help="default: all cores")
     return p
 
 
@@ -53,18 +53,18 @@ def share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise door.argparse.ArgumentTypeError(f"must be a fraction from 0 to 1; {text!r} came")
+        raise cli.argparse.ArgumentTypeError(f"must be a fraction from 0 to 1; {text!r} came")
     return value
 
 
 def main() -> None:
     args = parser().parse_args()
-    door.quiet()
-    door.narrate()
-    with door.arguments():
-        from training.artefacts import formats, making, origin, publishing
+    cli.quiet()
+    cli.narrate()
+    with errors.arguments():
+        from training.classification import trained
         from training.data import sources
-        from training.engine import loading
+        from training.exporting import exporter, formats, output_folder, provenance
 
         chosen = formats.choose(args.to, args.quantize)
         if len(args.run) > 1:
@@ -72,9 +72,9 @@ def main() -> None:
         if args.fine_tune and formats.QUANTIZE["int8"] not in chosen:
             raise ValueError("--fine-tune is for int8: add --quantize int8")
         out = args.out or Path("saved_models") / (args.run[0].resolve().name if args.run else str(args.arch))
-        publishing.check(out)
+        output_folder.check(out)
         data = sources.load(args.data) if args.data else None
-        (network,) = loading.choose(args.run, args.arch, args.weights, data and data.classes)
+        (network,) = trained.choose(args.run, args.arch, args.weights, data and data.classes)
         source = args.data or network.data
         wanting = [f.file for f in chosen if f.needs and source is None]
         if wanting:
@@ -82,17 +82,17 @@ def main() -> None:
         data = data or (sources.load(source) if source else None)
         if data:
             parts = {
-                name: loading.labelled(network, data.classes, getattr(data, name)) for name in ("train", "val")
+                name: trained.labelled(network, data.classes, getattr(data, name)) for name in ("train", "val")
             }
             network = parts["val"][0]
             data = replace(data, **{name: split for name, (_, split) in parts.items()})
-        known = origin.of_run(args.run[0]) if args.run else origin.of_weights(args.arch, args.weights)
-        order = making.Order(chosen, out, args.max_drop, args.images, args.threads, args.fine_tune or 0)
-        files = making.make(order, network, known, data, lambda line: print(line, flush=True))
+        known = provenance.of_run(args.run[0]) if args.run else provenance.of_weights(args.arch, args.weights)
+        order = exporter.Order(chosen, out, args.max_drop, args.images, args.threads, args.fine_tune or 0)
+        files = exporter.make(order, network, known, data, lambda line: print(line, flush=True))
     print(f"done: {out}: {', '.join(files)}")
     if not data:
         print("accuracy is unmeasured: no --data came", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    door.enter(main)
+    cli.enter(main)

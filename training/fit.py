@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from training import door
+from training import cli, errors
 
 EXAMPLES = """examples:
   python training/fit.py
@@ -20,9 +20,9 @@ EXAMPLES = """examples:
 """
 
 
-def parser() -> door.Parser:
+def parser() -> cli.Parser:
     """The options of this door."""
-    p = door.Parser(prog="fit.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    p = cli.Parser(prog="fit.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     what = p.add_argument_group("what")
     what.add_argument("--arch", metavar="NAME", help="network (keras_cnns.list_models()); default resnet20")
     what.add_argument(
@@ -36,21 +36,21 @@ def parser() -> door.Parser:
     )
     how = p.add_argument_group("how")
     how.add_argument("--recipe", metavar="NAME", help="default: the paper's on its own data, else quick")
-    how.add_argument("--epochs", type=door.positive, metavar="N", help="scales the recipe's schedule to N epochs")
-    how.add_argument("--budget", type=door.fraction, metavar="F", help="the same as a fraction: 0.3 is 30 %%")
-    how.add_argument("--batch-size", type=door.positive, metavar="N", help="images a step, over all replicas")
+    how.add_argument("--epochs", type=cli.positive, metavar="N", help="scales the recipe's schedule to N epochs")
+    how.add_argument("--budget", type=cli.fraction, metavar="F", help="the same as a fraction: 0.3 is 30 %%")
+    how.add_argument("--batch-size", type=cli.positive, metavar="N", help="images a step, over all replicas")
     how.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of the recipe; repeatable"
     )
-    how.add_argument("--seed", type=door.seed, metavar="N", help="default 0")
+    how.add_argument("--seed", type=cli.seed, metavar="N", help="default 0")
     where = p.add_argument_group("where")
     where.add_argument("--run", type=Path, metavar="DIR", help="run folder; default: the next in runs/")
-    where.add_argument("--replicas", type=door.positive, metavar="N", help="devices; default: all GPUs, else 1")
+    where.add_argument("--replicas", type=cli.positive, metavar="N", help="devices; default: all GPUs, else 1")
     where.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     where.add_argument("--xla", default="auto", choices=("auto", "on", "off"))
     where.add_argument(
         "--save-every",
-        type=door.interval,
+        type=cli.interval,
         default="10m",
         metavar="T",
         help="within an epoch: 10m, 90s, 500 (steps)",
@@ -66,10 +66,10 @@ def parser() -> door.Parser:
         metavar="HOST:PORT,...",
         help="all processes of a run on several machines (docs/distribution.md)",
     )
-    where.add_argument("--worker-index", type=door.whole, metavar="I", help="which of them this is, from 0")
+    where.add_argument("--worker-index", type=cli.whole, metavar="I", help="which of them this is, from 0")
     where.add_argument(
         "--worker-timeout",
-        type=door.positive,
+        type=cli.positive,
         default=600,
         metavar="S",
         help="seconds without a step after which a worker gives up",
@@ -79,12 +79,12 @@ def parser() -> door.Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    door.quiet()
-    with door.arguments():
+    cli.quiet()
+    with errors.arguments():
         config, data, compute, notes = prepare(args)
     if compute.wire:
-        door.unavailable("--find-lr with several workers", args.find_lr)
-        from training.engine.workers import take_part
+        cli.unavailable("--find-lr with several workers", args.find_lr)
+        from training.trainer.multi_worker import take_part
 
         take_part(args, config, data, compute, notes, with_resume_line)
         return
@@ -97,11 +97,11 @@ def main() -> None:
     if args.find_lr:
         search(args.run, config, data, compute, notes)
         return
-    from training.engine.outcome import summary
-    from training.engine.start import take
+    from training.run_folder.claim import acquire
+    from training.trainer.finish import summary
 
-    with door.arguments():
-        folder, result, held = take(args.run, config)
+    with errors.arguments():
+        folder, result, held = acquire(args.run, config)
     if result is None:
         with held:
             with_resume_line(folder, config, data, compute, notes, args.save_every)
@@ -115,13 +115,13 @@ def prepare(args):
     from keras_cnns.deep import deep_recursion
     from keras_cnns.models.googlenet import GoogLeNetArchitecture
     from keras_cnns.weights.loading import given
-    from training import recipes
+    from training.classification.config import as_trained
+    from training.classification.setup import configure, dry
     from training.data import pipeline, sources
     from training.data.augment import suit
     from training.engine import cluster
     from training.engine.backends import HERE
-    from training.engine.config import as_trained
-    from training.engine.start import configure, dry
+    from training.recipes import defaults
     from training.report.stream import told
 
     like = modelled(args)
@@ -133,7 +133,7 @@ def prepare(args):
             architecture = as_trained(architecture.for_weights(args.weights), asked.path)
     if args.epochs and args.budget:
         raise ValueError("--epochs and --budget say the same thing: give one of them")
-    recipes.check_name(args.recipe)
+    defaults.check_name(args.recipe)
     group = cluster.group(args.workers, args.worker_index, os.environ.get("TF_CONFIG"))
     norms = "synchronised" if args.sync_bn else "own"
     how = (args.replicas, args.precision, args.xla, args.deterministic)
@@ -142,7 +142,7 @@ def prepare(args):
     if like:
         recipe = like.recipe.scaled(args.epochs) if args.epochs else like.recipe
     else:
-        recipe = recipes.choose(architecture, data, args.data, args.recipe, args.epochs, args.budget)
+        recipe = defaults.choose(architecture, data, args.data, args.recipe, args.epochs, args.budget)
     if args.batch_size:
         recipe = replace(recipe, batch_size=args.batch_size)
     recipe = recipe.with_settings(*args.set)
@@ -175,14 +175,14 @@ def prepare(args):
 
 def modelled(args):
     """The configuration of the run that `--like` names, or None; what no option says is filled in."""
-    from training.engine import config as configs
+    from training.classification.config import Config, start_of
 
-    like = configs.read(args.like) if args.like else None
+    like = Config.read(args.like) if args.like else None
     for option in ("arch", "recipe", "budget") if like else ():
         if getattr(args, option):
             raise ValueError(f"--like brings the network and the recipe along: leave out --{option}")
     told = (
-        (like.architecture.name, like.data, configs.start_of(like, args.like), like.seed)
+        (like.architecture.name, like.data, start_of(like, args.like), like.seed)
         if like
         else ("resnet20", "digits", None, 0)
     )
@@ -194,36 +194,40 @@ def modelled(args):
 
 def search(asked: Path | None, config, data, compute, notes) -> None:
     """Draws the curve of a sweep over rates into the folder and prints the suggestion."""
-    from training.engine import claim, sweep
-    from training.engine.setup import Run
+    from training.classification.task import Run
     from training.report.folder import Log, next_folder
+    from training.run_folder import claim
+    from training.trainer import lr_finder
 
-    with door.arguments():
+    with errors.arguments():
         folder = asked or next_folder(Path("runs"), config.architecture.name, config.data)
         claim.check(folder)
-        held = claim.take(folder)
-    with held, Log(folder / sweep.LOG, sys.stdout) as log:
+        held = claim.lock_folder(folder)
+    with held, Log(folder / lr_finder.LOG, sys.stdout) as log:
         for note in notes:
             log(note)
-        rate = sweep.find(Run(config, data, compute, folder, log))
-        log(f"suggested rate: {rate:.2g} (--set optimizer.rate={rate:.2g}); the curve is {folder / sweep.PICTURE}")
+        rate = lr_finder.find(Run(config, data, compute, folder, log))
+        log(
+            f"suggested rate: {rate:.2g} (--set optimizer.rate={rate:.2g}); "
+            f"the curve is {folder / lr_finder.PICTURE}"
+        )
 
 
 def with_resume_line(folder: Path, *what) -> None:
     """Works; an interruption is told how to go on."""
     try:
         work(folder, *what)
-    except (KeyboardInterrupt, door.Terminated) as error:
-        raise type(error)(f"continue with: {door.again(folder)}") from None
+    except (KeyboardInterrupt, cli.Terminated) as error:
+        raise type(error)(f"continue with: {cli.again(folder)}") from None
 
 
 def work(folder: Path, config, data, compute, notes, every) -> None:
     """Trains in the folder and prints the result."""
-    from training.engine.outcome import summary
-    from training.engine.run import train
-    from training.engine.saving import Every
-    from training.engine.setup import Run
+    from training.classification.task import Run
     from training.report.folder import Log
+    from training.trainer.checkpoint_saver import Every
+    from training.trainer.finish import summary
+    from training.trainer.trainer import train
 
     with Log(folder / "log.txt", sys.stdout) as log:
         log(f"run: {folder} ({config.architecture.name})")
@@ -233,4 +237,4 @@ def work(folder: Path, config, data, compute, notes, every) -> None:
 
 
 if __name__ == "__main__":
-    door.enter(main)
+    cli.enter(main)

@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from training import door
+from training import cli, errors
 
 EXAMPLES = """examples:
   python training/predict.py --run runs/resnet50-photos-1 cat.jpg holiday/
@@ -21,31 +21,31 @@ EXAMPLES = """examples:
 BATCH = 16  # images as large as cameras make them are held at once
 
 
-def parser() -> door.Parser:
+def parser() -> cli.Parser:
     """The options of this door."""
-    p = door.Parser(prog="predict.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    p = cli.Parser(prog="predict.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="files, or folders of files")
-    door.add_networks(p)
-    p.add_argument("--top", type=door.positive, default=5, metavar="N", help="classes to print; default 5")
+    cli.add_networks(p)
+    p.add_argument("--top", type=cli.positive, default=5, metavar="N", help="classes to print; default 5")
     p.add_argument("--json", action="store_true", help="print one JSON object a line")
-    p.add_argument("--csv", type=door.new_file, metavar="FILE", help="also write a table, one image a row")
-    p.add_argument("--sheet", type=door.new_png, metavar="FILE.png", help="also draw images with bars (up to 32)")
+    p.add_argument("--csv", type=cli.new_file, metavar="FILE", help="also write a table, one image a row")
+    p.add_argument("--sheet", type=cli.new_png, metavar="FILE.png", help="also draw images with bars (up to 32)")
     return p
 
 
 def main() -> None:
     args = parser().parse_args()
-    with door.arguments():
-        paths = list(door.image_files(args.images))
-    door.quiet()
-    door.narrate()
-    with door.arguments():
-        from training.engine import loading, scoring
+    with errors.arguments():
+        paths = list(cli.image_files(args.images))
+    cli.quiet()
+    cli.narrate()
+    with errors.arguments():
+        from training.classification import evaluation, trained
         from training.report import canvas
-        from training.report.sheet import Sheet
+        from training.visualize.contact_sheet import Sheet
 
-        networks = loading.choose(args.run, args.arch, args.weights)
-    pairs = [(n, scoring.forward(n.model)) for n in networks]
+        networks = trained.choose(args.run, args.arch, args.weights)
+    pairs = [(n, evaluation.forward(n.model)) for n in networks]
     sheet, good = Sheet() if args.sheet else None, 0
     with _bar(len(paths)) as bar, _table(args.csv, args.top) as table:
         for start in range(0, len(paths), BATCH):
@@ -60,7 +60,7 @@ def main() -> None:
             good += len(images)
             bar.update(min(BATCH, len(paths) - start))
     if not good:
-        raise door.Refusal(f"none of {len(paths)} files is a readable image")
+        raise errors.Refusal(f"none of {len(paths)} files is a readable image")
     if sheet is not None:
         canvas.save(sheet.figure(" and ".join(n.name for n in networks)), args.sheet)
     if good < len(paths):
@@ -121,4 +121,4 @@ def _line(path: Path, best, as_json: bool) -> str:
 
 
 if __name__ == "__main__":
-    door.enter(main)
+    cli.enter(main)

@@ -6,7 +6,7 @@ other: evaluate.py, predict.py, export.py and prune.py itself take it. The same 
 
 from pathlib import Path
 
-from training import door
+from training import cli, errors
 
 EXAMPLES = """examples:
   python training/prune.py --run runs/resnet20-digits-1 --keep-macs 0.5
@@ -14,11 +14,11 @@ EXAMPLES = """examples:
 """
 
 
-def parser() -> door.Parser:
+def parser() -> cli.Parser:
     """The options of this door."""
-    p = door.Parser(prog="prune.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    p = cli.Parser(prog="prune.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("--run", type=Path, required=True, metavar="DIR", help="a finished run")
-    p.add_argument("--keep-macs", type=door.fraction, required=True, metavar="F", help="share of the MACs to keep")
+    p.add_argument("--keep-macs", type=cli.fraction, required=True, metavar="F", help="share of the MACs to keep")
     p.add_argument("--out", type=Path, metavar="DIR", help="default: beside the run, named after it")
     p.add_argument(
         "--method",
@@ -26,8 +26,8 @@ def parser() -> door.Parser:
         choices=("resrep", "magnitude"),
         help="magnitude: filters of small weights go at once, then as much training (to compare with)",
     )
-    p.add_argument("--epochs", type=door.positive, metavar="N", help="default: as many as the run had")
-    p.add_argument("--seed", type=door.seed, default=0, metavar="N", help="of the order and the augmentation")
+    p.add_argument("--epochs", type=cli.positive, metavar="N", help="default: as many as the run had")
+    p.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of the order and the augmentation")
     return p
 
 
@@ -43,26 +43,26 @@ def default_out(run: Path, method: str, keep: float) -> Path:
 
 def main() -> None:
     args = parser().parse_args()
-    door.quiet()
-    with door.arguments():
-        from training import pruned, pruning
+    cli.quiet()
+    with errors.arguments():
         from training.data import sources
         from training.engine.backends import HERE
+        from training.pruning import folder, runner
 
         if HERE.name != "tensorflow":
             raise ValueError(f"prune.py needs KERAS_BACKEND=tensorflow; {HERE.name} came")
         out = args.out or default_out(args.run, args.method, args.keep_macs)
-        order = pruning.Order(args.run, args.keep_macs, out, args.epochs, args.seed)
+        order = runner.Order(args.run, args.keep_macs, out, args.epochs, args.seed)
         compute = HERE.choose(None, "float32", "auto", False)
-        work = pruning.METHODS[args.method](order, sources.load, compute)
+        work = runner.METHODS[args.method](order, sources.load, compute)
         if done := work.done:
-            print(f"this is done already\n{pruned.summary(done, out)}")
+            print(f"this is done already\n{folder.summary(done, out)}")
             return
     try:
         work.run(lambda line: print(line, flush=True))
-    except (KeyboardInterrupt, door.Terminated) as error:
+    except (KeyboardInterrupt, cli.Terminated) as error:
         raise type(error)("continue with the same command") from None
 
 
 if __name__ == "__main__":
-    door.enter(main)
+    cli.enter(main)

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from training import door
+from training import cli, errors
 
 EXAMPLES = """examples:
   python training/tune.py --arch resnet20 --space width,depth,gate --trials 12 --epochs 3 --run runs/search
@@ -18,9 +18,9 @@ EXAMPLES = """examples:
 """
 
 
-def parser() -> door.Parser:
+def parser() -> cli.Parser:
     """The options of this door."""
-    p = door.Parser(prog="tune.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES + _ready())
+    p = cli.Parser(prog="tune.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES + _ready())
     what = p.add_argument_group("what")
     what.add_argument("--arch", default="resnet20", metavar="NAME", help="network to start from; default resnet20")
     what.add_argument("--data", default="digits", metavar="WHAT", help="as in fit.py; default: the digits")
@@ -30,11 +30,11 @@ def parser() -> door.Parser:
     )
     what.add_argument("--recipe", metavar="NAME", help="as in fit.py, the same for all trials")
     what.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="field of the recipe")
-    what.add_argument("--epochs", type=door.positive, metavar="N", help="of a trial; Hyperband's longest")
-    what.add_argument("--batch-size", type=door.positive, metavar="N", help="images a step")
-    what.add_argument("--seed", type=door.seed, default=0, metavar="N", help="of trials and proposals; default 0")
+    what.add_argument("--epochs", type=cli.positive, metavar="N", help="of a trial; Hyperband's longest")
+    what.add_argument("--batch-size", type=cli.positive, metavar="N", help="images a step")
+    what.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of trials and proposals; default 0")
     how = p.add_argument_group("how")
-    how.add_argument("--trials", type=door.positive, metavar="N", help="default 20, or as many as Hyperband takes")
+    how.add_argument("--trials", type=cli.positive, metavar="N", help="default 20, or as many as Hyperband takes")
     how.add_argument("--tuner", default="random", choices=("random", "bayesian", "hyperband"))
     how.add_argument(
         "--objective",
@@ -42,16 +42,16 @@ def parser() -> door.Parser:
         metavar="WHAT",
         help="accuracy (on the validation split), accuracy-0.02*macs (less for every doubling), pareto:params",
     )
-    how.add_argument("--max-params", type=door.amount, metavar="X", help="trainable parameters: 300000, 3e5")
-    how.add_argument("--max-macs", type=door.amount, metavar="X", help="multiply-accumulates of an image")
-    how.add_argument("--max-latency-ms", type=door.amount, metavar="X", help="here, fused, one image at a time")
+    how.add_argument("--max-params", type=cli.amount, metavar="X", help="trainable parameters: 300000, 3e5")
+    how.add_argument("--max-macs", type=cli.amount, metavar="X", help="multiply-accumulates of an image")
+    how.add_argument("--max-latency-ms", type=cli.amount, metavar="X", help="here, fused, one image at a time")
     where = p.add_argument_group("where")
     where.add_argument("--run", type=Path, metavar="DIR", help="folder of the search; default: the next in runs/")
-    where.add_argument("--parallel", type=door.whole, default=1, metavar="N", help="processes; default 1")
-    where.add_argument("--keep", type=door.positive, default=3, metavar="K", help="weights of the best; default 3")
+    where.add_argument("--parallel", type=cli.whole, default=1, metavar="N", help="processes; default 1")
+    where.add_argument("--keep", type=cli.positive, default=3, metavar="K", help="weights of the best; default 3")
     where.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     where.add_argument(
-        "--save-every", type=door.interval, default="10m", metavar="T", help="within an epoch, as in fit.py"
+        "--save-every", type=cli.interval, default="10m", metavar="T", help="within an epoch, as in fit.py"
     )
     return p
 
@@ -60,8 +60,8 @@ def _ready() -> str:
     """The ready spaces, for --help; the module that has them takes seconds to import."""
     if "--help" not in sys.argv and "-h" not in sys.argv:
         return ""
-    door.quiet()
-    from training.search.spelling import READY
+    cli.quiet()
+    from training.search.space_parser import READY
 
     return "\nready spaces:\n" + "".join(
         f"  {name:10}{what}: {terms}\n" for name, (terms, _, what) in READY.items()
@@ -71,8 +71,8 @@ def _ready() -> str:
 def main() -> None:
     args = parser().parse_args()
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # the chief, and workers that share a GPU
-    door.quiet()
-    with door.arguments():
+    cli.quiet()
+    with errors.arguments():
         from training.search.chief import role
 
         part = role()
@@ -85,8 +85,8 @@ def main() -> None:
         if not args.parallel and part != "chief":
             raise ValueError("--parallel 0, no workers here, is for a chief whose workers are elsewhere")
         search, sizes, notes = prepare(args)
-        from training.search.leading import Effort, lead, resumed
-        from training.search.proposals import Proposals
+        from training.search.candidates import Proposals
+        from training.search.coordinator import Effort, lead, resumed
         from training.search.trials import begun
 
         if not begun(args.run):
@@ -94,8 +94,8 @@ def main() -> None:
         root = resumed(args.run, search, sizes)
     try:
         lead(root, search, sizes, notes, Effort(args.trials, args.parallel, args.keep, args.save_every))
-    except (KeyboardInterrupt, door.Terminated) as error:
-        raise type(error)(f"continue with: {door.again(root)}") from None
+    except (KeyboardInterrupt, cli.Terminated) as error:
+        raise type(error)(f"continue with: {cli.again(root)}") from None
 
 
 def show_dimensions(args) -> None:
@@ -103,7 +103,7 @@ def show_dimensions(args) -> None:
     from keras_cnns import zoo
     from keras_cnns.dimensions import dimensions
     from keras_cnns.spaces import Choice, label
-    from training.search.spelling import READY, USUAL
+    from training.search.space_parser import READY, USUAL
 
     found = dimensions(zoo.architecture(args.arch))
     for d in found.values():
@@ -121,26 +121,25 @@ def show_dimensions(args) -> None:
 def prepare(args):
     """Arguments -> (search, what counts sizes, lines for the log). Raises ValueError for a bad argument."""
     from keras_cnns import __version__, zoo
-    from training import recipes
+    from training.classification.setup import configure
     from training.data import sources
     from training.engine.backends import HERE
-    from training.engine.start import configure
+    from training.recipes import defaults
     from training.search import objective
-    from training.search.limits import Limits
-    from training.search.plan import Search
-    from training.search.sizes import Sizes
+    from training.search.config import Search
+    from training.search.cost import Limits, Sizes
     from training.search.space import Candidate
-    from training.search.spelling import parse
+    from training.search.space_parser import parse
 
     if HERE.name != "tensorflow":
         raise ValueError(f"tune.py runs on TensorFlow; KERAS_BACKEND={HERE.name} came")
     architecture = zoo.architecture(args.arch)
-    recipes.check_name(args.recipe)
+    defaults.check_name(args.recipe)
     goal = objective.parse(args.objective)
     if not args.space:
         raise ValueError("--space is needed, as --space width,depth; --space list shows what there is")
     data = sources.load(args.data)
-    recipe = recipes.choose(architecture, data, args.data, args.recipe, args.epochs, None)
+    recipe = defaults.choose(architecture, data, args.data, args.recipe, args.epochs, None)
     if args.batch_size:
         recipe = replace(recipe, batch_size=args.batch_size)
     recipe = recipe.with_settings(*args.set)
@@ -170,22 +169,22 @@ def work(args) -> None:
     """A worker: trains what the chief gives, until there is no more."""
     from keras_tuner.errors import FatalError
 
-    from training.engine.saving import Every
-    from training.search import plan
+    from training.search import config as search_config
     from training.search.worker import WATCH, Worker, watch_parent
+    from training.trainer.checkpoint_saver import Every
 
     if os.environ.get(WATCH):
         watch_parent()
     if args.run is None:
         raise ValueError("a worker needs --run, the folder of the search, which it shares with the chief")
-    search = plan.read(args.run)
+    search = search_config.read(args.run)
     if search is None:
         raise ValueError(f"no search in {str(args.run)!r} yet: start the chief first")
     try:
         Worker(args.run, search, Every(*args.save_every)).search()
     except FatalError as error:
-        raise door.Failure(str(error)) from error
+        raise errors.Failure(str(error)) from error
 
 
 if __name__ == "__main__":
-    door.enter(main)
+    cli.enter(main)

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from keras_cnns.deep import deep_recursion
-from training.bench import league, records
+from training.bench import interleaved
 from training.bench.task import Task
+from training.report import environment
 
 PLACE = Path(__file__).parent
 DEPTHS = (20, 56, 110, 1202)
@@ -29,10 +30,10 @@ def per_layer(mode: str, depths: tuple[int, ...], rounds: int) -> list[dict]:
     """Milliseconds a layer with weights, at each depth."""
     tasks = [Task("ours", f"resnet{depth}", mode, batch=1, size=32) for depth in depths]
     found = []
-    for depth, one in zip(depths, league.compete(tasks, rounds, tell), strict=True):
+    for depth, one in zip(depths, interleaved.compete(tasks, rounds, tell), strict=True):
         if one.excuse:
             raise SystemExit(f"resnet{depth}, {mode}: {one.excuse}")
-        spread = league.Spread.of([1000 * s / depth for s in one.seconds])
+        spread = interleaved.Spread.of([1000 * s / depth for s in one.seconds])
         found.append(
             {
                 "mode": mode,
@@ -52,7 +53,7 @@ def memory() -> list[dict]:
     found = []
     for engine in ("ours", "keras_applications"):
         for batch in BATCHES:
-            (one,) = league.compete([replace(first, engine=engine, batch=batch)], 1, tell)
+            (one,) = interleaved.compete([replace(first, engine=engine, batch=batch)], 1, tell)
             if one.excuse:
                 raise SystemExit(f"{engine}: {one.excuse}")
             found.append({"engine": engine, "batch": batch, "peak_gb": round(one.peak_gb, 3)})
@@ -89,7 +90,7 @@ def draw(found: dict) -> None:
 def main() -> None:
     with deep_recursion():
         layers = per_layer("build", DEPTHS, ROUNDS) + per_layer("first_step", DEPTHS, ROUNDS)
-    found = {"command": "python docs/performance/growth.py", **records.machine()}
+    found = {"command": "python docs/performance/growth.py", **environment.machine()}
     found |= {"layers": layers, "memory": memory()}
     (PLACE / "growth.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     draw(found)

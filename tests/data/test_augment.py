@@ -8,10 +8,10 @@ import pytest
 
 from keras_cnns.values import from_json, to_json
 from training.data.augment import AUGMENTATIONS, Affine, Flip, InceptionCrop, PadCrop, ScaleCrop, suit
-from training.data.chance import draws, normal, random_bytes
 from training.data.colour import ColourJitter, PCANoise
 from training.data.erasing import Cutout, RandomErasing
 from training.data.policies import AutoAugment, RandAugment
+from training.data.stateless_random import draws, normal, random_bytes
 
 PARTS = (
     *(PadCrop(), PadCrop(2, "reflect"), Flip(), InceptionCrop(), ScaleCrop(1.0, 2.0), Affine()),

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from training.data.chance import draws
 from training.data.colour import EIGENVALUES, EIGENVECTORS, ORDERS, ColourJitter, PCANoise
+from training.data.stateless_random import draws
 
 WEIGHTS = np.array([0.299, 0.587, 0.114])
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from training.data.dataset import DataSet, Split, checked, cut_three, cut_val, hold_out
-from training.data.errors import DataError
 from training.data.storage import Pixels
+from training.errors import DataError
 
 
 def numbered(labels):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from training.data.chance import draws
 from training.data.erasing import Cutout, RandomErasing
+from training.data.stateless_random import draws
 
 
 def test_rectangles_have_the_published_sizes():

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from training.data import sources
-from training.data.errors import DataError
+from training.errors import DataError
 
 CHILD = """
 import json, resource, sys

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from training.data import sources
-from training.data.errors import DataError
 from training.data.sources import load
 from training.data.storage import Encoded, Files, Pixels
+from training.errors import DataError
 
 
 def refusal(spec, **options):

@@ -7,8 +7,8 @@ from PIL import Image, ImageOps
 from training.data import folder, pipeline
 from training.data.augment import InceptionCrop
 from training.data.dataset import Split
+from training.data.eval_transform import View
 from training.data.storage import Files, Pixels
-from training.data.view import View
 
 TURNS = range(1, 9)
 

@@ -16,7 +16,7 @@ from keras_cnns.detection import (
 )
 from keras_cnns.models.resnet import ResNet18
 from training.data.storage import Pixels
-from training.detection.boxed import Boxed, Scenes, packed
+from training.detection.dataset import Boxed, Scenes, packed
 
 SIDE = 48
 ROW = Staged((1, 1, 1), Basic(), widths=(8, 12, 16), strides=(2, 2, 2), stem=Stem3x3(8))

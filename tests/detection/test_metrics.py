@@ -9,7 +9,7 @@ from references import random_boxes
 
 from training.data.storage import Pixels
 from training.detection import metrics
-from training.detection.boxed import Boxed, packed
+from training.detection.dataset import Boxed, packed
 from training.detection.metrics import Found
 
 

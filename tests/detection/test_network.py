@@ -22,7 +22,7 @@ from keras_cnns.detection import (
 )
 from keras_cnns.detection.network import FasterRCNN
 from training.detection.config import PARTS
-from training.detection.step import DetectionStep
+from training.detection.task import DetectionStep
 
 
 def count(variables) -> int:

@@ -13,14 +13,15 @@ from PIL import Image
 from small_detectors import SIDE, SMALL, decide, scenes, squares
 
 from keras_cnns.detection import LOSSES
+from training.classification.config import Config
 from training.detection import exporting, pipeline, recipe, scoring, trained
-from training.detection import run as runs
-from training.detection.boxed import NONE, Boxed, packed
+from training.detection import task as runs
 from training.detection.config import DetectionConfig
+from training.detection.dataset import NONE, Boxed, packed
 from training.detection.pipeline import Fit
-from training.engine import config as configs
-from training.engine.compute import Compute
+from training.engine.devices import Compute
 from training.report.folder import History, Log
+from training.run_folder import config as configs
 
 HERE = Path(__file__).parent
 ALONE = Compute("CPU", 1, "float32", False, None, "")
@@ -111,8 +112,8 @@ def test_a_run_is_taken_up_for_use(done):
 
 def test_a_run_of_another_kind_is_refused(done, tmp_path):
     with pytest.raises(ValueError, match=r"config\.json cannot be used"):
-        configs.read(done[0])
-    configs.write(configs.read(done[0], DetectionConfig), tmp_path)
+        Config.read(done[0])
+    configs.write(DetectionConfig.read(done[0]), tmp_path)
     with pytest.raises(ValueError, match="is not finished"):
         trained.from_run(tmp_path)
 

@@ -8,10 +8,12 @@ from references import iou
 from small_detectors import squares
 
 from training.data import sources as pictures
-from training.data.errors import DataError
-from training.detection import answers, digit_scenes, from_tfds, sources
-from training.detection.boxed import NONE, Boxed, Scenes, mended, packed
+from training.detection import coco as detection_coco
+from training.detection import digit_scenes, sources
+from training.detection import tfds as detection_tfds
+from training.detection.dataset import NONE, Boxed, Scenes, mended, packed
 from training.detection.metrics import Found
+from training.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -189,10 +191,10 @@ def test_coco(coco):
     assert data.classes == ("pen", "cup")  # by their numbers
     assert data.categories == (3, 7)
     answer = Found(np.array([[1, 2, 4, 8.0]]), np.array([0.5]), np.array([1]))
-    (row,) = answers.rows(answer, 101, data.classes, answers.numbers(data.classes, data.categories))
+    (row,) = detection_coco.rows(answer, 101, data.classes, detection_coco.numbers(data.classes, data.categories))
     wanted = {"image_id": 101, "category_id": 7, "category": "cup", "bbox": [1, 2, 3, 6], "score": 0.5}
     assert row == wanted
-    assert answers.numbers(("a", "b"), ()) == {"a": 1, "b": 2}
+    assert detection_coco.numbers(("a", "b"), ()) == {"a": 1, "b": 2}
     splits = [getattr(data, s) for s in ("train", "val", "test")]
     assert sorted(i for s in splits for i in s.ids) == list(range(100, 110))
     assert sum(s.doubtful.sum() for s in splits) == 1
@@ -301,4 +303,4 @@ def test_tfds_without_boxes():
     import tensorflow_datasets as tfds
 
     with pytest.raises(DataError, match="objects with bbox and label are needed; it has image"):
-        from_tfds.check_features(tfds, "x", tfds.features.FeaturesDict({"image": tfds.features.Image()}))
+        detection_tfds.check_features(tfds, "x", tfds.features.FeaturesDict({"image": tfds.features.Image()}))

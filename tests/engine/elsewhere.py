@@ -13,18 +13,18 @@ import numpy as np
 from support import ARCHITECTURES, MINIATURES, ROOT
 
 from keras_cnns import fuse
-from training import recipes
+from training.classification.setup import configure
+from training.classification.task import Run
 from training.data import sources
-from training.engine import config as configs
-from training.engine import saving
 from training.engine.backends import HERE
-from training.engine.run import train
-from training.engine.setup import Run
-from training.engine.start import configure
-from training.interrupts import Terminated
-from training.recipe import SGD
+from training.processes import Terminated
+from training.recipes import defaults
+from training.recipes.optimizers import SGD
+from training.recipes.schedules import Plateau
 from training.report.folder import Log
-from training.schedules import Plateau
+from training.run_folder import config as configs
+from training.trainer import checkpoint_saver
+from training.trainer.trainer import train
 
 IMAGES = 2
 
@@ -66,7 +66,7 @@ def tiny(folder: Path, **changes) -> Run:
     resnet = ARCHITECTURES["resnet20"]
     network = replace(resnet, row=replace(resnet.row, depths=(1, 1), widths=(16, 24)))
     recipe = replace(
-        recipes.quick(network, data).scaled(2),
+        defaults.quick(network, data).scaled(2),
         batch_size=20,
         image_size=8,
         optimizer=SGD(0.05, 0.9, nesterov=True),
@@ -84,21 +84,21 @@ def tiny(folder: Path, **changes) -> Run:
 
 def interrupted(folder: Path, step: int) -> dict:
     """A run that is told to stop after `step` steps, and then goes on."""
-    whole = saving.Saver.on_train_batch_end
+    whole = checkpoint_saver.Saver.on_train_batch_end
 
     def stopping(self, batch, logs=None):
         if self.counter.place.number == step:
             self.pending.number = 15
         whole(self, batch, logs)
 
-    saving.Saver.on_train_batch_end = stopping
+    checkpoint_saver.Saver.on_train_batch_end = stopping
     try:
         train(tiny(folder))
         raise AssertionError("it did not stop")
     except Terminated:
         pass
     finally:
-        saving.Saver.on_train_batch_end = whole
+        checkpoint_saver.Saver.on_train_batch_end = whole
     return train(tiny(folder))
 
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from replica_laws import Losses
 from support import MINIATURES
 
-from training.engine import compute, selftest
+from training.engine import devices, xla_check
 from training.engine.step import StepModel
 
 STEPS, BATCH = 3, 8
@@ -35,7 +35,7 @@ def trained(architecture, where, xla, parts):
     rng = np.random.default_rng(0)
     images = rng.normal(size=(STEPS * BATCH, *architecture.input_shape)).astype("float32")
     labels = rng.integers(0, 10, STEPS * BATCH).astype("int32")
-    said = selftest.settle(model, images[: BATCH // 2], labels[: BATCH // 2]) if xla else ""
+    said = xla_check.settle(model, images[: BATCH // 2], labels[: BATCH // 2]) if xla else ""
     watch = Losses()
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)
     model.fit(data, verbose=0, shuffle=False, callbacks=[watch])
@@ -47,7 +47,7 @@ def trained(architecture, where, xla, parts):
 
 
 def main():
-    chosen = compute.choose(2, "auto", "on", False)
+    chosen = devices.choose(2, "auto", "on", False)
     for name in sys.argv[1:]:
         architecture = MINIATURES[name]
         found = {"name": name}

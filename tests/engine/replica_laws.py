@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_cnns.blocks.head import cross_entropy
 from keras_cnns.layers import BatchNormalization
-from training.engine import compute
+from training.engine import devices
 from training.engine.step import SoftCrossEntropy, StepModel, steps_done, synchronise
 
 STEPS, BATCH, SIDE, CLASSES = 4, 12, 8, 3
@@ -78,7 +78,7 @@ def data(soft=False, images=STEPS * BATCH):
 @cache
 def chosen(replicas):
     """One strategy a process: two of unequal size would disturb each other's collectives."""
-    return compute.choose(replicas, "auto", "auto", False)
+    return devices.choose(replicas, "auto", "auto", False)
 
 
 def made(

@@ -14,11 +14,12 @@ import pytest
 from elsewhere import REFUSED, outputs
 from support import KINDS, ROOT
 
+from training.classification import evaluation
+from training.classification import trained as classification_trained
 from training.data import sources
-from training.engine import loading, scoring
 from training.engine.keras_step import KerasStep, prepare
 from training.engine.step import SoftCrossEntropy, StepModel
-from training.recipe import SGD
+from training.recipes.optimizers import SGD
 
 ENGINES = [
     pytest.param(
@@ -157,10 +158,10 @@ def test_bfloat16_trains_alike(runs):
 @pytest.mark.slow
 def test_a_run_of_another_engine_is_measured_here(runs):
     folder, results = runs
-    network = loading.from_run(folder / "unbroken")
+    network = classification_trained.from_run(folder / "unbroken")
     data = sources.load("digits")
-    logits, labels = scoring.split_logits(
-        scoring.forward(scoring.logits_model(network.model)),
+    logits, labels = evaluation.split_logits(
+        evaluation.forward(evaluation.logits_model(network.model)),
         data.test.take(range(30)),
         size=8,
         channels=3,
@@ -168,7 +169,7 @@ def test_a_run_of_another_engine_is_measured_here(runs):
         crop=network.crop,
         views=network.views,
     )
-    found = scoring.measure(logits, labels, network.loss)
+    found = evaluation.measure(logits, labels, network.loss)
     assert found["loss"] == pytest.approx(results["unbroken"]["test"]["loss"], rel=1e-4)
 
 

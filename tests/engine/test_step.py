@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_cnns.blocks.head import cross_entropy
 from keras_cnns.preprocessing import TORCH
 from training.engine.step import SoftCrossEntropy, StepModel, steps_done
-from training.schedules import Constant, Rate, Steps
+from training.recipes.schedules import Constant, Rate, Steps
 
 
 def linear(decay=0.0, undecayed=(), optimizer=None):

@@ -17,7 +17,7 @@ from training.data import pipeline
 from training.data.dataset import Split
 from training.data.mix import Mixup, softened
 from training.data.storage import Pixels
-from training.engine import cluster, compute
+from training.engine import cluster, devices
 from training.engine.step import SoftCrossEntropy, StepModel
 
 IMAGES, BATCH, CLASSES = 48, 8, 3
@@ -51,7 +51,7 @@ def measured(model, data):
 
 def main():
     group = cluster.group(sys.argv[1], int(sys.argv[2]), None)
-    chosen = compute.choose(None, "float32", "off", False, group, patience=10 if sys.argv[3:] else 200)
+    chosen = devices.choose(None, "float32", "off", False, group, patience=10 if sys.argv[3:] else 200)
     if sys.argv[3:] and not group.chief:
         time.sleep(100)  # in Python: TensorFlow's own heartbeat goes on
     if sys.argv[3:]:

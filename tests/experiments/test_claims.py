@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from keras_cnns import values
+from training.classification.config import PARTS
 from training.data import sources
 from training.data.dataset import DataSet
-from training.engine.config import PARTS
-from training.experiments import pictures as drawings
-from training.experiments import relu, reporting, width_depth_cardinality
-from training.experiments.index import EXPERIMENTS, experiment
-from training.experiments.value import Done, Outcome, Trial, epochs_to, less, not_above
-from training.recipes import QUICK
+from training.experiments import plots as drawings
+from training.experiments import relu, width_depth_cardinality
+from training.experiments import report as experiments_report
+from training.experiments.definition import Done, Outcome, Trial, epochs_to
+from training.experiments.registry import EXPERIMENTS, experiment
+from training.experiments.welch import less, not_above
+from training.recipes.defaults import QUICK
 from training.report import pictures
 
 
@@ -133,7 +135,7 @@ def test_every_drawing_and_report(name, digits, tmp_path):
     if name == "width-depth-cardinality":
         outcome.extra["seconds"] |= {label: [3.0, 4.0, 3.5] for label in outcome.runs}
     order = SimpleNamespace(folder=tmp_path, command="python x", data="digits", budget=0.5)
-    report = reporting.write(claim, outcome, order).read_text()
+    report = experiments_report.write(claim, outcome, order).read_text()
     drawn = {p.stem for p in tmp_path.glob("*.png")}
     assert all(pictures.png_array(f).std() > 5 for f in claim.draw(outcome).values())
     assert drawn
@@ -246,7 +248,7 @@ def test_a_trial_that_diverged_is_reported_and_breaks_nothing(name, digits, tmp_
     if name == "by-construction":
         extra = {"largest_difference_of_logits": {"plain": [], "resnet": [1e-7]}}
     order = SimpleNamespace(folder=tmp_path, command="python x", data="digits", budget=0.5)
-    report = reporting.write(claim, replace(outcome, extra=extra), order).read_text()
+    report = experiments_report.write(claim, replace(outcome, extra=extra), order).read_text()
     assert f"left out of all else: {fallen}, seed 0; {fallen}, seed 1" in report
     assert report.count("nan") == 0
 

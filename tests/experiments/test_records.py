@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from training.experiments.index import EXPERIMENTS
-from training.experiments.reporting import verdict
-from training.experiments.value import Finding
+from training.experiments.registry import EXPERIMENTS
+from training.experiments.report import verdict
+from training.experiments.welch import Finding
 
 DOCS = Path(__file__).parents[2] / "docs" / "experiments"
 INDEX = (DOCS / "README.md").read_text(encoding="utf-8")

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from training.engine import callbacks, checkpoints, outcome, run, saving  # noqa: F401 (imported before the forks)
 from training.report import folder
+from training.run_folder import checkpoints
+from training.trainer import checkpoint_saver, finish  # noqa: F401 (imported before the forks)
 
 TRAINING = Path(__file__).parents[2] / "training"
 
@@ -107,21 +108,25 @@ POINTS = {
     "before_rename": before(os, "rename", die),
     "after_rename": after(os, "rename"),
     "before_prune": before(checkpoints, "prune", die),
-    "batch": after(saving.Counter, "on_train_batch_end"),
-    "validation": before(saving.Saver, "on_test_begin", die),
-    "validated": before(saving.Saver, "on_test_end", die),
-    "epoch_end": before(saving.Saver, "on_epoch_end", die),
+    "batch": after(checkpoint_saver.Counter, "on_train_batch_end"),
+    "validation": before(checkpoint_saver.Saver, "on_test_begin", die),
+    "validated": before(checkpoint_saver.Saver, "on_test_end", die),
+    "epoch_end": before(checkpoint_saver.Saver, "on_epoch_end", die),
     "history": after(folder.History, "append"),
-    "conclude": before(outcome, "write_json", die),
+    "conclude": before(finish, "write_json", die),
     "full": before(np, "savez", full),
     "full_history": before(folder, "write_text", full),
-    "raise": before(saving.Saver, "on_train_batch_end", broken),
-    "term": before(saving.Counter, "on_train_batch_end", lambda: os.kill(os.getpid(), signal.SIGTERM)),
-    "int": before(saving.Counter, "on_train_batch_end", lambda: os.kill(os.getpid(), signal.SIGINT)),
-    "term_validation": before(saving.Saver, "on_test_begin", lambda: os.kill(os.getpid(), signal.SIGTERM)),
-    "int_validation": before(saving.Saver, "on_test_begin", lambda: os.kill(os.getpid(), signal.SIGINT)),
-    "rmlogs": before(saving.Saver, "on_epoch_end", lambda: shutil.rmtree(Path(sys.argv[-1]) / "tensorboard")),
-    "rmrun": before(saving.Saver, "on_epoch_end", lambda: shutil.rmtree(sys.argv[-1])),
+    "raise": before(checkpoint_saver.Saver, "on_train_batch_end", broken),
+    "term": before(checkpoint_saver.Counter, "on_train_batch_end", lambda: os.kill(os.getpid(), signal.SIGTERM)),
+    "int": before(checkpoint_saver.Counter, "on_train_batch_end", lambda: os.kill(os.getpid(), signal.SIGINT)),
+    "term_validation": before(
+        checkpoint_saver.Saver, "on_test_begin", lambda: os.kill(os.getpid(), signal.SIGTERM)
+    ),
+    "int_validation": before(checkpoint_saver.Saver, "on_test_begin", lambda: os.kill(os.getpid(), signal.SIGINT)),
+    "rmlogs": before(
+        checkpoint_saver.Saver, "on_epoch_end", lambda: shutil.rmtree(Path(sys.argv[-1]) / "tensorboard")
+    ),
+    "rmrun": before(checkpoint_saver.Saver, "on_epoch_end", lambda: shutil.rmtree(sys.argv[-1])),
     "clock": lambda count: jumping_clock(),
 }
 

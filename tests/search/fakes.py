@@ -1,17 +1,16 @@
 """A search without training: proposals as in a real one, results made up by a formula."""
 
 from keras_cnns import zoo
-from training.recipes import QUICK
+from training.recipes.defaults import QUICK
 from training.report.folder import write_json
 from training.search import trials as folders
-from training.search.limits import Limits
+from training.search.candidates import Proposals, record_trial
+from training.search.config import Search
+from training.search.cost import Limits, Size, Sizes
 from training.search.objective import Objective
 from training.search.oracles import oracle
-from training.search.plan import Search
-from training.search.proposals import Proposals, record_trial
-from training.search.sizes import Size, Sizes
 from training.search.space import Candidate
-from training.search.spelling import parse
+from training.search.space_parser import parse
 
 
 class Formula(Sizes):

@@ -12,11 +12,11 @@ from fakes import Formula, Session, past, search
 
 from training.report import pictures as canvas
 from training.report.folder import Log
-from training.search import objective, pictures, report
-from training.search.leading import Watcher, conclude, resumed, score
-from training.search.pictures import ordered, parallel, pareto
-from training.search.plan import NAME, write
-from training.search.table import Table
+from training.search import objective, plots, report
+from training.search.config import NAME, write
+from training.search.coordinator import Watcher, conclude, resumed, score
+from training.search.live_table import Table
+from training.search.plots import ordered, parallel, pareto
 from training.search.trials import begun
 
 
@@ -199,7 +199,7 @@ def test_another_search_does_not_take_the_place_of_a_damaged_description(undescr
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("module", [objective, pictures])
+@pytest.mark.parametrize("module", [objective, plots])
 def test_examples(module):
     failed, tried = doctest.testmod(module)
     assert tried

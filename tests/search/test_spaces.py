@@ -15,8 +15,8 @@ from keras_cnns.models.sknet import SKNET50
 from keras_cnns.models.vgg import VGG11
 from keras_cnns.models.wide_resnet import WRN16_4, WRN16_8, WRN40_4, WideResNet50_2
 from keras_cnns.spaces import PARTS, Choice, Int, LogUniform, filled, opened, openings
-from training.recipe import SGD
-from training.recipes import QUICK
+from training.recipes.defaults import QUICK
+from training.recipes.optimizers import SGD
 
 
 def put(architecture, **chosen):

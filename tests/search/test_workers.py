@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from training.door import Failure
+from training.errors import Failure
 from training.search import chief
 from training.search import trials as folders
 from training.search.chief import BARREN, VARIABLES, Workers, role

@@ -11,7 +11,7 @@ from support import ROOT
 
 import keras_cnns
 from keras_cnns.weights import registry
-from training.engine import loading
+from training.classification import trained
 
 TAG = "keras_cnns/resnet20.fashion_mnist"
 CLOTHES = ROOT / "docs" / "pictures" / "clothes"
@@ -55,7 +55,7 @@ def test_it_starts_other_networks():
     assert suited.preprocessing == registry.entries()[TAG].preprocessing
     white = np.full((1, 1, 1, 3), 255, "uint8")
     np.testing.assert_array_equal(keras_cnns.ResNet20.preprocess_input(white, TAG), suited.preprocessing(white))
-    network = loading.from_weights("resnet20", TAG)
+    network = trained.from_weights("resnet20", TAG)
     assert network.classes[0] == "T-shirt/top"
     assert network.size == 32
 

@@ -15,12 +15,12 @@ from keras_cnns.deep import deep_recursion
 from keras_cnns.surgery.fully_convolutional import fully_convolutional
 from keras_cnns.surgery.fuse import fuse
 from keras_cnns.surgery.swap import swap
-from training.artefacts.tflite import Plain, convert
 from training.bench.task import Task, Unavailable
 from training.engine.backends import HERE
-from training.engine.compute import PRECISIONS
+from training.engine.devices import PRECISIONS
 from training.engine.step import SoftCrossEntropy
-from training.momentum import Momentum
+from training.exporting.tflite import Plain, convert
+from training.recipes.optimizers import Momentum
 
 APPLICATIONS = {
     "resnet50_v1": "ResNet50",

@@ -1,53 +1,10 @@
 """Results as records in the column names of timm's benchmark, and as a table."""
 
-import os
-import platform
-import shutil
 import statistics
-import subprocess
-from importlib import metadata
 
-from training.bench.league import FLOPS, Contestant, ratio
+from training.bench.interleaved import FLOPS, Contestant, ratio
 
 SPOKEN = {"infer": "infer", "fused": "infer", "eager": "infer", "predict": "infer", "train": "train"}
-PACKAGES = ("keras", "tensorflow", "jax", "jaxlib", "torch", "torchvision", "timm", "ai-edge-litert", "numpy")
-
-
-def machine() -> dict:
-    """What the figures were measured on and with."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    return (
-        _gpus()
-        | {
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "backend": backend,
-        }
-        | versions
-    )
-
-
-def _gpus() -> dict:
-    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    if shutil.which(asked[0]) is None:
-        return {}
-    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    return {"gpu": told.replace("\n", "; ")} if told else {}
-
-
-def _cpu() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def record(one: Contestant, first: Contestant, sizes: dict, peak: float | None) -> dict:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from keras_cnns.values import Count, Fraction, Range, Value, by_name
-from training.data.chance import between, exactly, rising, whole
 from training.data.colour import ColourJitter, PCANoise
 from training.data.erasing import Cutout, RandomErasing
 from training.data.policies import AutoAugment, RandAugment
+from training.data.stateless_random import between, exactly, rising, whole
 
 Side = Annotated[float, Range(0.01, 100)]
 Factor = Annotated[float, Range(1, 100)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from keras_cnns.values import Fraction, Range, Value
-from training.data.chance import between, normal, whole
+from training.data.stateless_random import between, normal, whole
 
 LUMA = (0.299, 0.587, 0.114)
 # Of the RGB values in [0, 1] of ImageNet, as fb.resnet.torch publishes them; a row of VECTORS a colour.

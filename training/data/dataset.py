@@ -6,8 +6,8 @@ from math import ceil
 
 import numpy as np
 
-from training.data.errors import DataError
 from training.data.storage import Encoded, Pixels
+from training.errors import DataError
 
 # Part of every published number: changing it moves images between train, val and test of every source.
 SPLIT_SEED = 20151210

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from keras_cnns.values import Count, Fraction, Range, Value
-from training.data.chance import between, random_bytes, rising, whole
+from training.data.stateless_random import between, random_bytes, rising, whole
 
 Side = Annotated[float, Range(0.01, 100)]
 Level = Annotated[float, Range(0, 255)]

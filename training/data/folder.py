@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from training.data.dataset import DataSet, Split, checked, cut_three, cut_val
-from training.data.errors import DataError, some
 from training.data.storage import Files, Pixels
+from training.errors import DataError, some
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF")  # what TensorFlow decodes; MPO is a JPEG with an appendix

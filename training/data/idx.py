@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from training.data.dataset import DataSet, Split, checked, cut_val
-from training.data.errors import DataError
 from training.data.storage import Pixels, most_bytes
+from training.errors import DataError
 
 NAMES = re.compile(r"(?P<split>train|t10k)-(?P<what>images|labels)[-.]idx[13]-ubyte(\.gz)?")
 UBYTE = 0x08

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from training.data.dataset import DataSet, Split, checked, cut_three, cut_val
-from training.data.errors import DataError
 from training.data.storage import Pixels, most_bytes
+from training.errors import DataError
 
 SMALL = 2**26  # bytes that do no harm, however they were packed
 MOST_PRESSED = 300  # images are never packed tighter; zeros are, up to 1,032 times

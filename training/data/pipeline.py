@@ -11,13 +11,13 @@ from functools import partial
 import numpy as np
 
 from training.data.augment import Window, scaled
-from training.data.broken import Broken
-from training.data.chance import draws
 from training.data.dataset import DataSet, Split
+from training.data.eval_transform import View
 from training.data.mix import softened as softened
-from training.data.operations import as_bytes
+from training.data.pillow_ops import as_bytes
+from training.data.stateless_random import draws
 from training.data.storage import Encoded, Pixels
-from training.data.view import View
+from training.data.unreadable import Broken
 
 RESIZED_MEMORY = 2**31
 FRACTIONS = (1, 2, 4, 8)  # of its size at which a JPEG can be decoded

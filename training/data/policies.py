@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from keras_cnns.values import Range, Value
-from training.data.chance import whole
-from training.data.operations import OPERATIONS, operate
+from training.data.pillow_ops import OPERATIONS, operate
+from training.data.stateless_random import whole
 
 # Sub-policies: twice (operation, probability, magnitude). Operations without a magnitude have the published one.
 IMAGENET = (

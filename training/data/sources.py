@@ -7,8 +7,8 @@ import numpy as np
 
 from training.data import folder, idx, npz, tfds
 from training.data.dataset import DataSet, Split, checked, cut_three
-from training.data.errors import DataError
 from training.data.storage import Pixels
+from training.errors import DataError
 
 DIGITS = re.compile(r"digits(?::(\d{1,6}))?")
 

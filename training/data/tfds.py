@@ -11,8 +11,8 @@ import numpy as np
 
 from keras_cnns.errors import unknown
 from training.data.dataset import DataSet, Split, checked, cut_three, cut_val
-from training.data.errors import DataError, some
 from training.data.storage import Encoded, Pixels, most_bytes
+from training.errors import DataError, some
 
 # name[/config][:version]. Names with other signs would make TFDS fetch code from elsewhere ("huggingface:...").
 NAME = r"[A-Za-z][\w-]*(/[\w.-]+)?(:[\w.*]+)?"

@@ -4,9 +4,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from training.data.errors import DataError
-from training.detection.boxed import Scenes
-from training.detection.files import assemble, check_file
+from training.detection.annotations import assemble, check_file
+from training.detection.dataset import Scenes
+from training.detection.metrics import Found
+from training.errors import DataError
 
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -89,3 +90,22 @@ def read(file: Path, folder: Path):
         if not listed:
             raise DataError(f"{file}: no {what} are listed")
     return tuple(categories), found
+
+
+def numbers(classes: tuple[str, ...], categories: tuple[int, ...]) -> dict[str, int]:
+    """Class -> `category_id`: as the annotations have it, or counted from 1 where they have none."""
+    return dict(zip(classes, categories or range(1, len(classes) + 1), strict=True))
+
+
+def rows(found: Found, image, classes: tuple[str, ...], numbers: dict[str, int]) -> list[dict]:
+    """A dictionary each: `image_id`, `category_id`, `category`, `bbox` (x, y, width, height), `score`."""
+    return [
+        {
+            "image_id": image,
+            "category_id": numbers[classes[int(kind)]],
+            "category": classes[int(kind)],
+            "bbox": [round(float(v), 2) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])],
+            "score": round(float(score), 5),
+        }
+        for box, score, kind in zip(found.boxes, found.scores, found.classes, strict=True)
+    ]

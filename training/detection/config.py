@@ -9,12 +9,12 @@ from keras_cnns.detection.network import Built, FasterRCNN
 from keras_cnns.values import Count, Range
 from training.detection import recipe
 from training.detection.recipe import DetectionRecipe
-from training.engine.config import Repeatable
+from training.run_folder.config import Repeatable
 
 
 @dataclass(frozen=True)
 class DetectionConfig(Repeatable):
-    """One training run of a detector; fields mean what they do in `training.engine.config.Config`.
+    """One training run of a detector; fields mean what they do in `training.classification.config.Config`.
 
     Attributes:
         weights: of the backbone or of the whole, as given; None from nothing.

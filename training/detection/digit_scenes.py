@@ -10,7 +10,7 @@ import numpy as np
 from training.data import sources
 from training.data.dataset import Split
 from training.data.storage import Pixels
-from training.detection.boxed import Boxed, Scenes, packed
+from training.detection.dataset import Boxed, Scenes, packed
 
 SIDE = 256
 FEWEST, MOST = 3, 8

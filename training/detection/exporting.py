@@ -6,10 +6,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from training.artefacts.tflite import converted, silence
 from training.detection.pipeline import padded, resized
 from training.detection.trained import Detector
-from training.door import Failure
+from training.errors import Failure
+from training.exporting.tflite import converted, silence
 from training.report.folder import write_json, write_text
 
 FORMATS = {"saved_model": "saved_model", "tflite": "model.tflite", "keras": "model.keras"}

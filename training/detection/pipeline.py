@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_cnns.values import Count, Value
-from training.data.chance import draws
+from training.data.stateless_random import draws
 from training.data.storage import Pixels
-from training.detection.boxed import NONE, Boxed
+from training.detection.dataset import NONE, Boxed
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from dataclasses import dataclass, replace
 
 from keras_cnns.errors import unknown
 from keras_cnns.values import Count, Fraction, Positive, Value, by_name, with_settings
-from training import schedules
 from training.detection.pipeline import Fit
-from training.recipe import SGD, Adam
-from training.recipes import BIASES, NORMS
-from training.schedules import Constant, Cosine, LinearWarmUp, Schedule, Steps, WarmUp
+from training.recipes import schedules
+from training.recipes.optimizers import SGD, Adam
+from training.recipes.papers import BIASES, NORMS
+from training.recipes.schedules import Constant, Cosine, LinearWarmUp, Schedule, Steps, WarmUp
 
 
 @dataclass(frozen=True)
 class DetectionRecipe(Value):
-    """How to train a detector; fields of the same names mean what they do in `training.recipe.Recipe`.
+    """How to train a detector; fields of the same names mean what they do in `training.recipes.recipe.Recipe`.
 
     Attributes:
         fit: the size of the images.

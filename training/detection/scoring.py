@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from training.detection import metrics
-from training.detection.boxed import Boxed
+from training.detection.dataset import Boxed
 from training.detection.metrics import Found
 from training.detection.pipeline import Fit, measuring_batches
 

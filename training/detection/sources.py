@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from training.data.errors import DataError
 from training.data.sources import looks_like_path
-from training.detection import coco, digit_scenes, from_tfds, voc
-from training.detection.boxed import Scenes
+from training.detection import coco, digit_scenes, tfds, voc
+from training.detection.dataset import Scenes
+from training.errors import DataError
 
 
 def load(spec: str, images: Path | None = None, *, data_dir: str | None = None) -> Scenes:
@@ -37,4 +37,4 @@ def load(spec: str, images: Path | None = None, *, data_dir: str | None = None) 
             f"no file or folder {spec!r}; --data takes digit_scenes, a JSON file, a folder of VOC's or COCO's "
             "form, or TFDS names such as voc/2007+voc/2012"
         )
-    return from_tfds.load(spec, data_dir=data_dir)
+    return tfds.load(spec, data_dir=data_dir)

@@ -9,14 +9,13 @@ import numpy as np
 from keras_cnns.deep import deep_recursion
 from keras_cnns.detection.weights import load
 from keras_cnns.preprocessing import Preprocessing
-from training.data.errors import DataError
+from training.classification.trained import check_hash
 from training.detection import scoring
-from training.detection.boxed import Boxed
 from training.detection.config import DetectionConfig
+from training.detection.dataset import Boxed
 from training.detection.metrics import Found
 from training.detection.pipeline import Fit, padded, resized
-from training.engine import config as configs
-from training.engine.loading import check_hash
+from training.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def from_run(folder: Path) -> Detector:
     Raises:
         ValueError: no run of a detector there, not finished, or its files do not belong together.
     """
-    config = configs.read(folder, DetectionConfig)
+    config = DetectionConfig.read(folder)
     path = Path(folder) / "model.keras"
     if not path.is_file():
         raise ValueError(f"the run in {str(folder)!r} is not finished: it has no model.keras (repeat its command)")

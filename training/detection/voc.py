@@ -8,10 +8,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from keras_cnns.errors import unknown
-from training.data.errors import DataError
 from training.data.folder import SUFFIXES
-from training.detection.boxed import Scenes
-from training.detection.files import assemble
+from training.detection.annotations import assemble
+from training.detection.dataset import Scenes
+from training.errors import DataError
 
 MOST_BYTES = 2**24  # of an XML file
 

@@ -6,7 +6,7 @@ tf.data, if TensorFlow is installed, and refuse in one line what they lack (docs
 
 import keras
 
-from training.engine.on_others import Jax, Torch
-from training.engine.on_tensorflow import TensorFlow
+from training.engine.backend_jax_torch import Jax, Torch
+from training.engine.backend_tensorflow import TensorFlow
 
 HERE = {engine.name: engine for engine in (TensorFlow(), Jax(), Torch())}[keras.backend.backend()]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.door import Failure, Refusal
+from training.errors import Failure, Refusal
 
 CHUNK = 2**24  # int32 numbers in one message: 64 MiB
 LONGEST = 600.0  # seconds without a step after which a worker gives up

@@ -7,10 +7,10 @@ from functools import partial
 
 import keras
 
-from training.engine import private
+from training.engine import keras_private
 
 
-class StepModel(private.Built, keras.Model):
+class StepModel(keras_private.Built, keras.Model):
     """A functional model with this project's training step; gives logits.
 
     Built on the tensors of a plain model, `StepModel(plain.inputs, logits)`, it shares that model's layers: what
@@ -199,7 +199,7 @@ class StepModel(private.Built, keras.Model):
         with self.distribute_strategy.scope():
             if not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
-        private.leave_gradients(self.optimizer)
+        keras_private.leave_gradients(self.optimizer)
         if self._replicas > 1:
             differ_by_replica(self)
 

@@ -9,14 +9,15 @@ from keras_cnns import zoo
 from keras_cnns.graph import trace
 from keras_cnns.preprocessing import Preprocessing
 from keras_cnns.surgery.operated import Dropped, Operated, without_norms
+from training.classification import trained
+from training.classification.config import Config
 from training.data.dataset import DataSet
-from training.engine import config as configs
-from training.engine import loading
-from training.experiments import pictures
+from training.experiments import plots
 from training.experiments.common import fitted, named
-from training.experiments.performing import images_for
-from training.experiments.value import Experiment, Finding, Outcome, Trial, epochs_to, less, mean, said
-from training.recipe import SGD
+from training.experiments.definition import Experiment, Outcome, Trial, epochs_to
+from training.experiments.runner import images_for
+from training.experiments.welch import Finding, less, mean, said
+from training.recipes.optimizers import SGD
 
 NORMED = zoo.architecture("plain20")
 BARE = named(NORMED, "plain20_bare", row=Operated(NORMED.row, without_norms))
@@ -49,10 +50,10 @@ def study(outcome: Outcome) -> dict:
         run = next(iter(outcome.whole(label)), None)
         if run is None:
             continue
-        config = configs.read(run.folder)
+        config = Config.read(run.folder)
         images = images_for(config, outcome.data)[:128]
         keras.utils.set_random_seed(0)
-        for when, model in (("before", config.build()), ("after", loading.from_run(run.folder).model)):
+        for when, model in (("before", config.build()), ("after", trained.from_run(run.folder).model)):
             found[f"{label}, {when} training"] = _signals(model, images)
     return found
 
@@ -124,10 +125,8 @@ def draw(outcome: Outcome) -> dict:
         for what in ("mean", "deviation")
     }
     return {
-        "curves": pictures.curves(outcome, panels, "Plain-20"),
-        "signals": pictures.lines(
-            signals, "The signal from layer to layer (mean over channels)", "layer", "value"
-        ),
+        "curves": plots.curves(outcome, panels, "Plain-20"),
+        "signals": plots.lines(signals, "The signal from layer to layer (mean over channels)", "layer", "value"),
     }
 
 

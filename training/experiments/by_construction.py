@@ -6,14 +6,15 @@ import numpy as np
 
 from keras_cnns import zoo
 from keras_cnns.weights.loading import given
+from training.classification import evaluation, trained
+from training.classification.config import Config
 from training.data.dataset import DataSet
-from training.engine import config as configs
-from training.engine import loading, scoring
-from training.experiments import pictures
+from training.experiments import plots
 from training.experiments.common import fitted
 from training.experiments.deepening import deepened
-from training.experiments.performing import images_for, start_of
-from training.experiments.value import Experiment, Finding, Outcome, Trial, less, not_above
+from training.experiments.definition import Experiment, Outcome, Trial
+from training.experiments.runner import images_for, start_of
+from training.experiments.welch import Finding, less, not_above
 from training.report.stream import told
 
 SHALLOW, DEEP = 20, 56
@@ -46,14 +47,14 @@ def study(outcome: Outcome) -> dict:
     for kind in KINDS:
         gaps = []
         for run in outcome.whole(f"{kind}{SHALLOW}"):
-            config = configs.read(run.folder)
+            config = Config.read(run.folder)
             images = images_for(config, outcome.data, "test")
             start = start_of(f"{kind}{DEEP}-built", run.seed, run.folder.parent.parent)
             built = replace(config, architecture=zoo.architecture(f"{kind}{DEEP}")).build()
             with told([].append):
                 given(start, f"{kind}{DEEP}").load(built)
-            both = (loading.from_run(run.folder).model, built)
-            a, b = (scoring.logits_model(model).predict_on_batch(images) for model in both)
+            both = (trained.from_run(run.folder).model, built)
+            a, b = (evaluation.logits_model(model).predict_on_batch(images) for model in both)
             gaps.append(float(np.abs(a - b).max() / np.abs(a).max()))
         found[kind] = gaps
     return {"largest_difference_of_logits": found}
@@ -91,8 +92,8 @@ def draw(outcome: Outcome) -> dict:
         for split in ("train", "test")
     }
     return {
-        "curves": pictures.curves(outcome, panels, "Error while training"),
-        "ends": pictures.bars(ends, "Error after training", "error (%)"),
+        "curves": plots.curves(outcome, panels, "Error while training"),
+        "ends": plots.bars(ends, "Error after training", "error (%)"),
     }
 
 

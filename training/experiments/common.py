@@ -4,9 +4,11 @@ from dataclasses import replace
 
 from keras_cnns.architecture import Architecture
 from training.data.dataset import DataSet
-from training.recipe import SGD, Recipe
-from training.recipes import LITTLE, RECIPES
-from training.schedules import Cosine, LinearWarmUp
+from training.recipes.defaults import LITTLE
+from training.recipes.optimizers import SGD
+from training.recipes.papers import RECIPES
+from training.recipes.recipe import Recipe
+from training.recipes.schedules import Cosine, LinearWarmUp
 
 FEW = 5_000  # images
 SHORT = 24  # epochs on few images

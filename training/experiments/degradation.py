@@ -2,9 +2,10 @@
 
 from keras_cnns import zoo
 from training.data.dataset import DataSet
-from training.experiments import pictures
+from training.experiments import plots
 from training.experiments.common import fitted
-from training.experiments.value import Experiment, Finding, Outcome, Trial, less
+from training.experiments.definition import Experiment, Outcome, Trial
+from training.experiments.welch import Finding, less
 
 DEPTHS = (20, 32, 44, 56)
 KINDS = ("plain", "resnet")
@@ -44,8 +45,8 @@ def draw(outcome: Outcome) -> dict:
         for split in ("train", "test")
     }
     return {
-        "curves": pictures.curves(outcome, panels, "Error while training"),
-        "depths": pictures.bars(by_depth, "Error after training, by depth", "error (%)"),
+        "curves": plots.curves(outcome, panels, "Error while training"),
+        "depths": plots.bars(by_depth, "Error after training, by depth", "error (%)"),
     }
 
 

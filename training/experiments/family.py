@@ -1,12 +1,13 @@
 """All families under one budget, beside the classical way: accuracy against parameters, operations and time."""
 
 from keras_cnns import zoo
-from training import recipes
 from training.data.dataset import DataSet
-from training.experiments import pictures
+from training.experiments import plots
+from training.experiments.definition import Experiment, Outcome, Trial
 from training.experiments.hog import baseline
-from training.experiments.reporting import minutes
-from training.experiments.value import Experiment, Finding, Outcome, Trial, less, mean
+from training.experiments.report import minutes
+from training.experiments.welch import Finding, less, mean
+from training.recipes import defaults
 
 # One network a family, the smallest that the papers have for images of this size.
 NETWORKS = (
@@ -27,7 +28,7 @@ NETWORKS = (
 def trials(data: DataSet) -> tuple[Trial, ...]:
     """Every family by the recipe `quick`, which gives each as many epochs as the same work allows."""
     return tuple(
-        Trial(name, zoo.architecture(name), recipes.quick(zoo.architecture(name), data)) for name in NETWORKS
+        Trial(name, zoo.architecture(name), defaults.quick(zoo.architecture(name), data)) for name in NETWORKS
     )
 
 
@@ -67,7 +68,7 @@ def draw(outcome: Outcome) -> dict:
         "minutes of training": against(lambda r: max(mean([minutes(run) for run in r]), 1e-3)),
     }
     line = (f"HOG + linear SVM: {classical:.2f} %", classical)
-    return {"family": pictures.points(panels, "All families under one budget", "test error (%)", line)}
+    return {"family": plots.points(panels, "All families under one budget", "test error (%)", line)}
 
 
 EXPERIMENT = Experiment(

@@ -6,13 +6,14 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from keras_cnns import blocks, zoo
+from training.classification import trained
+from training.classification.config import Config
 from training.data.dataset import DataSet
-from training.engine import config as configs
-from training.engine import loading
-from training.experiments import pictures
+from training.experiments import plots
 from training.experiments.common import fitted, named
-from training.experiments.performing import images_for
-from training.experiments.value import Experiment, Finding, Outcome, Trial, less, mean
+from training.experiments.definition import Experiment, Outcome, Trial
+from training.experiments.runner import images_for
+from training.experiments.welch import Finding, less, mean
 
 ROW = zoo.architecture("resnet56").row
 ZERO = blocks.ZeroPad()
@@ -45,8 +46,8 @@ def study(outcome: Outcome) -> dict:
         runs = outcome.whole(label)
         if not runs:
             continue
-        config = configs.read(runs[0].folder)
-        model = loading.from_run(runs[0].folder).model
+        config = Config.read(runs[0].folder)
+        model = trained.from_run(runs[0].folder).model
         images = images_for(config, outcome.data, "test")[:128]
         names = [f"{stem}_{end}" for stem in _units(model) for end in ("relu", "add") if _last(model, stem, end)]
         values = _outputs(model, names, images)
@@ -123,9 +124,9 @@ def draw(outcome: Outcome) -> dict:
         },
     }
     return {
-        "errors": pictures.bars({"here": here, "paper: ResNet-110, CIFAR-10": paper}, "Test error", "error (%)"),
-        "curves": pictures.curves(outcome, {"five orders": list(ORDERS)}, "Error while training"),
-        "signs": pictures.lines(signs, "Signs of what units give", "unit", "share"),
+        "errors": plots.bars({"here": here, "paper: ResNet-110, CIFAR-10": paper}, "Test error", "error (%)"),
+        "curves": plots.curves(outcome, {"five orders": list(ORDERS)}, "Error while training"),
+        "signs": plots.lines(signs, "Signs of what units give", "unit", "share"),
     }
 
 

@@ -7,11 +7,12 @@ from keras_cnns.models import vgg
 from keras_cnns.models.resnet import cifar
 from keras_cnns.surgery.operated import Exchange, Operated, tanh_for_relu
 from training.data.dataset import DataSet
-from training.experiments import pictures
+from training.experiments import plots
 from training.experiments.common import FEW, fitted
-from training.experiments.value import Done, Experiment, Finding, Outcome, Trial, epochs_to, less, mean
-from training.recipe import SGD
-from training.schedules import Constant
+from training.experiments.definition import Done, Experiment, Outcome, Trial, epochs_to
+from training.experiments.welch import Finding, less, mean
+from training.recipes.optimizers import SGD
+from training.recipes.schedules import Constant
 
 RATES = (0.03, 0.1, 0.3, 1.0)
 GOAL = 25.0
@@ -75,10 +76,8 @@ def draw(outcome: Outcome) -> dict:
     best = [fastest(outcome, kind, GOAL)[0] for kind in KINDS]
     groups = {kind: {f"rate {r:g}": outcome.each(f"{kind}-{r:g}", _goal) for r in RATES} for kind in KINDS}
     return {
-        "curves": pictures.curves(outcome, {f"fastest to {GOAL:g} %": best}, "ReLU against tanh"),
-        "epochs": pictures.bars(
-            groups, f"Epochs to {GOAL:g} % training error (not reached: all of them)", "epochs"
-        ),
+        "curves": plots.curves(outcome, {f"fastest to {GOAL:g} %": best}, "ReLU against tanh"),
+        "epochs": plots.bars(groups, f"Epochs to {GOAL:g} % training error (not reached: all of them)", "epochs"),
     }
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from keras_cnns import blocks, measure, zoo
 from keras_cnns.architecture import Architecture
 from training.data.dataset import DataSet
-from training.experiments import pictures
+from training.experiments import plots
 from training.experiments.common import fitted, named
-from training.experiments.value import Experiment, Finding, Outcome, Trial, epochs_to, less, not_above
+from training.experiments.definition import Experiment, Outcome, Trial, epochs_to
+from training.experiments.welch import Finding, less, not_above
 
 BASE = zoo.architecture("resnet20")
 PATHS = 8
@@ -142,9 +143,9 @@ def draw(outcome: Outcome) -> dict:
 
     goal, seconds = outcome.extra["validation_error"], outcome.extra["seconds"]
     return {
-        "errors": pictures.bars(of(outcome.error), "Test error", "error (%)"),
-        "speeds": pictures.bars(of(outcome.speeds), "Training speed", "images/s"),
-        "seconds": pictures.bars(of(seconds.get), f"Seconds to {goal:.1f} % validation error", "seconds"),
+        "errors": plots.bars(of(outcome.error), "Test error", "error (%)"),
+        "speeds": plots.bars(of(outcome.speeds), "Training speed", "images/s"),
+        "seconds": plots.bars(of(seconds.get), f"Seconds to {goal:.1f} % validation error", "seconds"),
     }
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from keras_tuner.engine import base_tuner
 
-from training.door import Failure, Terminated
+from training.cli import Terminated
+from training.errors import Failure
 from training.search import trials as folders
 from training.search.worker import FRESH, WATCH
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from keras_cnns.spaces import Choice, Int
 from training.search import objective as objectives
 from training.search import trials as folders
-from training.search.plan import Search
-from training.search.proposals import OWN, Proposals, every, record_trial
+from training.search.candidates import OWN, Proposals, every, record_trial
+from training.search.config import Search
 from training.search.trials import Trial
 
 with warnings.catch_warnings():

@@ -12,11 +12,11 @@ from pathlib import Path
 from keras_cnns.spaces import LogUniform
 from training.report import pictures as canvas
 from training.report.folder import write_text
-from training.search import pictures
+from training.search import plots
+from training.search.config import Search
+from training.search.live_table import progress
 from training.search.objective import front
-from training.search.plan import Search
 from training.search.space import CHANCE
-from training.search.table import progress
 from training.search.trials import Trial, ranked
 
 BEST, TABLE, REPORT = "best", "trials.csv", "report.md"
@@ -76,8 +76,8 @@ def write_all(root: Path, search: Search, trials: list[Trial], command: str) -> 
         base = search.space.base
         title = f"{base.architecture.name} on {base.data}: {len(done)} trials"
         points = [(t.top1, t.cost[search.objective.cost]) for t in done]
-        canvas.save(pictures.pareto(done, front(points), search.objective.cost, title), root / "pareto.png")
-        canvas.save(pictures.parallel(done, names, title), root / "parallel.png")
+        canvas.save(plots.pareto(done, front(points), search.objective.cost, title), root / "pareto.png")
+        canvas.save(plots.parallel(done, names, title), root / "parallel.png")
     write_text(root / REPORT, text(root, search, trials, command))
 
 
@@ -159,7 +159,7 @@ def _row(t: Trial, names: list[str]) -> list[str]:
 def _effects(names: list[str], done: list[Trial]) -> list[str]:
     rows = []
     for name in names:
-        for value in pictures.ordered(t.chosen[name] for t in done):
+        for value in plots.ordered(t.chosen[name] for t in done):
             own = [t.top1 for t in done if t.chosen[name] == value]
             rows.append([name, value, str(len(own)), f"{statistics.mean(own):.4f}", _sd(own)])
     return _rows(["dimension", "value", "n", "mean val top-1", "sd"], rows)

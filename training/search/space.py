@@ -12,8 +12,8 @@ from keras_cnns.spaces import Choice, Int, LogUniform, filled, openings
 from keras_cnns.values import Value
 from training.data.augment import Affine, PadCrop
 from training.data.policies import RandAugment
-from training.recipe import Recipe
-from training.search.sizes import Sizes
+from training.recipes.recipe import Recipe
+from training.search.cost import Sizes
 
 Domain = Choice | Int | LogUniform
 CHANCE = ("seed", "split")  # dimensions that are repetitions, not choices

@@ -16,10 +16,10 @@ from typing import Any
 
 from keras_cnns import values
 from keras_cnns.spaces import label
-from training.engine.outcome import finished
-from training.recipe import Recipe
+from training.recipes.recipe import Recipe
 from training.report.folder import write_json
-from training.search.plan import PARTS
+from training.run_folder.results import finished
+from training.search.config import PARTS
 from training.search.space import Candidate
 
 FOLDER, QUARANTINE, ORACLE = "trials", "quarantine", "oracle"

@@ -13,21 +13,24 @@ import keras_tuner
 from keras_tuner.engine import base_tuner
 from keras_tuner.errors import FailedTrialError, FatalError
 
+from training.classification import config as configs
+from training.classification.config import Config
+from training.classification.setup import configure
+from training.classification.task import Run
 from training.data import sources
 from training.data.dataset import DataSet
-from training.door import DiskFull, Failure, Refusal
-from training.engine import config as configs
 from training.engine.backends import HERE
-from training.engine.lock import Busy, Lock
-from training.engine.run import train
-from training.engine.saving import Every
-from training.engine.setup import Run
-from training.engine.start import configure, take
+from training.errors import DiskFull, Failure, Refusal
 from training.report.folder import Log
+from training.run_folder import config as run_folder_config
+from training.run_folder.claim import acquire
+from training.run_folder.lock import Busy, Lock
 from training.search import trials as folders
+from training.search.config import Search
 from training.search.oracles import SCORE, score_of
-from training.search.plan import Search
 from training.search.trials import Trial
+from training.trainer.checkpoint_saver import Every
+from training.trainer.trainer import train
 
 FRESH = 75  # exit status: start me anew, the memory is worn
 TRIALS_A_LIFE = 25
@@ -115,13 +118,13 @@ class Worker(base_tuner.BaseTuner):
 def _held(folder: Path, config: configs.Config) -> Lock | None:
     """The lock on the folder; the worker of a search that was killed may still save there, and is waited for."""
     try:
-        configs.read(folder)
+        Config.read(folder)
     except ValueError:
-        configs.write(config, folder)  # none yet, or damaged: all that it says is known
+        run_folder_config.write(config, folder)  # none yet, or damaged: all that it says is known
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            return take(folder, config)[2]
+            return acquire(folder, config)[2]
         except Busy:
             if time.monotonic() > until:
                 raise

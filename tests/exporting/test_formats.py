@@ -1,0 +1,209 @@
+"""Every family through every format, in the runtimes that will run it."""
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from small import learn, run_folder, untrained
+from support import MINIATURES, images, randomise
+
+from keras_cnns.zoo import ARCHITECTURES
+from training.classification import trained
+from training.data import sources
+from training.data.dataset import Split
+from training.data.storage import Pixels
+from training.errors import Failure
+from training.exporting import (
+    export_model,
+    exporter,
+    formats,
+    provenance,
+    qat,
+    quantization_report,
+    runtime_worker,
+    tflite,
+    writers,
+)
+from training.exporting.verification import Judge
+
+QUICK = ("lenet5", "alexnet", "sknet26", "resnest14", "repvgg_b1g4", "resnext50_32x4d")
+SOME = [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in MINIATURES]
+
+
+def pixels(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_tflite_has_builtin_operations_and_the_same_numbers(name, tmp_path):
+    one = export_model.of(untrained(MINIATURES[name], randomise))
+    tflite.Plain()(one, tmp_path / "model.tflite")
+    x = pixels(3, one.network.size, one.network.size, one.network.channels)
+    want = np.asarray(one.network.model(one.network.preprocessing(x)))
+    np.testing.assert_allclose(runtime_worker.tflite(str(tmp_path / "model.tflite"), 1)("", [x]), want, atol=1e-4)
+    found = tflite.operations((tmp_path / "model.tflite").read_bytes())
+    convolutions = sum(n for op, n in found.items() if op.startswith("CONV_2D"))
+    layers = [la for la in one.fused.layers if type(la).__name__ == "Conv2D"]
+    assert convolutions >= len(layers)  # grouped ones are one operation each, not taken apart
+    assert convolutions <= len(layers) + 4
+    assert not [op for op in found if op.startswith("custom")]
+
+
+def test_int8_is_int8_throughout(tmp_path):
+    one = export_model.of(untrained(MINIATURES["seresnet18"], randomise))
+    x = pixels(20, one.network.size, one.network.size, 3)
+    content = tflite.convert(one.whole, tflite.Int8(), x)
+    assert not [op for op in tflite.operations(content) if op.endswith("in float")]
+
+
+def test_an_operation_that_tflite_lacks_is_an_error():
+    import keras
+
+    x = keras.Input((8, 8, 3))
+    model = keras.Model(x, keras.ops.erfinv(x))
+    with pytest.raises(ValueError, match="TFLite"):
+        tflite.convert(model, tflite.Plain())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet20", "alexnet", "resnext50_32x4d"])
+def test_onnx(name, tmp_path):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    one = export_model.of(untrained(MINIATURES[name], randomise))
+    writers.onnx(one, tmp_path / "model.onnx")
+    x = pixels(3, one.network.size, one.network.size, 3)
+    want = np.asarray(one.network.model(one.network.preprocessing(x)))
+    np.testing.assert_allclose(runtime_worker.onnx(str(tmp_path / "model.onnx"), 1)("", [x]), want, atol=1e-4)
+
+
+def test_onnx_without_its_packages(monkeypatch):
+    monkeypatch.setattr(writers, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="--to onnx needs tf2onnx: pip install 'keras-cnns"):
+        formats.choose("onnx", None)
+
+
+EVERYTHING = tuple(formats.FORMATS[f] for f in formats.FORMATS if f != "model.onnx")
+# One of every family; epochs that it takes to learn the digits.
+FAMILIES = {
+    "lenet5": 8,
+    "lenet5_modern": 4,
+    "alexnet": 12,
+    "alexnet_owt": 12,
+    "vgg11_bn": 6,
+    "nin_cifar": 24,
+    "googlenet_tv": 6,
+    "vgg11_lrn": 12,
+    "resnet20": 8,
+    "resnet50": 6,
+    "resnet18_v2": 6,
+    "wrn16_4": 8,
+    "resnext50_32x4d": 6,
+    "seresnet18": 6,
+    "sknet26": 6,
+    "resnest14": 6,
+    "repvgg_a0": 6,
+    "repvgg_b1g4": 6,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_trained_miniature_through_every_format(name, tmp_path):
+    small = replace(MINIATURES.get(name, ARCHITECTURES[name]), classes=10)
+    run = run_folder(tmp_path / "run", small, FAMILIES[name])
+    network, out = trained.from_run(run), tmp_path / "out"
+    order = exporter.Order(EVERYTHING, out, max_drop=0.03, images=180, threads=1)
+    exporter.make(order, network, provenance.of_run(run), sources.digits(), print)
+    for file, found in json.loads((out / "export.json").read_text())["files"].items():
+        assert found["keras_top1"] > 0.7, "it has not learned enough to say anything"
+        if formats.FORMATS[file].largest:
+            assert found["largest_difference"] < 1e-4, file
+        assert found["agreement"] >= 0.95, file
+
+
+# --- what eight bits break, and the cure -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def broken():
+    """A RepVGG that has learned the digits, and is the same network in float, but has loud channels in every
+    layer: the disease of RepVGG in int8 (Chu et al. 2022, arXiv 2212.01593). In front of a ReLU a channel may be
+    made louder if its readers listen less.
+    """
+    small = replace(MINIATURES["repvgg_a0"], classes=10)
+    data = sources.digits()
+    network = untrained(small, lambda model: model)
+    learn(network.model, network.preprocessing, data.train, 8)
+    one = export_model.of(network)
+    for model in (one.fused, one.whole):
+        layers = [la for la in model.layers if type(la).__name__ == "Conv2D"]
+        for layer, reader in pairwise(layers):
+            loud = np.where(np.arange(layer.filters) % 8 == 0, 60.0, 1.0).astype("float32")
+            layer.kernel.assign(layer.kernel * loud)
+            layer.bias.assign(layer.bias * loud)
+            reader.kernel.assign(reader.kernel / loud[:, None])
+    return one, data
+
+
+@pytest.mark.slow
+def test_a_broken_network_is_refused_named_and_cured(broken, tmp_path):
+    one, data = broken
+    x = images(2, *one.network.model.input_shape[1:])
+    np.testing.assert_allclose(one.fused(x), one.network.model(x), atol=1e-4)  # in float nothing has changed
+    one.network.model.save(tmp_path / "reference.keras")
+    calibration = one.shown(data.train, export_model.spread(len(data.train), 300))
+    form, path = formats.QUANTIZE["int8"], tmp_path / "model_int8.tflite"
+    with Judge(one, tmp_path / "reference.keras", data.val, np.arange(len(data.val)), 1) as judge:
+        form.write(one, path, calibration)
+        naive = judge.prove(form, path)
+        cured = qat.tuned(one, data.train, calibration, 20, print)
+        form.write(cured, path, calibration)
+        after = judge.prove(form, path)
+    print("naive:", naive.line())
+    print("cured:", after.line())
+    assert naive.drop > 0.05
+    assert after.drop < 0.02
+    assert "stage" in quantization_report.advice(one, calibration, "model_int8.tflite", 0)
+
+
+@pytest.mark.slow
+def test_a_file_of_another_network_is_refused(tmp_path):
+    """The judge is no formality: with wrong weights nothing is published, and the message says why."""
+    run = run_folder(tmp_path / "run", replace(MINIATURES["repvgg_a0"], classes=10), 4)
+    other = export_model.of(
+        untrained(replace(MINIATURES["repvgg_a0"], classes=10), lambda m: randomise(m, seed=7))
+    )
+
+    def wrong(one, path, calibration):
+        formats.QUANTIZE["int8"].write(other, path, calibration)
+
+    form = replace(formats.QUANTIZE["int8"], write=wrong)
+    order = exporter.Order((form,), tmp_path / "out", max_drop=0.01, images=100, threads=1)
+    with pytest.raises(
+        Failure, match=r"it loses 0\.\d+ of top-1 ± 0\.\d+ on only 100 images, --max-drop allows 0\.01"
+    ):
+        exporter.make(order, trained.from_run(run), provenance.of_run(run), sources.digits(), print)
+    assert not (tmp_path / "out").exists()
+    exact = replace(formats.TO["tflite"], write=wrong)
+    with pytest.raises(Failure, match="a probability differs from that of the network by"):
+        exporter.make(
+            replace(order, formats=(exact,)),
+            trained.from_run(run),
+            provenance.of_run(run),
+            sources.digits(),
+            print,
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_images_are_shown_as_the_pipeline_shows_them():
+    network = untrained(MINIATURES["resnet18"], randomise)
+    one = export_model.of(replace(network, crop=0.875))
+    grey = Split(Pixels(pixels(3, 20, 30, 1)), np.zeros(3, int))
+    shown = one.shown(grey, [2, 0])
+    assert shown.shape == (2, network.size, network.size, 3)
+    assert one.shorter_side == round(network.size / 0.875)
+    np.testing.assert_array_equal(shown[..., 0], shown[..., 2])

@@ -1,0 +1,60 @@
+"""Out of memory: a layer that has room for few images stands in for a small GPU."""
+
+import keras
+import pytest
+import tensorflow as tf
+
+from training.errors import Failure
+from training.trainer import oom
+
+
+class Small(keras.layers.Layer):
+    """Takes up to `room` images. TensorFlow reports a MemoryError in Python as its own kind."""
+
+    def __init__(self, room: int):
+        super().__init__()
+        self.room = room
+
+    def call(self, images):
+        @tf.custom_gradient
+        def same(x):
+            y = tf.py_function(self.look, [x], tf.float32)
+            y.set_shape(x.shape)
+            return y, lambda g: g
+
+        return same(images)
+
+    def look(self, images):
+        if len(images) > self.room:
+            raise MemoryError("OOM when allocating tensor")
+        return images
+
+
+def model(room):
+    x = keras.Input((4, 4, 1))
+    y = keras.layers.Dense(2)(keras.layers.Flatten()(Small(room)(x)))
+    made = keras.Model(x, y)
+    made.compile("sgd", "mse")
+    return made
+
+
+@pytest.mark.parametrize(("room", "batch", "replicas", "fits"), [(5, 16, 1, 4), (5, 16, 2, 8), (100, 16, 1, 8)])
+def test_names_a_batch_size_that_was_tried(room, batch, replicas, fits):
+    assert oom.fitting(model(room), batch, replicas) == fits
+
+
+def test_fit_stops_with_advice():
+    small = model(5)
+    with (
+        pytest.raises(Failure, match="out of memory with batches of 16 on 1 devices; --batch-size 4 fits"),
+        oom.advice(small, 16, 1),
+    ):
+        small.fit(tf.zeros((16, 4, 4, 1)), tf.zeros((16, 2)), batch_size=16, verbose=0)
+
+
+def test_nothing_fits():
+    with (
+        pytest.raises(Failure, match="no batch size fits: smaller images"),
+        oom.advice(model(0), 16, 1),
+    ):
+        raise MemoryError

@@ -1,0 +1,1 @@
+"""How a network is trained beyond plain descent: fine-tuning, ResRep."""

@@ -1,1 +1,0 @@
-"""Exported networks: written, proved in the runtimes that will run them, published whole or not at all."""

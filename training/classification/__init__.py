@@ -1,0 +1,1 @@
+"""Image classification: the task, its configuration, trained classifiers and their evaluation."""

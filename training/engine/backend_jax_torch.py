@@ -1,0 +1,187 @@
+"""What `backends.HERE` is on JAX and on torch."""
+
+import importlib.util
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from types import ModuleType
+
+import keras
+import numpy as np
+
+from training.data import numpy_pipeline
+from training.data.numpy_ops import opened
+from training.engine.backend_tensorflow import TensorFlow
+from training.engine.devices import ALONE, LONGEST, Compute, Group
+from training.engine.keras_step import KerasStep, prepare
+from training.engine.prefetch import Whole, ahead
+from training.recipes.schedules import Rate
+
+BIG_ENOUGH = 8  # compute capability from which bfloat16 is fast (Ampere)
+
+
+@cache
+def _tensorflow_without_gpus() -> None:
+    """TensorFlow makes batches only, and must not take the memory of the GPUs."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+
+
+class Other(TensorFlow):
+    """What JAX and torch have in common."""
+
+    step = KerasStep
+    pixels = numpy_pipeline
+    tries_sizes = False
+    opened = staticmethod(opened)
+
+    def refuse(self, args, recipe) -> None:
+        asked = {"--find-lr": args.find_lr, "accumulate": recipe.accumulate > 1, "growing": recipe.growing}
+        asked |= {"tuning": recipe.tuning, "forgetting": recipe.forgetting}
+        self._without(asked)
+
+    def _without(self, asked: dict) -> None:
+        for what, yes in asked.items():
+            if yes:
+                raise ValueError(f"{what} needs KERAS_BACKEND=tensorflow; {self.name} came")
+
+    def choose(
+        self,
+        replicas: int | None,
+        precision: str,
+        xla: str,
+        deterministic: bool,
+        group: Group = ALONE,
+        norms: str = "own",
+        patience: float = LONGEST,
+    ) -> Compute:
+        """As `compute.choose`."""
+        self._without(
+            {"--workers": not group.alone, "--sync-bn": norms != "own", "float16": precision == "float16"}
+        )
+        if xla != "auto" and (xla == "on") != self.compiles:
+            raise ValueError(f"{self.name} runs {'with' if self.compiles else 'without'} XLA; --xla {xla} came")
+        kind, count, newest = self.devices(replicas)
+        self._without({"--deterministic on GPUs": deterministic and kind != "CPU"})
+        replicas = replicas or (count if kind != "CPU" else 1)
+        if replicas > count:
+            raise ValueError(f"--replicas is at most {count} with {self.name} here; {replicas} came")
+        because = "as asked"
+        if precision == "auto":
+            fast = kind != "CPU" and newest >= BIG_ENOUGH
+            precision = "bfloat16" if fast else "float32"
+            because = "the GPUs have it" if fast else "no fast bfloat16 here"
+        shared = ", batch norm over the whole batch" if replicas > 1 else ""
+        why = (
+            f"devices: {replicas} {kind}, precision: {precision} ({because}), "
+            f"XLA: {'on' if self.compiles else 'off'} (engine: {self.name}){shared}"
+        )
+        if replicas > 1:
+            names = keras.distribution.list_devices()[:replicas]
+            keras.distribution.set_distribution(keras.distribution.DataParallel(devices=names))
+        return Compute(kind, replicas, precision, self.compiles, None, why)
+
+    def reader(self, split, augment=(), mix=None, repeats: int = 1, growing=None) -> ModuleType:
+        missing = numpy_pipeline.lack(split, augment, mix, repeats, growing)
+        if missing is None:
+            return numpy_pipeline
+        if not importlib.util.find_spec("tensorflow"):
+            raise ValueError(f"TensorFlow, which is not installed, is needed to read: {missing}")
+        _tensorflow_without_gpus()
+        return super().reader(split)
+
+    def model(self, inputs, outputs, recipe, shares, prepare) -> keras.Model:
+        return self.step(inputs, outputs, shares, prepare)
+
+    def optimizer(self, recipe, rate: Rate, model) -> keras.optimizers.Optimizer:
+        found = recipe.optimizer.build(rate, recipe.average)
+        found.brake = rate.brake  # so it is one of the optimizer's variables: JAX takes all others for constants
+        prepare(found, model, recipe.decay, recipe.undecayed, recipe.clip)
+        return found
+
+    def feed(self, chosen: Compute, batches, size: int, model):
+        return ahead(batches, model)
+
+    def whole(self, chosen: Compute, batches, size: int):
+        return Whole(batches, -(-size // chosen.replicas) * chosen.replicas)
+
+    def is_local(self, variable) -> bool:
+        return False
+
+    def tried(self, model, images, labels) -> str:
+        return f"XLA: on, as {self.name} has it"
+
+    def on_device(self, model) -> Callable:
+        """images -> outputs in inference mode, both on the device."""
+        raise NotImplementedError
+
+    def forward(self, model) -> Callable:
+        run = self.on_device(model)
+        return lambda images: keras.ops.convert_to_numpy(run(np.asarray(images)))
+
+    @property
+    def accelerated(self) -> bool:
+        return self.devices(None)[0] != "CPU"
+
+    @property
+    def unreadable(self) -> tuple[type, ...]:
+        return super().unreadable if importlib.util.find_spec("tensorflow") else ()
+
+    def exhausted(self, error: BaseException) -> bool:
+        text = f"{type(error).__name__} {error}"
+        return isinstance(error, MemoryError) or "OutOfMemory" in text or "RESOURCE_EXHAUSTED" in text
+
+
+class Jax(Other):
+    """JAX: several devices compute one step together; XLA always."""
+
+    name = "jax"
+    compiles = True
+
+    def devices(self, wanted: int | None) -> tuple[str, int, int]:
+        """(kind, how many, compute capability of the oldest). CPU devices are as many as `wanted`."""
+        import jax
+
+        if wanted and wanted > 1:
+            with suppress(RuntimeError):  # JAX has started already: there is one
+                jax.config.update("jax_num_cpu_devices", wanted)
+        found = jax.devices()
+        able = [int(float(getattr(d, "compute_capability", 0) or 0)) for d in found]
+        kind = "CPU" if found[0].platform == "cpu" else "GPU"
+        return kind, len(found), min(able)
+
+    def hold(self, model) -> None:
+        model.jax_state_sync()
+
+    def rate(self, model) -> float | None:
+        return None  # the step's own number is on the device
+
+    def on_device(self, model) -> Callable:
+        import jax
+
+        @jax.jit
+        def run(trained, others, images):  # weights come in: as constants they would take long to compile
+            return model.stateless_call(trained, others, images, training=False)[0]
+
+        kinds = (model.trainable_variables, model.non_trainable_variables)
+        return lambda images: run(*([v.value for v in kind] for kind in kinds), images)
+
+
+class Torch(Other):
+    """torch: one device, step by step."""
+
+    name = "torch"
+
+    def devices(self, wanted: int | None) -> tuple[str, int, int]:
+        """(kind, how many, compute capability)."""
+        import torch
+
+        if torch.cuda.is_available():
+            return "GPU", 1, torch.cuda.get_device_capability()[0]
+        return "CPU", 1, 0
+
+    def on_device(self, model) -> Callable:
+        import torch
+
+        return torch.inference_mode()(lambda images: model(images, training=False))

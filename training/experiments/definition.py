@@ -1,0 +1,132 @@
+"""What an experiment is: trials, a claim, a drawing, a judgement. It has no training of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_cnns.architecture import Architecture
+from training.data.dataset import DataSet
+from training.experiments.welch import Finding
+from training.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One network under one recipe, trained once a seed.
+
+    Attributes:
+        label: short, unique, for tables and folders.
+        after: label of the trial whose network of the same seed it starts from, or None.
+        start: (that network, the untrained one of this trial, some training images as it is fed them) -> the
+            network to start from.
+    """
+
+    label: str
+    architecture: Architecture
+    recipe: Recipe
+    after: str | None = None
+    start: Callable[[keras.Model, keras.Model, np.ndarray], keras.Model] | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """One trial's finished run with one seed: its folder, `result.json`, the rows of `history.csv`."""
+
+    label: str
+    seed: int
+    folder: Path
+    result: dict
+    history: list[dict]
+
+    @property
+    def whole(self) -> bool:
+        """Whether it was trained to the end. One that diverged has no network, and the errors of guessing."""
+        return "diverged" not in self.result
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All finished runs of an experiment.
+
+    Attributes:
+        extra: what the experiment's `study` measured beyond the runs.
+    """
+
+    data: DataSet
+    trials: tuple[Trial, ...]
+    runs: dict[str, list[Done]]
+    extra: dict = field(default_factory=dict)
+
+    def each(self, label: str, value: Callable[[Done], float]) -> list[float]:
+        """A figure of every seed's run."""
+        return [value(run) for run in self.runs[label]]
+
+    def whole(self, label: str) -> list[Done]:
+        """The runs of a trial that were trained to the end."""
+        return [run for run in self.runs[label] if run.whole]
+
+    def error(self, label: str, split: str = "test") -> list[float]:
+        """Error in per cent, of every seed."""
+        return self.each(label, lambda run: 100 * (1 - run.result[split]["top1"]))
+
+    def speeds(self, label: str) -> list[float]:
+        """Training images a second, of every seed whose run was trained to the end."""
+        return [run.result["images_per_second"] for run in self.whole(label)]
+
+    @property
+    def seeds(self) -> int:
+        return len(next(iter(self.runs.values())))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A claim of the articles or their papers, to be tried.
+
+    Attributes:
+        name: on the command line, and the module's, with hyphens.
+        title, claim: what was claimed, by whom, with the figures.
+        trials: data set -> what to train, at a budget of 1.
+        judge: outcome -> findings.
+        draw: outcome -> pictures by file name.
+        study: outcome -> plain data measured on the trained networks, or None.
+        seeds: how many by default.
+        caveats: what differs from the paper, and what small data cannot show.
+    """
+
+    name: str
+    title: str
+    claim: str
+    trials: Callable[[DataSet], tuple[Trial, ...]]
+    judge: Callable[[Outcome], list[Finding]]
+    draw: Callable[[Outcome], dict[str, Any]]
+    study: Callable[[Outcome], dict] | None = None
+    seeds: int = 3
+    caveats: str = ""
+
+
+# --- the course of a run ----------------------------------------------------------------------------------------
+
+
+def epochs_to(history: list[dict], goal: float, column: str = "val_top1") -> float:
+    """Epochs until the error of an epoch is at most `goal` per cent; infinite where it never is.
+
+    Between two epochs it is read off the straight line that joins them.
+
+    Args:
+        column: "val_top1", the validation error after an epoch, or "top1", the training error during it.
+
+    >>> epochs_to([{"epoch": 1, "val_top1": 0.5}, {"epoch": 2, "val_top1": 1.0}], 25)
+    1.5
+    """
+    before = (0, 100.0)
+    for row in history:
+        now = (row["epoch"], 100 * (1 - row[column]))
+        if now[1] <= goal:
+            way = (before[1] - goal) / (before[1] - now[1]) if before[0] else 1.0
+            return before[0] + way * (now[0] - before[0])
+        before = now
+    return float("inf")

@@ -1,0 +1,150 @@
+"""Drawings that experiments share: curves with a band, points with error bars, bars. Figures without pyplot."""
+
+import numpy as np
+
+from training.experiments.definition import Outcome
+from training.experiments.welch import mean, spread
+from training.report.canvas import blank, plain
+
+# Okabe and Ito's colours, which colour-blind people can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#767676")
+
+SIGNS = "os^D"  # where there are more names than colours
+# The column of a history, what it is, how its line, its point and its colour are drawn.
+KINDS = (("top1", "training", "--", "none", 0.6), ("val_top1", "validation", "-", "full", 1.0))
+LEAST = 0.05  # per cent: where an error of nothing stands on a logarithmic axis
+
+
+def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
+    """Error against the epoch: training dashed, validation solid, the band from the best seed to the worst.
+
+    A run of one epoch has no curve: the trials stand side by side, training hollow, validation filled, each with
+    a bar from the best seed to the worst.
+
+    Args:
+        panels: title of each panel -> the trials in it.
+        title: of the figure; what the lines are is said behind it.
+    """
+    drawn = [label for labels in panels.values() for label in labels]
+    long = any(len(run.history) > 1 for label in drawn for run in outcome.whole(label))
+    kinds = "training dashed, validation solid" if long else "training hollow, validation filled"
+    figure = blank(6 * len(panels), 4.6, plain(f"{title}: {kinds}"))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (name, labels) in zip(axes, panels.items(), strict=True):
+        for place, (label, colour) in enumerate(zip(labels, COLOURS, strict=False)):
+            if not outcome.whole(label):
+                continue
+            for i, (column, kind, style, fill, alpha) in enumerate(KINDS):
+                epochs, errors = _errors(outcome, label, column)
+                named = {"color": colour, "alpha": alpha, "label": f"{label}, {kind}"}
+                if len(epochs) > 1:
+                    _line(axis, epochs, errors, style, named)
+                else:
+                    _point(axis, 1 + 0.02 * (2 * place + i - len(labels)), errors, fill, named)
+        axis.set(title=plain(name), xlabel="epoch", ylabel="error (%)", yscale="log")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        if not long:
+            axis.set(xlim=(0.75, 1.25), xticks=[1])
+        _in_numbers(axis)
+        axis.legend(frameon=False, fontsize=8)
+    axes[0].set_ylim(bottom=max(LEAST, axes[0].get_ylim()[0]))  # the panels share it
+    return figure
+
+
+def _line(axis, epochs, errors, style: str, named: dict) -> None:
+    axis.plot(epochs, errors.mean(0), style, **named)
+    if len(errors) > 1:
+        axis.fill_between(epochs, errors.min(0), errors.max(0), color=named["color"], alpha=0.12, linewidth=0)
+
+
+def _point(axis, x: float, errors, fill: str, named: dict) -> None:
+    ends = np.abs(np.array([errors.min(0), errors.max(0)]) - errors.mean(0))
+    axis.errorbar(x, errors.mean(0), yerr=ends, fmt="o", fillstyle=fill, capsize=3, **named)
+
+
+def _in_numbers(axis) -> None:
+    """A logarithmic axis of errors with numbers for powers: all of them over a short range, else 1, 2, 3 and 5."""
+
+    def between(value, _):
+        low, high = axis.get_ylim()
+        return f"{value:g}" if high < 4 * low or f"{value:e}"[:3] in ("2.0", "3.0", "5.0") else ""
+
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.yaxis.set_minor_formatter(between)
+    axis.grid(alpha=0.3, which="both")
+
+
+def _errors(outcome: Outcome, label: str, column: str):
+    rows = [run.history for run in outcome.whole(label)]
+    shortest = min(map(len, rows))
+    errors = [[max(100 * (1 - row[column]), LEAST) for row in history[:shortest]] for history in rows]
+    return [row["epoch"] for row in rows[0][:shortest]], np.array(errors)
+
+
+def bars(groups: dict[str, dict[str, list[float]]], title: str, ylabel: str):
+    """Bars with the standard deviation and every seed's point.
+
+    Args:
+        groups: what a colour stands for -> name under the bar -> values of all seeds.
+    """
+    names = list(dict.fromkeys(name for values in groups.values() for name in values))
+    figure = blank(max(6, 1.1 * len(names) * max(1, len(groups) / 2) + 2), 4.8, plain(title))
+    axis = figure.subplots()
+    width = 0.8 / len(groups)
+    for i, ((group, values), colour) in enumerate(zip(groups.items(), COLOURS, strict=False)):
+        for name, each in values.items():
+            if not each:
+                continue
+            x = names.index(name) + (i - (len(groups) - 1) / 2) * width
+            label = group if name == next(n for n, some in values.items() if some) else None
+            axis.bar(x, mean(each), width, yerr=spread(each), color=colour, alpha=0.75, capsize=3, label=label)
+            axis.plot([x] * len(each), each, "k.", markersize=4)
+    axis.set_xticks(
+        range(len(names)), names, rotation=25 if len(names) > 4 else 0, ha="right" if len(names) > 4 else "center"
+    )
+    axis.set(ylabel=ylabel)
+    axis.grid(alpha=0.3, axis="y")
+    if len(groups) > 1:
+        axis.legend(frameon=False)
+    return figure
+
+
+def points(panels: dict[str, dict[str, tuple[float, list[float]]]], title: str, ylabel: str, line=None):
+    """Errors with error bars against a quantity, both logarithmic; a name has one sign in all panels.
+
+    Args:
+        panels: label of the x axis -> name -> (x, values of all seeds).
+        line: text and height of a horizontal line to compare with.
+    """
+    figure = blank(4.6 * len(panels) + 2.2, 5, plain(title))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (xlabel, found) in zip(axes, panels.items(), strict=True):
+        for i, (name, (x, values)) in enumerate(found.items()):
+            sign = {
+                "color": COLOURS[i % len(COLOURS)],
+                "fmt": SIGNS[i // len(COLOURS) % len(SIGNS)],
+                "label": name,
+            }
+            middle = max(mean(values), LEAST)
+            low = min(spread(values), middle - LEAST)
+            axis.errorbar(x, middle, yerr=[[low], [spread(values)]], capsize=3, markersize=7, **sign)
+        if line:
+            axis.axhline(line[1], color=COLOURS[-1], linestyle="--", label=line[0])
+        axis.set(xlabel=xlabel, xscale="log", yscale="log")
+        _in_numbers(axis)
+    axes[0].set(ylabel=ylabel)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
+    return figure
+
+
+def lines(panels: dict[str, dict[str, tuple[list, list]]], title: str, xlabel: str, ylabel: str):
+    """Plain lines: title of each panel -> name -> (x, y)."""
+    figure = blank(5.6 * len(panels), 4.4, plain(title))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (name, found) in zip(axes, panels.items(), strict=True):
+        for (label, (x, y)), colour in zip(found.items(), COLOURS, strict=False):
+            axis.plot(x, y, marker="o", markersize=4, color=colour, label=label)
+        axis.set(title=plain(name), xlabel=xlabel, ylabel=ylabel)
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,166 @@
+"""The report of an experiment: what was claimed, what was run, what came out, whether it held."""
+
+import platform
+from dataclasses import fields
+from pathlib import Path
+
+import keras
+
+from keras_cnns import __version__
+from training.experiments.definition import Done, Experiment, Outcome, Trial
+from training.experiments.welch import Finding, said
+from training.recipes.recipe import Recipe
+from training.report import pictures
+from training.report.folder import write_json, write_text
+
+HELD = {True: "held", False: "did not hold", None: "undecided"}
+COLUMNS = (
+    "trial",
+    "parameters",
+    "MACs",
+    "epochs",
+    "train error %",
+    "val error %",
+    "test error %",
+    "minutes",
+    "images/s",
+)
+
+
+TOLD = (*("name", "citation", "epochs", "batch_size", "optimizer", "schedule", "warm_up", "augment", "mix"),
+        *("decay", "clip", "image_size"))  # fields of a recipe that every report tells  # fmt: skip
+
+
+def minutes(run: Done) -> float:
+    """Training time of a run."""
+    return sum(row["seconds"] for row in run.history) / 60
+
+
+def line(run: Done) -> str:
+    """A run in a line."""
+    test = run.result["test"]
+    if not run.whole:
+        return f"diverged, counted as guessing ({run.result['diverged']})"
+    return f"test error {100 * (1 - test['top1']):.2f} % (n={test['n']}), {minutes(run):.1f} minutes"
+
+
+def write(experiment: Experiment, outcome: Outcome, order) -> Path:
+    """Writes `report.md`, `result.json` and the pictures."""
+    findings = experiment.judge(outcome)
+    drawn = experiment.draw(outcome) if pictures.CAN else {}
+    for name, figure in drawn.items():
+        pictures.save(figure, order.folder / f"{name}.png")
+    write_json(order.folder / "result.json", record(experiment, outcome, order, findings))
+    path = order.folder / "report.md"
+    write_text(path, text(experiment, outcome, order, findings, list(drawn)))
+    return path
+
+
+def verdict(findings: list[Finding]) -> str:
+    """All findings in a word or two.
+
+    >>> verdict([Finding("a", True), Finding("b", None)])
+    '1 held, 1 undecided'
+    """
+    counts = {word: sum(f.held is held for f in findings) for held, word in HELD.items()}
+    return ", ".join(f"{n} {word}" for word, n in counts.items() if n)
+
+
+def text(experiment: Experiment, outcome: Outcome, order, findings: list[Finding], drawn: list[str]) -> str:
+    """The report in Markdown."""
+    first = next(iter(outcome.runs.values()))[0].result
+    rows = [_row(outcome, trial.label) for trial in outcome.trials]
+    parts = [
+        f"# {experiment.title}",
+        f"**Claimed.** {experiment.claim}",
+        f"**Here: {verdict(findings)}.**",
+        "\n".join(f"- {HELD[f.held]}: {f.text}" for f in findings),
+        *(f"![{name}]({name}.png)" for name in drawn),
+        "## What was run",
+        f"`{order.command}`",
+        f"- data: {outcome.data.origin}; {first['train']['n']} images to train on, {first['val']['n']} to "
+        f"validate, "
+        f"{first['test']['n']} to test",
+        "\n".join(_recipes(outcome.trials)),
+        f"- budget {order.budget:g}; seeds 0 to {outcome.seeds - 1} (n = {outcome.seeds}); figures are the mean "
+        "+- the standard deviation over seeds; train errors are measured after training, without augmentation",
+        f"- keras_cnns {__version__}, Keras {keras.__version__} on {keras.backend.backend()}, "
+        f"{first['precision']}, {platform.machine()}; speeds and times are those of the machine as it was, with "
+        "whatever else it did",
+        _table(COLUMNS, rows),
+    ]
+    fallen = [f"{run.label}, seed {run.seed}" for runs in outcome.runs.values() for run in runs if not run.whole]
+    if fallen:
+        parts.append(f"Diverged, counted as guessing in errors and left out of all else: {'; '.join(fallen)}.")
+    if experiment.caveats:
+        parts.append(f"**To bear in mind.** {experiment.caveats}")
+    joined = "\n\n".join(parts).replace("\n\n- ", "\n- ")
+    return joined.replace("`\n- data", "`\n\n- data") + "\n"
+
+
+def _row(outcome: Outcome, label: str) -> list[str]:
+    result = outcome.runs[label][0].result
+    return [
+        label,
+        f"{result['params']:,}",
+        f"{result['macs']:,}",
+        str(result["epochs"]),
+        *(said(outcome.error(label, split)) for split in ("train", "val", "test")),
+        said(outcome.each(label, minutes), 2),
+        said(outcome.speeds(label), 0) if outcome.whole(label) else "-",
+    ]
+
+
+def _recipes(trials: tuple[Trial, ...]) -> list[str]:
+    """A line for each recipe, with the labels of the trials that have it."""
+    labels = {}
+    for trial in trials:
+        labels.setdefault(trial.recipe, []).append(trial.label)
+    names = [field.name for field in fields(Recipe) if field.name not in TOLD]
+    differ = [name for name in names if len({getattr(recipe, name) for recipe in labels}) > 1]
+    lines = []
+    for recipe, its in labels.items():
+        who = "all" if len(its) == len(trials) else ", ".join(its)
+        parts = (recipe.optimizer, recipe.schedule, recipe.warm_up, *recipe.augment, recipe.mix)
+        told = ", ".join(repr(part) for part in parts if part is not None)
+        numbers = f"batches of {recipe.batch_size}, decay {recipe.decay:g}" + (
+            f", gradients clipped at {recipe.clip:g}" if recipe.clip else ""
+        )
+        if recipe.image_size:
+            numbers += f", {recipe.image_size} pixels"
+        numbers += "".join(f", {name} {getattr(recipe, name)!r}" for name in differ)
+        lines.append(f"- {who}: `{recipe.name}` ({recipe.citation}): {told}, {numbers}")
+    return lines
+
+
+def _table(heads, rows) -> str:
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))
+
+
+def record(experiment: Experiment, outcome: Outcome, order, findings: list[Finding]) -> dict:
+    """The same as plain data."""
+    return {
+        "experiment": experiment.name,
+        "command": order.command,
+        "data": order.data,
+        "budget": order.budget,
+        "seeds": outcome.seeds,
+        "findings": [{"text": f.text, "held": f.held} for f in findings],
+        "trials": {
+            label: {
+                "arch": runs[0].result["arch"],
+                "params": runs[0].result["params"],
+                "macs": runs[0].result["macs"],
+                "epochs": runs[0].result["epochs"],
+                **{f"{split}_error": outcome.error(label, split) for split in ("train", "val", "test")},
+                "n_test": runs[0].result["test"]["n"],
+                "minutes": outcome.each(label, minutes),
+                "images_per_second": outcome.each(label, lambda run: run.result["images_per_second"]),
+                "weights_sha256": [run.result["weights_sha256"] for run in runs],
+                "diverged": [run.result.get("diverged") for run in runs],
+            }
+            for label, runs in outcome.runs.items()
+        },
+        "extra": outcome.extra,
+    }

@@ -1,0 +1,199 @@
+"""The one engine of all experiments: ordinary runs in a folder, then a report."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_cnns import measure
+from keras_cnns.deep import deep_recursion
+from training.classification import trained
+from training.classification.config import Config
+from training.classification.setup import configure
+from training.classification.task import SPLITS, Run
+from training.data import pipeline, sources
+from training.data.dataset import DataSet
+from training.engine.devices import Compute
+from training.errors import Diverged, arguments
+from training.experiments import report
+from training.experiments.definition import Done, Experiment, Outcome, Trial
+from training.report.folder import History, Log
+from training.run_folder.claim import acquire
+from training.run_folder.config import OWN
+from training.run_folder.results import beside, finished
+from training.trainer.trainer import train
+
+RUNS = "runs"
+OWN_FILES = {RUNS, "starts", "report.md", "result.json"}
+SHELL = (".out", ".log")  # what somebody's shell may have written beside them
+SAMPLE = 512  # images
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked: which data, what part of the recipes' epochs, how many seeds, where, and the command line.
+
+    `settings` are fields of all recipes, as fit.py's --set takes them.
+    """
+
+    data: str
+    budget: float
+    seeds: int
+    folder: Path
+    command: str
+    settings: tuple[str, ...] = ()
+
+
+def perform(experiment: Experiment, order: Order, compute: Compute, say: Callable[[str], None]) -> Path:
+    """Trains what is not trained yet, writes the report, and returns its path.
+
+    Runs lie in `runs/<trial>-<seed>/` of the folder and are ordinary ones. All trials of a seed come before the
+    next seed, so that an interrupted experiment can be compared with fewer seeds. Two trials that differ in their
+    labels alone are one run.
+    """
+    with arguments():
+        _check(order.folder)
+        data = sources.load(order.data)
+        trials = experiment.trials(data)
+        _check_settings(order.settings, trials)
+        trials = tuple(_asked(t, order) for t in trials)
+        configs = {t.label: configure(t.architecture, t.recipe, data, order.data, compute) for t in trials}
+    total = order.seeds * len(trials)
+    say(f"{experiment.title}: {len(trials)} trials, seeds: {order.seeds}, {total} runs, data: {data.origin}")
+    runs: dict[str, list[Done]] = {t.label: [] for t in trials}
+    for seed in range(order.seeds):
+        for trial in trials:
+            number = sum(map(len, runs.values())) + 1
+            config = replace(configs[trial.label], seed=seed)
+            before = runs[trial.after][-1] if trial.after else None
+            twin = next(t for t in trials if replace(t, label=trial.label) == trial)
+            if twin is not trial:
+                done = replace(runs[twin.label][-1], label=trial.label)
+            elif before and not before.whole:
+                done = _fallen(trial, config, order.folder, data, f"{trial.after}, which it starts from, diverged")
+            else:
+                if before:
+                    config = replace(config, weights=_start(trial, config, before, order.folder, data))
+                done = _run(trial, config, order.folder, data, compute)
+            runs[trial.label].append(done)
+            say(f"{number}/{total} {trial.label}, seed {seed}: {report.line(done)}")
+    outcome = Outcome(data, trials, runs)
+    if experiment.study:
+        say("studying the trained networks")
+        outcome = replace(outcome, extra=experiment.study(outcome))
+    return report.write(experiment, outcome, order)
+
+
+def _check(folder: Path) -> None:
+    """Raises ValueError unless the folder is new, empty or an experiment's."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--run wants a folder; {str(folder)!r} is a file")
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    names, endings = (OWN_FILES, (*SHELL, ".png")) if RUNS in found else ((), SHELL)
+    others = sorted(name for name in found if name not in names and not name.endswith(endings))
+    if others:
+        raise ValueError(
+            f"--run wants a new, an empty or an experiment's folder; {str(folder)!r} holds {', '.join(others[:3])}"
+        )
+
+
+def _check_settings(settings: tuple[str, ...], trials: tuple[Trial, ...]):
+    """Raises ValueError for a setting of what the trials are to differ in."""
+    for path in (setting.partition("=")[0].strip() for setting in settings):
+        have = dict.fromkeys(_field(trial.recipe, path) for trial in trials)
+        if len(have) > 1:
+            values = ", ".join(map(repr, have))
+            raise ValueError(f"--set wants a field that all trials share; in {path} they differ ({values})")
+
+
+def _field(recipe, path: str):
+    for name in path.split("."):
+        recipe = getattr(recipe, name, None)
+    return recipe
+
+
+def _asked(trial: Trial, order: Order) -> Trial:
+    """The trial at the budget and with the settings that were asked for."""
+    recipe = trial.recipe
+    if order.budget != 1:
+        recipe = recipe.scaled(max(1, round(recipe.epochs * order.budget)))
+    return replace(trial, recipe=recipe.with_settings(*order.settings))
+
+
+def folder_of(trial: str, seed: int, folder: Path) -> Path:
+    """Where a trial's run with a seed lies."""
+    return folder / RUNS / f"{trial}-{seed}"
+
+
+def _start(trial: Trial, config: Config, before: Done, folder: Path, data: DataSet) -> str:
+    """Where a trial finds the weights it starts from, made once of the network of an earlier trial."""
+    path = start_of(trial.label, config.seed, folder)
+    network = before.folder / "model.keras"
+    if not path.is_file() or path.stat().st_mtime < network.stat().st_mtime:
+        before = trained.from_run(before.folder).model
+        keras.utils.set_random_seed(config.seed)
+        with deep_recursion():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with beside(path) as temporary:
+                trial.start(before, config.build(), images_for(config, data)).save(temporary)
+    return OWN + Path(os.path.relpath(path, folder_of(trial.label, config.seed, folder))).as_posix()
+
+
+def images_for(config: Config, data: DataSet, split: str = "train") -> np.ndarray:
+    """Some images of a split as the network is fed them when it is measured."""
+    some = getattr(data, split)
+    batches = pipeline.eval_batches(
+        some.take(np.arange(min(SAMPLE, len(some)))),
+        size=config.image_size,
+        channels=config.channels,
+        batch_size=SAMPLE,
+        preprocess=config.preprocessing,
+    )
+    return np.asarray(next(iter(batches))[0])
+
+
+def start_of(trial: str, seed: int, folder: Path) -> Path:
+    """The file that `_start` writes."""
+    return folder / "starts" / f"{trial}-{seed}.keras"
+
+
+def _run(trial: Trial, config: Config, folder: Path, data: DataSet, compute: Compute) -> Done:
+    own = folder_of(trial.label, config.seed, folder)
+    with arguments():
+        _, result, held = acquire(own, config)
+    if result is None:
+        with held, Log(own / "log.txt") as log:
+            log(f"run: {own} ({config.architecture.name})")
+            log(compute.why)
+            try:
+                result = train(Run(config, data, compute, own, log))
+            except Diverged as error:
+                log(str(error))
+                why = str(error)
+        keras.backend.clear_session()  # the next network must not find the graphs of this one in memory
+        if result is None:
+            return _fallen(trial, config, folder, data, why)
+    return Done(trial.label, config.seed, own, finished(own), History(own / "history.csv").rows)
+
+
+def _fallen(trial: Trial, config: Config, folder: Path, data: DataSet, why: str) -> Done:
+    """A run that diverged; it counts as guessing. Asked for again, it goes on from its last checkpoint."""
+    own = folder_of(trial.label, config.seed, folder)
+    sizes, classes = measure(config.build()), len(config.classes)
+    guessing = {"loss": math.log(classes), "top1": 1 / classes}
+    result = {
+        "arch": config.architecture.name,
+        "params": sizes.trainable_params,
+        "macs": sizes.macs,
+        "epochs": config.recipe.epochs,
+        "precision": config.precision,
+        **{name: {**guessing, "n": len(getattr(data, name))} for name in SPLITS},
+        "images_per_second": 0.0,
+        "weights_sha256": None,
+        "diverged": why,
+    }
+    return Done(trial.label, config.seed, own, result, History(own / "history.csv").rows)

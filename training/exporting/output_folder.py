@@ -1,0 +1,104 @@
+"""An export's folder: filled out of sight, then put in its place whole."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from training.exporting.formats import FORMATS
+from training.run_folder.lock import NAME, Lock
+
+RECORD, LABELS, CARD = "export.json", "labels.txt", "card.md"
+OURS = {*FORMATS, RECORD, LABELS, CARD}
+
+
+def check(out: Path) -> None:
+    """Raises ValueError unless `out` is new, empty or an earlier export."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out wants a folder; {str(out)!r} is a file")
+    odd = sorted(p.name for p in out.iterdir() if p.name not in OURS) if out.is_dir() else []
+    if odd:
+        raise ValueError(f"--out wants a new, an empty or an export's folder; {str(out)!r} holds {odd[0]!r}")
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A hidden folder beside `out` to fill; it takes the place of `out` when the block ends.
+
+    An error leaves nothing; a kill leaves the hidden folder, which the next export to `out` clears away.
+
+    Raises:
+        ValueError: it cannot be written, or another process is exporting to `out`.
+    """
+    out = Path(out).absolute()
+    hidden, old = (out.with_name(f".{out.name}.{kind}") for kind in ("unfinished", "old"))
+    try:
+        hidden.mkdir(parents=True, exist_ok=True)
+        lock = Lock(hidden, f"another export to {out} is at work ({{holder}}); give another --out")
+    except OSError as error:
+        raise ValueError(f"--out {str(out)!r} cannot be written: {error.strerror or error}") from None
+    with lock:
+        if old.exists() and not out.exists():  # killed between the two renames
+            os.rename(old, out)
+        for rest in hidden.iterdir():
+            if rest.name != NAME:
+                remove(rest)
+        try:
+            yield hidden
+            _settle(hidden)
+            (hidden / NAME).unlink()
+            shutil.rmtree(old, ignore_errors=True)
+            if out.exists():
+                os.rename(out, old)
+            os.rename(hidden, out)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def earlier(out: Path, weights_sha256: str) -> dict[str, dict]:
+    """The records of files that an earlier export of the same weights has left in `out`, by file."""
+    try:
+        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        files = record["files"] if record["weights_sha256"] == weights_sha256 else {}
+        return {name: files[name] for name in files if name in FORMATS and (out / name).exists()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def keep(out: Path, hidden: Path, name: str) -> None:
+    """Copies a file of an earlier export."""
+    if (out / name).is_dir():
+        shutil.copytree(out / name, hidden / name)
+    else:
+        shutil.copy2(out / name, hidden / name)
+
+
+def sizes_and_hashes(path: Path) -> tuple[int, dict[str, str]]:
+    """Bytes, and the sha256 of every file, by path from the export's folder."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    hashes = {p.relative_to(path.parent).as_posix(): _sha256(p) for p in files}
+    return sum(p.stat().st_size for p in files), hashes
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _settle(folder: Path) -> None:
+    """Has everything on the disk before the folder gets its name."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

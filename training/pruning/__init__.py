@@ -1,0 +1,1 @@
+"""Pruning of trained networks: ResRep and by magnitude."""

@@ -1,0 +1,105 @@
+"""The folder of a pruning: which one it holds, who is at work in it, and its record of before and after."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from keras_cnns import values
+from keras_cnns.values import Count, Positive, Range, Value
+from training.report.folder import write_json, write_text
+from training.run_folder.config import differing
+from training.run_folder.lock import NAME, Lock
+
+TASK, RECORD = "order.json", "pruning.json"
+OURS = frozenset({TASK, NAME})  # what lies in the folder before there is a run in it
+AT_WORK = "another prune.py is at work in {folder} ({{holder}}); give another --out"
+
+
+@dataclass(frozen=True)
+class Task(Value):
+    """Which pruning a folder holds. `weights_sha256` is of the network before, wherever its run lies."""
+
+    weights_sha256: str
+    method: Literal["resrep", "magnitude"]
+    keep_macs: Positive
+    epochs: Count
+    seed: Annotated[int, Range(0, 2**31 - 1)]
+
+
+def check(folder: Path, task: Task) -> None:
+    """Writes nothing.
+
+    Raises:
+        ValueError: the folder is not new, not empty and not one of this very task.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out wants a folder; {str(folder)!r} is a file")
+    if not (folder / TASK).is_file():
+        if folder.is_dir() and not all(p.name == NAME or p.name.endswith(".tmp") for p in folder.iterdir()):
+            what = "a run of its own" if (folder / "config.json").exists() else "other files"
+            raise ValueError(
+                f"--out wants a new or an empty folder, or this pruning's; {str(folder)!r} holds {what}"
+            )
+        return
+    held = _read(folder / TASK)
+    if held.weights_sha256 != task.weights_sha256:
+        raise ValueError(
+            f"{folder} holds a pruning of other weights than --run now has (weights_sha256 "
+            f"{held.weights_sha256:.12}... there, {task.weights_sha256:.12}... in --run); give another --out"
+        )
+    if differences := differing(held, task, ()):
+        raise ValueError(f"{folder} holds another pruning ({'; '.join(differences)}); give another --out")
+
+
+def _read(path: Path) -> Task:
+    try:
+        task = values.from_json(path.read_text(encoding="utf-8"), {"Task": Task})
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be used: {error}; give another --out") from None
+    if not isinstance(task, Task):
+        raise ValueError(f"{path} cannot be used: it holds no pruning's task; give another --out")
+    return task
+
+
+def hold(folder: Path, task: Task) -> Lock:
+    """Makes the folder this task's and locks it.
+
+    Raises:
+        ValueError: it holds something else, another process holds it, or it cannot be written.
+    """
+    check(folder, task)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = Lock(folder, AT_WORK.format(folder=folder))
+        check(folder, task)  # the other process may have been quick
+        write_text(folder / TASK, values.to_json(task) + "\n")
+        return lock
+    except OSError as error:
+        raise ValueError(f"--out {str(folder)!r} cannot be written: {error.strerror or error}") from None
+
+
+def write(folder: Path, record: dict) -> None:
+    """Writes `pruning.json`."""
+    write_json(folder / RECORD, record)
+
+
+def record(folder: Path) -> dict | None:
+    """`pruning.json` of a pruned run; None where there is none, or a damaged one: both can be made again."""
+    try:
+        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        summary(found, folder)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found
+
+
+def summary(record: dict, folder: Path) -> str:
+    """The last line, for people and scripts."""
+    before, after = record["before"], record["after"]
+    drop = 100 * (before["test"]["top1"] - after["test"]["top1"])
+    return (
+        f"done: {after['macs'] / before['macs']:.1%} of the MACs ({before['macs']:,} -> {after['macs']:,}), "
+        f"{after['params'] / before['params']:.1%} of the parameters, test top-1 {before['test']['top1']:.4f} -> "
+        f"{after['test']['top1']:.4f} (drop {drop:.2f} points, n={after['test']['n']}), run {folder}"
+    )

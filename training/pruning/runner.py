@@ -1,0 +1,259 @@
+"""Pruning a trained run: ResRep, or filters of small weights, each an ordinary run of the ordinary engine.
+
+The folder of a pruned run holds what any run holds, so that it is evaluated, exported and pruned again like any
+other, and what `training.pruning.folder` adds. ResRep trains in `compactors/` inside it, a run in its own right.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import keras
+
+from keras_cnns import measure
+from keras_cnns.architecture import Architecture
+from keras_cnns.deep import deep_recursion
+from keras_cnns.models import resrep
+from keras_cnns.surgery.filters import Costs, compactor_of
+from training.algorithms import resrep as algorithms_resrep
+from training.classification import trained as classification_trained
+from training.classification.config import Config
+from training.classification.setup import configure
+from training.classification.task import Run
+from training.data import pipeline
+from training.data.dataset import DataSet
+from training.engine.devices import Compute
+from training.errors import arguments
+from training.pruning import folder as pruning_folder
+from training.recipes.optimizers import SGD
+from training.recipes.recipe import Recipe
+from training.recipes.schedules import Cosine
+from training.report.folder import History, Log
+from training.report.tensorboard import Board
+from training.run_folder import config as configs
+from training.run_folder.checkpoints import weights_sha256
+from training.run_folder.claim import acquire
+from training.run_folder.results import beside, finished
+from training.trainer.finish import Pace, conclude
+from training.trainer.trainer import train
+
+START, INNER = "start.keras", "compactors"
+RATE = 0.01  # section 4.1 of the paper
+SPARED = ("*/bias", "*/gamma", "*/beta", "*_compactor/kernel")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked: which run, how much of its MACs to keep, where the result goes, how long, from which seed."""
+
+    source: Path
+    keep_macs: float
+    out: Path
+    epochs: int | None
+    seed: int
+
+
+def after_training(base: Recipe, epochs: int, name: str, citation: str) -> Recipe:
+    """How a trained network is trained on while or after it is pruned: at a small rate, along a cosine, to zero.
+
+    Images are augmented and fed as they were. Both ways of pruning take it.
+    """
+    return Recipe(
+        name,
+        citation,
+        epochs=epochs,
+        batch_size=base.batch_size,
+        optimizer=SGD(RATE, 0.9),
+        schedule=Cosine(),
+        decay=1e-4,
+        undecayed=SPARED,
+        **{f: getattr(base, f) for f in ("augment", "smoothing", "mix", "repeats", "normalise", "image_size")},
+        test_crop=base.test_crop,
+        test_views=base.test_views,
+    )
+
+
+class Pruning:
+    """One order, checked; `run` carries it out, or goes on with it.
+
+    Raises:
+        ValueError: the run is not finished, or nothing of its network, or not so much, can be pruned, or the
+            folder for the result holds something else.
+    """
+
+    method: ClassVar[str]
+
+    def __init__(self, order: Order, data: Callable[[str], DataSet], compute: Compute):
+        self.order, self.compute = order, compute
+        self.before = classification_trained.from_run(order.source)
+        if (result := finished(order.source)) is None:
+            raise ValueError(f"the run in {str(order.source)!r} is not finished: it has no result.json")
+        if "test" not in result:
+            raise ValueError(f"result.json in {str(order.source)!r} cannot be used: it has no test figures")
+        self.test = result["test"]
+        self.base = Config.read(order.source)
+        dropout, self.architecture = self.base.recipe.dropout, self.base.architecture
+        if dropout:  # of the recipe, which cannot reach into a row after surgery
+            self.architecture = self.architecture.with_unit(dropout=dropout)
+        name = self.architecture.name
+        resrep.check(self.before.model)
+        self.costs = Costs(self.before.model)
+        inside = {layer.name for layer in algorithms_resrep.compactors(resrep.compacted(self.architecture)())}
+        if inside != {compactor_of(place) for place in self.costs.filters}:
+            raise ValueError(f"prune.py takes residual networks and VGG; the head of {name} convolves, too")
+        least = resrep.least(self.costs)
+        if not least < order.keep_macs < 1:
+            raise ValueError(
+                f"--keep-macs must be below 1 and above {least:.3f}, {name} with one "
+                f"filter wherever filters can go; {order.keep_macs:g} came"
+            )
+        if order.out.resolve() == order.source.resolve():
+            raise ValueError(f"--out must be another folder than --run; {str(order.out)!r} came")
+        self.epochs = order.epochs or self.base.recipe.epochs
+        sha = weights_sha256(self.before.model)
+        self.task = pruning_folder.Task(sha, self.method, order.keep_macs, self.epochs, order.seed)
+        pruning_folder.check(order.out, self.task)
+        self.data = data(self.base.data)
+        self.steps = pipeline.steps_per_epoch(len(self.data.train), self.base.recipe.batch_size)
+
+    @property
+    def done(self) -> dict | None:
+        """The record of before and after, where nothing is left to do."""
+        return pruning_folder.record(self.order.out) if finished(self.order.out) else None
+
+    def run(self, say: Callable[[str], None]) -> None:
+        """Prunes, or goes on with it; nobody else does in this folder at that time."""
+        with arguments():
+            held = pruning_folder.hold(self.order.out, self.task)
+        with held:
+            self._work(say)
+
+    def _work(self, say: Callable[[str], None]) -> None:
+        raise NotImplementedError
+
+    def _configure(self, architecture: Architecture, recipe: Recipe) -> Config:
+        start = configs.OWN + START
+        with arguments():
+            made = configure(architecture, recipe, self.data, self.base.data, self.compute, self.order.seed, start)
+        return replace(made, preprocessing=self.base.preprocessing, image_size=self.base.image_size)
+
+    def _train(self, folder: Path, config: Config, start: keras.Model) -> dict:
+        """Trains from a network, or goes on with it, unless that is done."""
+        with arguments():  # the folder may hold something else
+            folder, result, held = acquire(folder, config, pruning_folder.OURS)
+        if result is not None:
+            return result
+        with held, Log(folder / "log.txt", sys.stdout) as log:
+            with deep_recursion(), beside(folder / START) as path:  # anew: the one that is there may be damaged
+                start.save(path)
+            log(f"run: {folder} ({config.architecture.name}), {config.recipe.epochs} epochs")
+            log(self.compute.why)
+            return train(Run(config, self.data, self.compute, folder, log))
+
+    def _record(self, result: dict, widths: dict[str, int], more: dict) -> dict:
+        sizes = measure(self.before.model)
+        record = {
+            "run": str(self.order.source),
+            "keep_macs": self.order.keep_macs,
+            **more,
+            "before": {"params": sizes.trainable_params, "macs": sizes.macs, "test": self.test},
+            "after": {k: result[k] for k in ("params", "macs", "test")},
+            "widths": {name: [count, self.costs.filters[name]] for name, count in widths.items()},
+        }
+        pruning_folder.write(self.order.out, record)
+        return record
+
+
+class ByResRep(Pruning):
+    """ResRep: trains with compactors, then converts."""
+
+    method = "resrep"
+
+    def _work(self, say: Callable[[str], None]) -> None:
+        architecture, steps = resrep.compacted(self.architecture), self.steps
+        recipe = after_training(self.base.recipe, self.epochs, "resrep", f"{resrep.PAPER}, section 4.1, shortened")
+        recipe = algorithms_resrep.forgetful(recipe, self.costs, self.order.keep_macs, steps)
+        say(algorithms_resrep.told(recipe.forgetting, self.epochs * steps))
+        config = self._configure(architecture, recipe)
+        self._settle(config, *self._trained(config, say))
+
+    def _trained(self, config: Config, say: Callable[[str], None]) -> tuple[dict, keras.Model]:
+        """The result of training with compactors, and the network."""
+        inner, start = self.order.out / INNER, resrep.with_compactors(self.before.model)
+        result = self._train(inner, config, start)
+        try:
+            return result, classification_trained.from_run(inner).model
+        except ValueError as error:
+            say(f"{error}; it is made again from what training left")
+            (inner / "result.json").unlink()
+        return self._train(inner, config, start), classification_trained.from_run(inner).model
+
+    def _settle(self, config: Config, inner: dict, trained: keras.Model) -> None:
+        """Converts what was trained and makes the folder a run."""
+        out = self.order.out
+        rows, masks = resrep.lengths(trained), _masks(trained)
+        kept = {name: _both(resrep.alive(rows[name]), mask) for name, mask in masks.items()}
+        target = int(self.order.keep_macs * self.costs.full)
+        if early := self.costs(resrep.widths(kept)) > target:  # so few steps that the masks were still growing
+            kept = resrep.choose(rows, self.costs, target, sum(self.costs.filters.values()))
+        gone = [rows[name][i] for name, mask in masks.items() for i in range(len(mask)) if i not in kept[name]]
+        small, widths = resrep.converted(trained, kept), resrep.widths(kept)
+        narrow = resrep.narrowed(self.architecture, widths)
+        config = replace(config, architecture=narrow, weights=f"{configs.OWN}{INNER}/{START}")
+        with deep_recursion():
+            plain = config.build()
+        plain.set_weights(small.get_weights())
+        shutil.copyfile(out / INNER / "history.csv", out / "history.csv")
+        configs.write(config, out)
+        pace = Pace(self.epochs * self.steps, inner["images_per_second"], inner["data_wait"], inner["xla"])
+        with Log(out / "log.txt", sys.stdout) as log, Board(out / "tensorboard", warn=log) as board:
+            longest = max(gone, default=0.0)
+            log(f"{len(gone)} of {sum(map(len, rows.values()))} channels deleted, the longest row {longest:.1e}")
+            if early:
+                log("the masks had not reached the target: rows that still carried the network went, too")
+            if longest >= resrep.ZERO:
+                had = f"with them its test top-1 was {inner['test']['top1']:.4f}"
+                log(f"longer than {resrep.ZERO:g}, so the network is another ({had}); more --epochs help")
+            run = Run(config, self.data, self.compute, out, log)
+            result = conclude(run, plain, pace, History(out / "history.csv"), board)
+            more = {
+                "method": self.method,
+                "lasso": config.recipe.forgetting.masked,
+                "longest_deleted_row": float(longest),
+            }
+            more["with_compactors"] = inner["test"]
+            log(pruning_folder.summary(self._record(result, widths, more), out))
+
+
+class ByMagnitude(Pruning):
+    """Filters of small weights go at once; what is left is trained on, as long and as ResRep trains."""
+
+    method = "magnitude"
+
+    def _work(self, say: Callable[[str], None]) -> None:
+        citation = "Li et al. 2017, arXiv 1608.08710: L1 norms; trained on at ResRep's rates"
+        recipe = after_training(self.base.recipe, self.epochs, "magnitude", citation)
+        small, kept = resrep.by_magnitude(self.before.model, self.order.keep_macs)
+        widths = resrep.widths(kept)
+        config = self._configure(resrep.narrowed(self.architecture, widths), recipe)
+        result = self._train(self.order.out, config, small)
+        say(pruning_folder.summary(self._record(result, widths, {"method": self.method}), self.order.out))
+
+
+METHODS = {kind.method: kind for kind in (ByResRep, ByMagnitude)}
+
+
+def _masks(model: keras.Model) -> dict:
+    return {
+        layer.name.removesuffix("_compactor"): keras.ops.convert_to_numpy(layer.mask)
+        for layer in algorithms_resrep.compactors(model)
+    }
+
+
+def _both(alive, mask):
+    """Channels that are something and that the mask has left; one in any case, the mask's first."""
+    kept = [int(i) for i in alive if mask[i]]
+    return keras.ops.convert_to_numpy(kept or [int(mask.argmax())])

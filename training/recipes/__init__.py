@@ -1,0 +1,1 @@
+"""Recipes as values: papers, defaults, schedules, optimizers, initializers."""

@@ -1,0 +1,199 @@
+"""Checkpoints: written beside, synced, hashed, renamed into place; read back only if every byte is right.
+
+`checkpoints/step_00001234/` holds `tensors.npz` (weights, optimizer, random states, sums of metrics), `state.json`
+(where the run is, what its callbacks remember) and `manifest.json` (sha256 and size of both). The number counts
+the batches that training has taken. `checkpoints/best_00001140/` is the same of an epoch that was the best. Of
+each kind the last two are kept, for the newest may turn out damaged.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from training.data.npz import headers
+from training.errors import Diverged, Failure
+from training.report.folder import write_json
+from training.run_folder import tensors
+
+FORMAT = 2  # 1, one Keras weights file an epoch in `epoch_00000007`, was never released
+KEEP = 2
+TENSORS, STATE, MANIFEST = "tensors.npz", "state.json", "manifest.json"
+STEP, BEST, OLD = "step_", "best_", "epoch_"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is: `epoch` epochs are finished, and `step` steps of the next; `number` batches in all."""
+
+    epoch: int
+    step: int
+    number: int
+
+
+START = Place(0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One that was found whole.
+
+    Attributes:
+        states: what each callback with a state remembers, by name.
+    """
+
+    folder: Path
+    place: Place
+    states: dict
+
+    def restore(self, model: keras.Model) -> dict[str, np.ndarray]:
+        """Puts everything back into a compiled model of the same structure; returns the sums of its metrics.
+
+        Raises:
+            ValueError: the tensors are not those of this model.
+        """
+        model.optimizer.build(model.trainable_variables)
+        path = self.folder / TENSORS
+        try:
+            tensors.check(model, headers(path))
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except (OSError, zipfile.BadZipFile, ValueError) as error:
+            raise ValueError(f"{path} does not fit this run's network: {error}") from error
+        tensors.scatter(model, arrays)
+        return {name: array for name, array in arrays.items() if name.startswith(tensors.METRIC)}
+
+
+def save(folder: Path, kind: str, place: Place, model: keras.Model, states: dict, run: str, sums=None) -> None:
+    """Writes `folder/<kind><number>` whole or not at all and removes all but the last two of its kind.
+
+    Args:
+        kind: `STEP` or `BEST`.
+        run: hash of the run's configuration.
+        sums: of the metrics, where the model's own have been reset since.
+
+    Raises:
+        Diverged: a number is not finite. The older checkpoints are as they were, as they are after a Failure.
+        Failure: the disk is full or gone.
+    """
+    arrays = tensors.gather(model) | (sums or {})
+    fault = tensors.not_finite(arrays)
+    if fault:
+        raise Diverged(f"{fault} is not finite: no checkpoint is written, the last good one is kept")
+    target = folder / f"{kind}{place.number:08d}"
+    temporary = folder / f"{target.name}.tmp-{secrets.token_hex(4)}"
+    try:
+        folder.mkdir(exist_ok=True)
+        temporary.mkdir()
+        with open(temporary / TENSORS, "xb") as file:
+            np.savez(file, **arrays)
+        state = {"format": FORMAT, "run": run, "place": asdict(place), "states": states}
+        write_json(temporary / STATE, state)
+        sync(temporary / TENSORS)
+        files = {name: {"sha256": sha256(temporary / name), "bytes": (temporary / name).stat().st_size}
+                 for name in (TENSORS, STATE)}  # fmt: skip
+        write_json(temporary / MANIFEST, {"format": FORMAT, "files": files})
+        sync(temporary)
+        if target.exists():  # an epoch that was done twice, for example
+            os.rename(target, folder / f"{target.name}.tmp-{secrets.token_hex(4)}")
+        os.rename(temporary, target)
+        sync(folder)
+        prune(folder, kind)
+    except OSError as error:
+        raise Failure(
+            f"the checkpoint {target} cannot be written ({error.strerror or error}); the last good one is kept"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def prune(folder: Path, kind: str) -> None:
+    """Removes all but the last two of a kind, and what was left half done."""
+    for old in [*found(folder, kind)[KEEP:], *folder.glob(f"{kind}*.tmp-*")]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def found(folder: Path, kind: str) -> list[Path]:
+    """The checkpoints of a kind, the newest first."""
+    return sorted(folder.glob(f"{kind}{'[0-9]' * 8}"), reverse=True)
+
+
+def latest(folder: Path, kind: str, run: str, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint of a kind that is whole, or None. Damaged ones are put aside and said.
+
+    Raises:
+        ValueError: one of another version, or of another run.
+    """
+    for half in folder.glob("*.tmp-*"):
+        shutil.rmtree(half, ignore_errors=True)
+    for path in [*found(folder, kind), *sorted(folder.glob(f"{OLD}{'[0-9]' * 8}"), reverse=True)]:
+        try:
+            state = _verified(path)
+        except ValueError as error:
+            aside = folder / "quarantine" / f"{path.name}-{secrets.token_hex(2)}"
+            aside.parent.mkdir(exist_ok=True)
+            os.rename(path, aside)
+            say(f"checkpoint {path.name} is damaged ({error}); put aside as {aside}")
+            continue
+        if state["format"] != FORMAT:
+            raise ValueError(
+                f"{path} has format {state['format']}, this version reads {FORMAT}: continue with the version "
+                "that began the run, or give another --run"
+            )
+        if state["run"] != run:
+            raise ValueError(f"{path} belongs to another run (its configuration has another hash)")
+        try:
+            return Checkpoint(path, Place(**state["place"]), dict(state["states"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path / STATE} is not what this version writes ({error})") from error
+    return None
+
+
+def _verified(path: Path) -> dict:
+    """The state of a checkpoint whose files all have their hashes, or ValueError."""
+    try:
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        if state["format"] != FORMAT:
+            return {"format": int(state["format"])}
+        files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
+        for name in (TENSORS, STATE):
+            if (path / name).stat().st_size != files[name]["bytes"]:
+                raise ValueError(f"{name} has another length than {MANIFEST} says")
+            if sha256(path / name) != files[name]["sha256"]:
+                raise ValueError(f"{name} has another sha256 than {MANIFEST} says")
+        return {"run": state["run"], "place": state["place"], **state}
+    except (OSError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """sha256 over path, shape and little-endian bytes of `model.weights` in order."""
+    digest = hashlib.sha256()
+    for variable in model.weights:
+        value = keras.ops.convert_to_numpy(variable)
+        digest.update(f"{variable.path}{tuple(value.shape)}".encode())
+        digest.update(value.astype(value.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Returns when a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

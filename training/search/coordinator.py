@@ -1,0 +1,208 @@
+"""Leading a search: the folder, the oracle, the workers, and what is shown and written while they work."""
+
+import os
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.errors import Failure, Refusal
+from training.processes import free_ports
+from training.report.folder import Log, next_folder
+from training.run_folder import config as configs
+from training.run_folder.lock import NAME as LOCK
+from training.run_folder.lock import Busy, Lock
+from training.search import chief, config, report
+from training.search import trials as folders
+from training.search.candidates import Proposals, record_trial
+from training.search.config import Search
+from training.search.cost import Sizes
+from training.search.live_table import Table
+from training.search.oracles import oracle, score_of
+from training.search.trials import Trial, ranked
+
+USUAL_TRIALS = 20
+DOOR = Path(__file__).parent.parent / "tune.py"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What may differ from start to start of a search.
+
+    Attributes:
+        trials: how many in all; None leaves it to the tuner.
+        parallel: workers on this machine.
+        keep: how many of the best keep their weights.
+        save_every: (steps, seconds), one of them None.
+    """
+
+    trials: int | None
+    parallel: int
+    keep: int
+    save_every: tuple[int | None, float | None]
+
+    def command(self, root: Path) -> list[str]:
+        """That starts a worker."""
+        steps, seconds = self.save_every
+        every = str(steps) if steps else f"{seconds:g}s"
+        return [sys.executable, str(DOOR), "--run", str(root.resolve()), "--save-every", every]
+
+
+def resumed(asked: Path | None, search: Search, sizes: Sizes) -> Path:
+    """The folder of the search, new or to go on in.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    base = search.space.base
+    if asked is None:
+        return next_folder(Path("runs"), f"search-{base.architecture.name}", base.data)
+    if asked.exists() and not asked.is_dir():
+        raise ValueError(f"--run wants a folder; {str(asked)!r} is a file")
+    if asked.is_dir() and not (asked / config.NAME).exists() and not (asked / folders.FOLDER).is_dir():
+        others = sorted({p.name for p in asked.iterdir()} - {LOCK, "log.txt"})
+        if others:
+            raise ValueError(
+                f"--run wants a new, an empty or a search's folder; {str(asked)!r} holds {others[0]!r}"
+            )
+    damage = ""
+    try:
+        before = config.read(asked)
+    except ValueError as error:
+        before, damage = None, f"{error}; it is written again"
+    different = configs.differing(before, search, ("version",)) if before else _strange(asked, search, sizes)
+    if different:
+        raise ValueError(f"{asked} holds another search ({'; '.join(different)}); give another --run")
+    if damage:
+        print(damage, flush=True)
+    return asked
+
+
+def _strange(root: Path, search: Search, sizes: Sizes) -> list[str]:
+    """The first trial that is not one of this search, in words; of a folder without a usable `search.json`."""
+    for folder in sorted((root / folders.FOLDER).glob("[0-9]*")):
+        try:
+            trial = folders.read(folder)
+        except ValueError:
+            continue  # looked after when the trials are read
+        if not _belongs(trial, search, sizes):
+            chosen = ", ".join(f"{name}={value}" for name, value in trial.chosen.items())
+            return [f"its trial {folder.name}, of {chosen}, is none of the one asked for"]
+    return []
+
+
+def _belongs(trial: Trial, search: Search, sizes: Sizes) -> bool:
+    try:
+        candidate = search.space.candidate(search.picked(trial.picks), sizes)
+    except ValueError:
+        return False
+    tuned = ("tuner/bracket" in trial.picks) == (search.tuner == "hyperband")
+    return tuned and candidate == trial.candidate and set(trial.chosen) == set(search.space.names)
+
+
+def lead(root: Path, search: Search, sizes: Sizes, notes: list[str], effort: Effort) -> None:
+    """Proposes, watches the workers, shows and writes what comes, to the end.
+
+    Raises:
+        Refusal: another search is at work in the folder.
+        Failure: no trial has a result, or nothing can be written.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        held = Lock(root, f"another search is at work in {root} ({{holder}}); give another --run")
+    except Busy as error:
+        raise Refusal(str(error)) from None
+    with held, Log(root / "log.txt", sys.stdout) as log:
+        log(f"search: {root} ({search.space.base.architecture.name})")
+        for note in notes:
+            log(note)
+        config.write(search, root)
+        fresh = Proposals(search, sizes)
+        past = folders.read_all(root, lambda number, picks: record_trial(root, fresh, number, picks), log)
+        score(search, past)
+        ended = sum(t.status != "open" for t in past)
+        if past:
+            log(f"going on: {ended} trials have ended, {len(past) - ended} are open")
+        count = effort.trials or (None if search.tuner == "hyperband" else USUAL_TRIALS)
+        watcher = Watcher(root, search, Table(sys.stdout, log, search.space.names, count), past, effort.keep)
+        try:
+            if count is None or ended < count:
+                proposals = Proposals(search, sizes, past)
+                _work(root, oracle(root, search, proposals, past, count), effort, watcher)
+        finally:
+            watcher.finish()
+        conclude(root, watcher.trials, count, log)
+
+
+def _work(root: Path, made, effort: Effort, watcher: "Watcher") -> None:
+    elsewhere = chief.role() == "chief"  # others may still be at work when those here have ended
+    if not elsewhere:
+        port = str(free_ports(1)[0])
+        os.environ |= dict(zip(chief.VARIABLES, ("chief", "127.0.0.1", port), strict=True))
+    server = chief.Chief(root, made)
+    server.serve()
+    workers = chief.Workers(root, effort.parallel, effort.command(root), server, watcher.table.say)
+    with chief.stopping(workers):
+        while workers.look() or (elsewhere and server.serves()):
+            watcher.look()
+            time.sleep(chief.TURN)
+
+
+def score(search: Search, trials: list[Trial]) -> None:
+    """Gives finished trials their score."""
+    for trial in trials:
+        if trial.status == "done":
+            trial.score = score_of(search, trial)
+
+
+class Watcher:
+    """Reads the trials' folders again and again; after each end writes the table, the best, and frees the disk."""
+
+    def __init__(self, root: Path, search: Search, table: Table, past: list[Trial], keep: int):
+        self.root, self.search, self.table, self.trials, self.keep = root, search, table, past, keep
+        self.ended = -1
+        table.said |= {trial.number for trial in past if trial.status != "open"}  # said by an earlier start
+
+    def look(self) -> None:
+        """After a moment."""
+        known = {t.number for t in self.trials}
+        for path in sorted((self.root / folders.FOLDER).glob("[0-9]*")):
+            if int(path.name) not in known and (path / "trial.json").is_file():
+                self.trials.append(folders.read(path))
+        for trial in self.trials:
+            if trial.status == "open":
+                folders.refresh(trial)
+        score(self.search, self.trials)
+        ended = sum(t.status != "open" for t in self.trials)
+        if ended != self.ended:
+            self.ended = ended
+            report.write_best(self.root, self.trials)
+            folders.prune(self.trials, self.keep)
+            report.write_table(self.root, self.search, self.trials)
+        self.table.show(self.trials)
+
+    def finish(self) -> None:
+        """The last look, pictures and report."""
+        self.look()
+        report.write_all(self.root, self.search, self.trials, shlex.join(["python", *sys.argv]))
+
+
+def conclude(root: Path, trials: list[Trial], count: int | None, log: Log) -> None:
+    """The last lines.
+
+    Raises:
+        Failure: no trial has a result.
+    """
+    best, failed = ranked(trials), sum(t.status == "failed" for t in trials)
+    if count is not None and len(trials) < count:
+        log(f"nothing new and allowed is left in this space: {len(trials)} trials instead of {count}")
+    if not best:
+        raise Failure(f"all {failed} trials failed; {root / report.REPORT} says why")
+    log(f"train the best again: {report.again(root)}")
+    top, test = best[0], best[0].result["test"]
+    chosen = ", ".join(f"{name}={value}" for name, value in top.chosen.items())
+    log(
+        f"done: {len(best)} trials, {failed} failed, best {top.folder.name} ({chosen}): val top-1 {top.top1:.4f} "
+        f"(n={top.result['val']['n']}), test top-1 {test['top1']:.4f} (n={test['n']}), search {root}"
+    )

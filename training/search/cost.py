@@ -1,0 +1,95 @@
+"""What a candidate costs: parameters and multiply-accumulates by counting, latency by the clock."""
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_cnns import measure
+from keras_cnns.architecture import Architecture
+from keras_cnns.deep import deep_recursion
+from keras_cnns.surgery.fuse import fuse
+from keras_cnns.values import Positive, Value
+from training.classification import evaluation
+
+ROUNDS, TIMES = 5, 20
+
+
+@dataclass(frozen=True)
+class Size:
+    """Trainable parameters, and multiply-accumulates of one image at training size."""
+
+    params: int
+    macs: int
+
+
+class Sizes:
+    """Counts and times networks for one kind of data, each once, so that equal networks have equal costs.
+
+    Args:
+        image_size, channels, classes: of what the networks are fed, and of what they answer.
+    """
+
+    def __init__(self, image_size: int, channels: int, classes: int):
+        self.shape, self.classes = (image_size, image_size, channels), classes
+        self.known: dict[Architecture, Size] = {}
+        self.timed: dict[Architecture, float] = {}
+
+    def __call__(self, architecture: Architecture) -> Size:
+        """Raises ValueError for a network that cannot be built."""
+        if architecture not in self.known:
+            found = measure(self.build(architecture))
+            self.known[architecture] = Size(found.trainable_params, found.macs)
+        return self.known[architecture]
+
+    def build(self, architecture: Architecture) -> keras.Model:
+        """The network, untrained."""
+        with deep_recursion():
+            return architecture(input_shape=self.shape, classes=self.classes)
+
+    def latency_ms(self, architecture: Architecture) -> float:
+        """Milliseconds of one image through the fused network here and now: the best of five medians.
+
+        Workers that train meanwhile make it longer: what is measured first, before they start, looks quicker.
+        """
+        if architecture not in self.timed:
+            self.timed[architecture] = round(self._time(architecture), 3)
+        return self.timed[architecture]
+
+    def _time(self, architecture: Architecture) -> float:
+        with deep_recursion():
+            run = evaluation.forward(fuse(self.build(architecture)))
+            image = keras.ops.convert_to_tensor(np.zeros((1, *self.shape), "float32"))
+            for _ in range(3):
+                keras.ops.convert_to_numpy(run(image))
+            return 1000 * min(statistics.median(_timed(run, image) for _ in range(TIMES)) for _ in range(ROUNDS))
+
+
+def _timed(run, image) -> float:
+    began = time.perf_counter()
+    keras.ops.convert_to_numpy(run(image))
+    return time.perf_counter() - began
+
+
+@dataclass(frozen=True)
+class Limits(Value):
+    """Upper bounds; None is none."""
+
+    params: Positive | None = None
+    macs: Positive | None = None
+    latency_ms: Positive | None = None
+
+    def exceeded(self, cost: dict) -> str | None:
+        """The first bound that a cost exceeds, in words, or None; what is not in `cost` is not asked."""
+        for name, words in (("params", "parameters"), ("macs", "MACs"), ("latency_ms", "ms")):
+            bound, value = getattr(self, name), cost.get(name)
+            if bound is not None and value is not None and value > bound:
+                number = f"{value:,.2f}" if name == "latency_ms" else f"{value:,}"
+                return f"{number} {words}, more than --max-{name.replace('_', '-')} {bound:,g}"
+        return None
+
+    def __str__(self):
+        found = [f"--max-{n.replace('_', '-')} {v:,g}" for n, v in vars(self).items() if v is not None]
+        return " ".join(found) or "none"

@@ -1,0 +1,226 @@
+"""What a run does beyond `model.fit`: watch, report, save. Callbacks with a `state` come back after a restart."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from training.engine.backends import HERE
+from training.engine.step import StepModel, steps_done, synchronise
+from training.errors import Diverged
+from training.recipes.schedules import Plateau, Rate
+from training.report.folder import History
+from training.report.progress import Bar
+from training.report.tensorboard import Board
+from training.run_folder import checkpoints
+from training.trainer.checkpoint_saver import Counter
+
+WARM_UP = 3  # steps that trace, compile and fill buffers
+
+
+class Watch(keras.callbacks.Callback):
+    """Stops on a loss or a weight that is not finite, before anything is saved; makes replicas alike to validate.
+
+    Args:
+        blame: takes epoch and step, both from 0, and writes down which images that batch was made of.
+    """
+
+    def __init__(self, counter: Counter, blame: Callable[[int, int], None]):
+        super().__init__()
+        self.counter, self.blame = counter, blame
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            place = self.counter.place
+            self.blame(place.epoch, place.step - 1)
+            raise Diverged(
+                f"the loss is {logs['loss']} at step {place.step} of epoch {place.epoch + 1}: nothing was saved "
+                "after the last good checkpoint; log.txt names the images of that batch; "
+                "a smaller --set optimizer.rate usually helps"
+            )
+
+    def on_test_begin(self, logs=None):
+        synchronise(self.model)
+        for variable in self.model.variables:
+            value = keras.ops.convert_to_numpy(variable)
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise Diverged(
+                    f"{variable.path} is not finite after epoch {self.counter.place.epoch + 1}: nothing was saved "
+                    "after the last good checkpoint; a smaller --set optimizer.rate usually helps"
+                )
+
+
+class Averaged(keras.callbacks.Callback):
+    """Validates the running average of the weights, which is what a recipe with `average` keeps.
+
+    Keras' own callback exchanges the two by sums and differences, which changes the weights in their last digits.
+    """
+
+    def on_test_begin(self, logs=None):
+        self.own = [keras.ops.convert_to_numpy(v) for v in self.model.trainable_variables]
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        for variable in self.model.trainable_variables:  # JAX shares the array, and a step eats what it is given
+            variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
+
+    def on_test_end(self, logs=None):
+        for variable, value in zip(self.model.trainable_variables, self.own, strict=True):
+            variable.assign(value)
+        del self.own
+
+
+class Clock(keras.callbacks.Callback):
+    """Times the steps.
+
+    Attributes:
+        seconds: of each step after warm-up, input included.
+        training: seconds spent in all steps.
+    """
+
+    def __init__(self, batch_size: int):
+        super().__init__()
+        self.batch_size = batch_size
+        self.seconds: list[float] = []
+        self.training = 0.0
+        self.steps = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        took = time.perf_counter() - self.began
+        self.steps += 1
+        self.training += took
+        if self.steps > WARM_UP:
+            self.seconds.append(took)
+
+    def images_per_second(self) -> float:
+        """Batch size over the median step; of a run too short for that, over the mean step."""
+        step = statistics.median(self.seconds) if self.seconds else self.training / max(self.steps, 1)
+        return self.batch_size / step if step else 0.0
+
+    def data_wait(self, model: StepModel) -> float:
+        """Share of the training time that was spent waiting for input."""
+        return min(1.0, model.waited / self.training) if self.training else 0.0
+
+
+class Narrator(keras.callbacks.Callback):
+    """Progress bar, `history.csv` and TensorBoard scalars. Remembers how long an interrupted epoch took so far."""
+
+    def __init__(self, bar: Bar, history: History, board: Board, clock: Clock, counter: Counter):
+        super().__init__()
+        self.bar, self.history, self.board, self.clock, self.counter = bar, history, board, clock, counter
+        self.spent = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began = time.perf_counter() - self.spent
+        self.spent = 0.0
+        self.bar.start(epoch + 1)
+
+    def on_train_batch_end(self, batch, logs=None):
+        speed = self.clock.images_per_second()
+        rate = HERE.rate(self.model)
+        measures = {name: float(logs[name]) for name in ("loss", "top1") if name in logs}
+        self.bar.update(self.counter.place.step, rate, speed, **measures)
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self.began
+        step = steps_done(self.model)
+        measures = {k: float(logs[k]) for k in self.history.columns if k in logs}
+        pace = {"rate": self._rate(), "images_per_second": self.clock.images_per_second()}
+        self.history.append({"epoch": epoch + 1, "step": step, **measures, **pace, "seconds": seconds})
+        train = {k: v for k, v in measures.items() if not k.startswith("val_")}
+        self.board.scalars(step, {**train, **pace}, "train")
+        self.board.scalars(step, {k[4:]: v for k, v in measures.items() if k.startswith("val_")}, "val")
+        self.bar.end(**measures, **pace, seconds=seconds)
+        self.began = None
+
+    @property
+    def state(self) -> dict:
+        """Seconds of the epoch under way; 0 between two."""
+        return {"spent": time.perf_counter() - self.began if self.began else 0.0}
+
+    def restore(self, state: dict) -> None:
+        """Takes up the state of an interrupted run."""
+        self.spent = float(state["spent"])
+
+    def _rate(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+
+class PlateauWatch(keras.callbacks.Callback):
+    """Lowers the rate when validation top-1 stops improving (`schedules.Plateau`)."""
+
+    def __init__(self, plateau: Plateau, rate: Rate):
+        super().__init__()
+        self.plateau, self.rate = plateau, rate
+        self.state = {"best": -1.0, "waited": 0, "lowered": 0}
+
+    def on_epoch_end(self, epoch, logs=None):
+        state = self.state
+        if logs["val_top1"] > state["best"]:
+            state.update(best=float(logs["val_top1"]), waited=0)
+            return
+        state["waited"] += 1
+        if state["waited"] >= self.plateau.patience and state["lowered"] < self.plateau.times:
+            state.update(waited=0, lowered=state["lowered"] + 1)
+            self.restore(state)
+
+    def restore(self, state: dict) -> None:
+        """Takes up the state of an interrupted run."""
+        self.state = dict(state)
+        self.rate.brake.assign(self.plateau.by ** state["lowered"])
+
+
+class EarlyStop(keras.callbacks.Callback):
+    """Ends the run when validation top-1 has not risen for `patience` epochs; the first `spared` do not count."""
+
+    def __init__(self, patience: int, say: Callable[[str], None], spared: int = 0):
+        super().__init__()
+        self.patience, self.say, self.spared = patience, say, spared
+        self.state = {"best": -1.0, "waited": 0}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run is over."""
+        return self.state["waited"] >= self.patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_top1"] > self.state["best"]:
+            self.state = {"best": float(logs["val_top1"]), "waited": 0}
+            return
+        if epoch < self.spared:
+            return
+        self.state = self.state | {"waited": self.state["waited"] + 1}
+        if self.stopped:
+            self.model.stop_training = True
+            self.say(f"stopped early: validation top-1 has not risen for {self.patience} epochs")
+
+    def restore(self, state: dict) -> None:
+        """Takes up the state of an interrupted run."""
+        self.state = dict(state)
+
+
+class Best(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the highest validation top-1; of equals, that with the least loss.
+
+    Where images are few, many epochs have the same top-1, and the first of them is seldom sure of its answers.
+    """
+
+    def __init__(self, folder: Path, run: str, counter: Counter):
+        super().__init__()
+        self.folder, self.run, self.counter = folder, run, counter
+        self.state = {"best": -1.0, "loss": 0.0, "epoch": 0}
+
+    def on_epoch_end(self, epoch, logs=None):
+        top1, loss = float(logs["val_top1"]), float(logs["val_loss"])
+        if (top1, -loss) > (self.state["best"], -self.state["loss"]):
+            self.state = {"best": top1, "loss": loss, "epoch": epoch + 1}
+            checkpoints.save(self.folder, checkpoints.BEST, self.counter.finished(), self.model, {}, self.run)
+
+    def restore(self, state: dict) -> None:
+        """Takes up the state of an interrupted run."""
+        self.state |= state

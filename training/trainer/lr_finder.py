@@ -1,0 +1,126 @@
+"""A sweep over learning rates: some steps at rates from very small to much too large (Smith 2015, section 3.3)."""
+
+import csv
+import io
+import math
+from dataclasses import replace
+
+import keras
+import numpy as np
+
+from keras_cnns.deep import deep_recursion
+from training.classification.task import Run
+from training.data import pipeline
+from training.errors import Failure
+from training.recipes.schedules import Sweep
+from training.report import pictures
+from training.report.folder import write_text
+from training.trainer.trainer import begun, compiled
+
+PICTURE, TABLE, LOG = "rates.png", "rates.csv", "rates.txt"
+STEPS = 120
+LOW, HIGH = 1e-5, 10.0
+WIDTH = 3.0  # steps: standard deviation of the bell that smooths the loss
+CAUTION = 3.0  # times below the rate of the least loss, at least (Smith: a third to a quarter of the largest)
+DIVERGED = 4.0  # times the least loss, and above the first: the sweep ends
+FALL = 0.1  # of the first loss: less is noise
+SKIP = 10  # steps whose mean says how it goes
+
+
+class Recorder(keras.callbacks.Callback):
+    """Keeps rate and loss of every step; ends the sweep when the loss runs away."""
+
+    def __init__(self):
+        super().__init__()
+        self.rates, self.losses = [], []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.reset_metrics()  # so that the logs tell of one batch
+        self.rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            self.model.stop_training = True
+            return
+        self.rates.append(self.rate)
+        self.losses.append(loss)
+        means = np.convolve(self.losses, np.ones(SKIP) / SKIP, "valid") if len(self.losses) > SKIP else [loss]
+        if means[-1] > max(means[0], DIVERGED * min(means)):
+            self.model.stop_training = True
+
+
+def smoothed(losses: list[float]) -> np.ndarray:
+    """Means over neighbours, weighted by a bell; as many as came."""
+    place = np.arange(len(losses))
+    bell = np.exp(-0.5 * ((place[:, None] - place) / WIDTH) ** 2)
+    return bell @ np.asarray(losses) / bell.sum(axis=1)
+
+
+def suggest(rates: list[float], smooth) -> float:
+    """The rate at which the smoothed loss falls fastest for a relative step of the rate, or a more cautious one.
+
+    >>> rates = [10 ** (k / 20 - 4) for k in range(80)]
+    >>> smooth = [2.3 - 1.0 / (1 + math.exp(-(k - 40) / 4)) + max(0, k - 60) ** 2 for k in range(80)]
+    >>> 0.008 < suggest(rates, smooth) < 0.012
+    True
+    """
+    smooth = np.asarray(smooth)
+    slope = np.gradient(smooth, np.log(rates))
+    least = _valley(smooth)  # behind it the loss jumps
+    steepest = int(np.argmin(slope[: max(least, 1)]))
+    return float(min(rates[steepest], rates[least] / CAUTION))
+
+
+def _valley(smooth: np.ndarray) -> int:
+    """Where the loss is least before it first rises again by half of what it had fallen."""
+    least = 0
+    for place, loss in enumerate(smooth):
+        fallen = smooth[0] - smooth[least]
+        if loss < smooth[least]:
+            least = place
+        elif fallen > FALL * smooth[0] and loss - smooth[least] > fallen / 2:
+            break
+    return least
+
+
+def find(run: Run) -> float:
+    """Draws `rates.png`, writes `rates.csv`, returns the suggested rate. Nothing of the network is kept.
+
+    Raises:
+        Failure: the loss is not finite from the first steps on.
+    """
+    config = run.config
+    steps = pipeline.steps_per_epoch(len(run.data.train), config.recipe.batch_size)
+    epochs = math.ceil(STEPS / steps)
+    recipe = replace(
+        config.recipe,
+        optimizer=replace(config.recipe.optimizer, rate=1.0),
+        schedule=Sweep(LOW, HIGH),
+        warm_up=None,
+        epochs=epochs,
+        average=0.0,
+        growing=None,
+    )
+    config = replace(config, recipe=recipe)
+    run = replace(run, config=config)
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(run.compute.policy)
+    with run.compute.scope(), deep_recursion():
+        plain, logits = begun(run)
+        model, _ = compiled(plain, logits, config, steps, run.compute)
+    run.log(f"trying {epochs * steps} rates from {LOW:g} to {HIGH:g}, one a step")
+    recorder = Recorder()
+    model.fit(run.training(), epochs=epochs, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[recorder])
+    if len(recorder.losses) <= SKIP:
+        raise Failure(f"the loss is not finite after {len(recorder.losses)} steps of rates from {LOW:g} on")
+    smooth = smoothed(recorder.losses)
+    rate = suggest(recorder.rates, smooth)
+    table = io.StringIO()
+    rows = zip(recorder.rates, recorder.losses, smooth.tolist(), strict=True)
+    csv.writer(table, lineterminator="\n").writerows([("rate", "loss", "smoothed"), *rows])
+    write_text(run.folder / TABLE, table.getvalue())
+    title = f"{config.architecture.name} on {run.data.name}: loss at rising rates"
+    figure = pictures.rate_sweep(recorder.rates, recorder.losses, smooth, rate, title)
+    pictures.save(figure, run.folder / PICTURE)
+    return rate

@@ -1,0 +1,1 @@
+"""Pictures of trained networks: filters, Grad-CAM, feature maps, similar images."""
