@@ -69,7 +69,7 @@ def trained(folder: Path, architecture, epochs: int | None, seed: int, data, dev
         recipe = recipe.scaled(epochs * (2 if recipe.start == "centred" else 1))  # without norms all is slower
     recipe = replace(recipe, image_size=max(recipe.image_size, LEAST, architecture.min_size))
     config = configure(architecture, recipe, data, "digits", device, seed)
-    with errors.arguments():
+    with errors.usage_errors():
         folder, result, held = acquire(folder, config)
     if result is None:
         keras.backend.clear_session()
@@ -117,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.enter(main)
+    cli.run_command(main)

@@ -32,23 +32,23 @@ def parser() -> cli.Parser:
     p.add_argument("--arch", default="resnet50_v1", metavar="NAME,...", help="networks; default resnet50_v1")
     p.add_argument("--mode", default="train,infer,fused", metavar="MODE,...", help="default train,infer,fused")
     p.add_argument("--against", default="", metavar="ENGINE,...", help="opponents, of the list below")
-    p.add_argument("--batch-size", type=cli.positive, default=16, metavar="N", help="default 16")
-    p.add_argument("--image-size", type=cli.positive, metavar="N", help="default: the network's own")
+    p.add_argument("--batch-size", type=cli.positive_int, default=16, metavar="N", help="default 16")
+    p.add_argument("--image-size", type=cli.positive_int, metavar="N", help="default: the network's own")
     p.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float16"))
     p.add_argument("--xla", default="off", choices=("on", "off"))
-    p.add_argument("--rounds", type=cli.positive, default=5, metavar="N", help="default 5")
+    p.add_argument("--rounds", type=cli.positive_int, default=5, metavar="N", help="default 5")
     p.add_argument("--json", type=Path, metavar="FILE", help="also write all records here")
     return p
 
 
 def main() -> None:
     args = parser().parse_args()
-    with errors.arguments():
+    with errors.usage_errors():
         modes, engines, archs = checked(args)
     if args.json and not args.json.parent.is_dir():
-        raise errors.Refusal(f"--json: no folder {str(args.json.parent)!r}")
+        raise errors.UsageError(f"--json: no folder {str(args.json.parent)!r}")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # this process builds networks only
-    cli.quiet()
+    cli.import_keras_quietly()
     from training.bench import interleaved, records
     from training.report import environment
 
@@ -67,7 +67,7 @@ def main() -> None:
         if args.json:
             args.json.write_text(json.dumps({**about, "results": found}, indent=1) + "\n", encoding="utf-8")
     if all("error" in r for r in found):
-        raise errors.Failure("nothing could be measured")
+        raise errors.RunError("nothing could be measured")
 
 
 def tell(line: str) -> None:
@@ -140,4 +140,4 @@ def measured(task) -> dict:
 
 
 if __name__ == "__main__":
-    cli.enter(main)
+    cli.run_command(main)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from training import processes
-from training.errors import Failure, Refusal
+from training.errors import RunError, UsageError
 from training.processes import Terminated
 
 
@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
     def error(self, message: str):
-        raise Refusal(message)
+        raise UsageError(message)
 
     def parse_args(self, args=None, namespace=None):
         known, rest = self.parse_known_args(args, namespace)
@@ -34,11 +34,11 @@ class Parser(argparse.ArgumentParser):
             tasks = [sub for action in self._actions for sub in getattr(action.choices, "values", list)()]
             parsers = [self, *(sub for sub in tasks if isinstance(sub, Parser))]
             options = [o for p in parsers for action in p._actions for o in action.option_strings if o[:2] == "--"]
-            raise Refusal(unknown("option", rest[0].partition("=")[0], options))
+            raise UsageError(unknown("option", rest[0].partition("=")[0], options))
         return known
 
 
-def narrate() -> None:
+def log_to_stderr() -> None:
     """Shows on stderr what the package logs: which weights, under which licence, what was adapted."""
     logger, handler = logging.getLogger("keras_cnns"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -49,17 +49,17 @@ def narrate() -> None:
 def unavailable(option: str, given: bool) -> None:
     """Refuses an option that a later version will have."""
     if given:
-        raise Refusal(f"{option} is not available in this version")
+        raise UsageError(f"{option} is not available in this version")
 
 
-def positive(text: str) -> int:
+def positive_int(text: str) -> int:
     """argparse type: a whole number from 1 on."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 on; {text!r} came")
     return int(text)
 
 
-def whole(text: str) -> int:
+def non_negative_int(text: str) -> int:
     """argparse type: a whole number from 0 on."""
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 on; {text!r} came")
@@ -84,7 +84,7 @@ def fraction(text: str) -> float:
     return value
 
 
-def amount(text: str) -> float:
+def positive_number(text: str) -> float:
     """argparse type: a number above 0, as 300000 or 3e5."""
     try:
         value = float(text)
@@ -143,7 +143,7 @@ def new_png(text: str) -> Path:
     return new_file(text)
 
 
-def quiet() -> None:
+def import_keras_quietly() -> None:
     """Imports Keras and its engine, TensorFlow without its start-up chatter unless the user asked for that
     (TF_CPP_MIN_LOG_LEVEL).
 
@@ -166,7 +166,7 @@ def quiet() -> None:
 
                 tf.config.list_physical_devices()
         except (ModuleNotFoundError, ValueError) as error:
-            raise Refusal(
+            raise UsageError(
                 f"Keras finds no engine ({error}); set KERAS_BACKEND=tensorflow, jax or torch"
             ) from error
         except BaseException:
@@ -178,7 +178,7 @@ def quiet() -> None:
             os.close(own)
 
 
-def again(folder) -> str:
+def resume_command(folder) -> str:
     """The command line that continues this run."""
     words, skip = [], False
     for word in sys.argv[1:]:
@@ -188,22 +188,22 @@ def again(folder) -> str:
     return shlex.join(["python", sys.argv[0], *words, "--run", str(folder)])
 
 
-def add_networks(p: Parser) -> None:
+def add_network_options(p: Parser) -> None:
     """The options by which a door is told of trained networks; `loading.choose` takes them."""
     p.add_argument("--run", type=Path, action="append", default=[], metavar="DIR", help="run folder; repeatable")
     p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
     p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
 
 
-def enter(main: Callable[[], int | None]) -> None:
+def run_command(main: Callable[[], int | None]) -> None:
     """Runs a door and exits with its status."""
     processes.install()
     name = os.path.basename(sys.argv[0])
     try:
         status = main() or 0
-    except Refusal as error:
+    except UsageError as error:
         status = _say(f"{name}: {_line(error)}", 2)
-    except Failure as error:
+    except RunError as error:
         status = _say(f"{name}: {_line(error)}", 1)
     except KeyboardInterrupt as error:
         status = _say(f"{name}: interrupted{_more(error)}", 130)

@@ -45,8 +45,8 @@ def _add_fit(p) -> None:
         "--weights", metavar="TAG_OR_PATH", help="of the backbone (imagenet), or a whole detector's file"
     )
     p.add_argument("--recipe", metavar="NAME", help="voc, coco or quick; default: that of the data, else quick")
-    p.add_argument("--epochs", type=cli.positive, metavar="N", help="scales the recipe's schedule to N epochs")
-    p.add_argument("--batch-size", type=cli.positive, metavar="N", help="images a step, over all replicas")
+    p.add_argument("--epochs", type=cli.positive_int, metavar="N", help="scales the recipe's schedule to N epochs")
+    p.add_argument("--batch-size", type=cli.positive_int, metavar="N", help="images a step, over all replicas")
     p.add_argument(
         "--set",
         action="append",
@@ -56,7 +56,7 @@ def _add_fit(p) -> None:
     )
     p.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="default 0")
     p.add_argument("--run", type=Path, metavar="DIR", help="run folder; default: the next in runs/")
-    p.add_argument("--replicas", type=cli.positive, metavar="N", help="devices; default: all GPUs, else 1")
+    p.add_argument("--replicas", type=cli.positive_int, metavar="N", help="devices; default: all GPUs, else 1")
     p.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     p.add_argument("--xla", default="off", choices=("on", "off"))
     p.add_argument("--save-every", type=cli.interval, default="10m", metavar="T", help="10m, 90s, 500 (steps)")
@@ -99,14 +99,14 @@ def _score(text: str) -> float:
 
 def main() -> None:
     args = parser().parse_args()
-    cli.quiet()
-    cli.narrate()
+    cli.import_keras_quietly()
+    cli.log_to_stderr()
     {"fit": fit, "evaluate": evaluate, "predict": predict, "export": export}[args.task](args)
 
 
 def fit(args) -> None:
     """Trains."""
-    with errors.arguments():
+    with errors.usage_errors():
         from training.detection.setup import prepare
         from training.run_folder.claim import acquire
 
@@ -121,25 +121,25 @@ def fit(args) -> None:
         try:
             work(folder, config, data, compute, notes, args.save_every)
         except (KeyboardInterrupt, cli.Terminated) as error:
-            raise type(error)(f"continue with: {cli.again(folder)}") from None
+            raise type(error)(f"continue with: {cli.resume_command(folder)}") from None
 
 
 def work(folder: Path, config, data, compute, notes, every) -> None:
     """Trains in the folder and prints the result."""
     from training.detection.task import DetectionRun, summary, train
     from training.report.folder import Log
-    from training.trainer.checkpoint_saver import Every
+    from training.trainer.checkpoint_saver import SaveInterval
 
     with Log(folder / "log.txt", sys.stdout) as log:
         log(f"run: {folder} ({config.detector.name})")
         for note in notes:
             log(note)
-        log(summary(train(DetectionRun(config, data, compute, folder, log, Every(*every))), folder))
+        log(summary(train(DetectionRun(config, data, compute, folder, log, SaveInterval(*every))), folder))
 
 
 def evaluate(args) -> None:
     """Measures."""
-    with errors.arguments():
+    with errors.usage_errors():
         from training.detection import coco, metrics, scoring, sources, trained
 
         detector = trained.from_run(args.run)
@@ -149,10 +149,10 @@ def evaluate(args) -> None:
     found = scoring.detections(scoring.forward(detector.model), split, detector.fit, detector.preprocessing)
     figures = metrics.measure(found, split, len(detector.classes))
     if args.answers:
-        known = coco.numbers(detector.classes, detector.categories)
-        known |= coco.numbers(data.classes, data.categories)
+        known = coco.category_numbers(detector.classes, detector.categories)
+        known |= coco.category_numbers(data.classes, data.categories)
         pairs = zip(found, split.ids, strict=True)
-        rows = [r for f, key in pairs for r in coco.rows(f, key, detector.classes, known)]
+        rows = [r for f, key in pairs for r in coco.result_rows(f, key, detector.classes, known)]
         args.answers.write_text(json.dumps(rows), encoding="utf-8")
     if args.json:
         print(json.dumps({"data": name, "split": args.split, "run": str(args.run), **figures}))
@@ -169,10 +169,10 @@ def evaluate(args) -> None:
 
 def predict(args) -> None:
     """Finds objects on images."""
-    with errors.arguments():
+    with errors.usage_errors():
         from training.data.folder import decoded, read
         from training.detection import coco, plots, scoring, trained
-        from training.detection.metrics import Found
+        from training.detection.metrics import Detections
         from training.report import canvas
 
         paths = list(cli.image_files(args.paths))
@@ -180,7 +180,7 @@ def predict(args) -> None:
         if args.draw:
             args.draw.mkdir(parents=True, exist_ok=True)
     run, rows, good = scoring.forward(detector.model), [], 0
-    known = coco.numbers(detector.classes, detector.categories)
+    known = coco.category_numbers(detector.classes, detector.categories)
     for path in paths:
         image, reason, _ = read(str(path), decoded)
         if reason:
@@ -188,8 +188,8 @@ def predict(args) -> None:
             continue
         found, good = detector.find(run, image), good + 1
         sure = found.scores >= args.score
-        found = Found(found.boxes[sure], found.scores[sure], found.classes[sure])
-        mine = coco.rows(found, str(path), detector.classes, known)
+        found = Detections(found.boxes[sure], found.scores[sure], found.classes[sure])
+        mine = coco.result_rows(found, str(path), detector.classes, known)
         rows += mine
         told = (f"{r['category']} {r['score']:.2f} at {', '.join(f'{v:.0f}' for v in r['bbox'])}" for r in mine)
         print(f"{path}: {'; '.join(told) or 'nothing'}", flush=True)
@@ -197,14 +197,14 @@ def predict(args) -> None:
             figure = plots.alone(image, found, detector.classes)
             canvas.save(figure, args.draw / f"{good:04d}_{path.stem}.png")
     if not good:
-        raise errors.Refusal(f"none of {len(paths)} files is a readable image")
+        raise errors.UsageError(f"none of {len(paths)} files is a readable image")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 def export(args) -> None:
     """Makes files that other programs run."""
-    with errors.arguments():
+    with errors.usage_errors():
         from training.detection import exporting, sources, trained
 
         formats = args.to.split(",")
@@ -222,4 +222,4 @@ def export(args) -> None:
 
 
 if __name__ == "__main__":
-    cli.enter(main)
+    cli.run_command(main)

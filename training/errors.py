@@ -4,33 +4,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Refusal(Exception):
+class UsageError(Exception):
     """A bad argument: one line, exit status 2."""
 
 
-class Failure(Exception):
+class RunError(Exception):
     """The run failed: one line, exit status 1."""
 
 
-class DiskFull(Failure):
+class DiskFull(RunError):
     """There is no room for what a run must write."""
 
 
-class Diverged(Failure):
+class Diverged(RunError):
     """A loss or a weight is no longer finite; a smaller rate usually helps."""
 
 
 @contextmanager
-def arguments() -> Iterator[None]:
+def usage_errors() -> Iterator[None]:
     """Inside, a ValueError is the user's: it becomes a one-line refusal. A network that fails is a failure."""
     try:
         yield
     except ValueError as error:
-        raise Refusal(str(error)) from error
+        raise UsageError(str(error)) from error
     except ConnectionError as error:
-        raise Failure(str(error)) from error
+        raise RunError(str(error)) from error
     except ModuleNotFoundError as error:
-        raise Refusal(f"this needs {error.name}, which is not installed") from error
+        raise UsageError(f"this needs {error.name}, which is not installed") from error
 
 
 class DataError(ValueError):

@@ -21,7 +21,7 @@ EXAMPLES = """examples:
 def parser() -> cli.Parser:
     """The options of this door."""
     p = cli.Parser(prog="evaluate.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
-    cli.add_networks(p)
+    cli.add_network_options(p)
     p.add_argument("--data", metavar="WHAT", help="as in fit.py; default: the run's own")
     p.add_argument(
         "--split",
@@ -34,9 +34,9 @@ def parser() -> cli.Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    cli.quiet()
-    cli.narrate()
-    with errors.arguments():
+    cli.import_keras_quietly()
+    cli.log_to_stderr()
+    with errors.usage_errors():
         from training.classification import evaluation, trained
 
         if args.arch and args.weights and not args.data:
@@ -89,4 +89,4 @@ def _logits(network, split):
 
 
 if __name__ == "__main__":
-    cli.enter(main)
+    cli.run_command(main)

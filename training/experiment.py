@@ -26,7 +26,7 @@ def parser() -> cli.Parser:
     p.add_argument("name", metavar="NAME", help="which experiment; see below")
     p.add_argument("--budget", type=cli.fraction, default=1.0, metavar="F", help="share of the epochs; default 1")
     p.add_argument(
-        "--seeds", type=cli.positive, metavar="N", help="runs of each network; default: the experiment's"
+        "--seeds", type=cli.positive_int, metavar="N", help="runs of each network; default: the experiment's"
     )
     p.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of all recipes, as in fit.py"
@@ -38,22 +38,22 @@ def parser() -> cli.Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    cli.quiet()
-    with errors.arguments():
-        from training.engine.backends import HERE
+    cli.import_keras_quietly()
+    with errors.usage_errors():
+        from training.engine.backends import backend
         from training.experiments.registry import experiment
-        from training.experiments.runner import Order, perform
+        from training.experiments.runner import ExperimentSpec, run_experiment
         from training.report.folder import data_name
 
         found = experiment(args.name)
         folder = args.run or Path("runs") / f"experiment-{found.name}-{data_name(args.data)}"
         command = shlex.join(["python", "training/experiment.py", *_words()])
-        order = Order(args.data, args.budget, args.seeds or found.seeds, folder, command, tuple(args.set))
-        compute = HERE.choose(None, "auto", "auto", False)
+        order = ExperimentSpec(args.data, args.budget, args.seeds or found.seeds, folder, command, tuple(args.set))
+        compute = backend.choose(None, "auto", "auto", False)
     try:
-        report = perform(found, order, compute, lambda line: print(line, flush=True))
+        report = run_experiment(found, order, compute, lambda line: print(line, flush=True))
     except (KeyboardInterrupt, cli.Terminated) as error:
-        raise type(error)(f"continue with: {cli.again(folder)}") from None
+        raise type(error)(f"continue with: {cli.resume_command(folder)}") from None
     print(f"done: {report}")
 
 
@@ -68,4 +68,4 @@ def _words() -> list[str]:
 
 
 if __name__ == "__main__":
-    cli.enter(main)
+    cli.run_command(main)

@@ -38,11 +38,11 @@ def parser() -> cli.Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    with errors.arguments():
+    with errors.usage_errors():
         paths = list(cli.image_files(args.images))
-    cli.quiet()
-    cli.narrate()
-    with errors.arguments():
+    cli.import_keras_quietly()
+    cli.log_to_stderr()
+    with errors.usage_errors():
         wanted = _wanted(args.what)
 
         from training.classification import trained
@@ -55,13 +55,13 @@ def main() -> None:
         out = args.out or (args.run / "explain" if args.run else Path("explain"))
         out.mkdir(parents=True, exist_ok=True)
         images = list(_read(paths)) if paths else _taken(data)
-        subject = views.Subject(network, images, data, out, print)
+        subject = views.Context(network, images, data, out, print)
     for what in wanted:
         try:
             _ways()[what](subject)
-        except views.Missing as error:
+        except views.NotApplicable as error:
             if args.what:
-                raise errors.Refusal(f"{what}: {error}") from None
+                raise errors.UsageError(f"{what}: {error}") from None
             print(f"left out: {what}: {error}", file=sys.stderr)
 
 
@@ -83,10 +83,10 @@ def _ways() -> dict:
     return {
         "filters": views.filters,
         "towers": views.two_towers,
-        "heat": views.heat,
+        "heat": views.gradcam,
         "maps": views.maps,
-        "places": views.places,
-        "layers": views.layers,
+        "places": views.class_map,
+        "layers": views.lenet_walk,
         "nearest": neighbours.nearest,
         "projector": neighbours.projector,
     }
@@ -117,4 +117,4 @@ def _taken(data) -> list:
 
 
 if __name__ == "__main__":
-    cli.enter(main)
+    cli.run_command(main)

@@ -38,11 +38,15 @@ def parser() -> cli.Parser:
         help="top-1 a file may lose; default 0.05 (five points)",
     )
     p.add_argument(
-        "--fine-tune", type=cli.positive, metavar="N", help="epochs of learning with int8 in mind, before int8"
+        "--fine-tune", type=cli.positive_int, metavar="N", help="epochs of learning with int8 in mind, before int8"
     )
     p.add_argument("--out", type=Path, metavar="DIR", help="default: saved_models/ and the run's name")
-    p.add_argument("--images", type=cli.positive, default=2000, metavar="N", help="to measure on; default 2000")
-    p.add_argument("--threads", type=cli.positive, default=os.cpu_count(), metavar="N", help="default: all cores")
+    p.add_argument(
+        "--images", type=cli.positive_int, default=2000, metavar="N", help="to measure on; default 2000"
+    )
+    p.add_argument(
+        "--threads", type=cli.positive_int, default=os.cpu_count(), metavar="N", help="default: all cores"
+    )
     return p
 
 
@@ -59,9 +63,9 @@ def share(text: str) -> float:
 
 def main() -> None:
     args = parser().parse_args()
-    cli.quiet()
-    cli.narrate()
-    with errors.arguments():
+    cli.import_keras_quietly()
+    cli.log_to_stderr()
+    with errors.usage_errors():
         from training.classification import trained
         from training.data import sources
         from training.exporting import exporter, formats, output_folder, provenance
@@ -87,12 +91,12 @@ def main() -> None:
             network = parts["val"][0]
             data = replace(data, **{name: split for name, (_, split) in parts.items()})
         known = provenance.of_run(args.run[0]) if args.run else provenance.of_weights(args.arch, args.weights)
-        order = exporter.Order(chosen, out, args.max_drop, args.images, args.threads, args.fine_tune or 0)
-        files = exporter.make(order, network, known, data, lambda line: print(line, flush=True))
+        order = exporter.ExportSpec(chosen, out, args.max_drop, args.images, args.threads, args.fine_tune or 0)
+        files = exporter.export(order, network, known, data, lambda line: print(line, flush=True))
     print(f"done: {out}: {', '.join(files)}")
     if not data:
         print("accuracy is unmeasured: no --data came", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    cli.enter(main)
+    cli.run_command(main)

@@ -36,16 +36,18 @@ def parser() -> cli.Parser:
     )
     how = p.add_argument_group("how")
     how.add_argument("--recipe", metavar="NAME", help="default: the paper's on its own data, else quick")
-    how.add_argument("--epochs", type=cli.positive, metavar="N", help="scales the recipe's schedule to N epochs")
+    how.add_argument(
+        "--epochs", type=cli.positive_int, metavar="N", help="scales the recipe's schedule to N epochs"
+    )
     how.add_argument("--budget", type=cli.fraction, metavar="F", help="the same as a fraction: 0.3 is 30 %%")
-    how.add_argument("--batch-size", type=cli.positive, metavar="N", help="images a step, over all replicas")
+    how.add_argument("--batch-size", type=cli.positive_int, metavar="N", help="images a step, over all replicas")
     how.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of the recipe; repeatable"
     )
     how.add_argument("--seed", type=cli.seed, metavar="N", help="default 0")
     where = p.add_argument_group("where")
     where.add_argument("--run", type=Path, metavar="DIR", help="run folder; default: the next in runs/")
-    where.add_argument("--replicas", type=cli.positive, metavar="N", help="devices; default: all GPUs, else 1")
+    where.add_argument("--replicas", type=cli.positive_int, metavar="N", help="devices; default: all GPUs, else 1")
     where.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     where.add_argument("--xla", default="auto", choices=("auto", "on", "off"))
     where.add_argument(
@@ -66,10 +68,12 @@ def parser() -> cli.Parser:
         metavar="HOST:PORT,...",
         help="all processes of a run on several machines (docs/distribution.md)",
     )
-    where.add_argument("--worker-index", type=cli.whole, metavar="I", help="which of them this is, from 0")
+    where.add_argument(
+        "--worker-index", type=cli.non_negative_int, metavar="I", help="which of them this is, from 0"
+    )
     where.add_argument(
         "--worker-timeout",
-        type=cli.positive,
+        type=cli.positive_int,
         default=600,
         metavar="S",
         help="seconds without a step after which a worker gives up",
@@ -79,8 +83,8 @@ def parser() -> cli.Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    cli.quiet()
-    with errors.arguments():
+    cli.import_keras_quietly()
+    with errors.usage_errors():
         config, data, compute, notes = prepare(args)
     if compute.wire:
         cli.unavailable("--find-lr with several workers", args.find_lr)
@@ -100,7 +104,7 @@ def main() -> None:
     from training.run_folder.claim import acquire
     from training.trainer.finish import summary
 
-    with errors.arguments():
+    with errors.usage_errors():
         folder, result, held = acquire(args.run, config)
     if result is None:
         with held:
@@ -115,12 +119,12 @@ def prepare(args):
     from keras_cnns.deep import deep_recursion
     from keras_cnns.models.googlenet import GoogLeNetArchitecture
     from keras_cnns.weights.loading import given
-    from training.classification.config import as_trained
+    from training.classification.config import with_run_preprocessing
     from training.classification.setup import configure, dry
     from training.data import pipeline, sources
-    from training.data.augment import suit
+    from training.data.augment import drop_unsafe_flips
     from training.engine import cluster
-    from training.engine.backends import HERE
+    from training.engine.backends import backend
     from training.recipes import defaults
     from training.report.stream import told
 
@@ -130,14 +134,14 @@ def prepare(args):
     if asked:
         with told([].append):
             asked.source  # noqa: B018 (fetched before there is a run folder)
-            architecture = as_trained(architecture.for_weights(args.weights), asked.path)
+            architecture = with_run_preprocessing(architecture.for_weights(args.weights), asked.path)
     if args.epochs and args.budget:
         raise ValueError("--epochs and --budget say the same thing: give one of them")
     defaults.check_name(args.recipe)
     group = cluster.group(args.workers, args.worker_index, os.environ.get("TF_CONFIG"))
     norms = "synchronised" if args.sync_bn else "own"
     how = (args.replicas, args.precision, args.xla, args.deterministic)
-    chosen = HERE.choose(*how, group, norms, args.worker_timeout)
+    chosen = backend.choose(*how, group, norms, args.worker_timeout)
     data = sources.load(args.data)
     if like:
         recipe = like.recipe.scaled(args.epochs) if args.epochs else like.recipe
@@ -146,7 +150,7 @@ def prepare(args):
     if args.batch_size:
         recipe = replace(recipe, batch_size=args.batch_size)
     recipe = recipe.with_settings(*args.set)
-    HERE.refuse(args, recipe)
+    backend.check_supported(args, recipe)
     config = configure(architecture, recipe, data, args.data, chosen, args.seed, asked and asked.asked)
     size, channels = config.image_size, config.channels
     if asked and asked.path:  # a file may not fit: known before there is a run folder
@@ -162,7 +166,7 @@ def prepare(args):
         *(f"left out: {path}: {reason}" for path, reason in data.skipped),
         f"data: {len(data.train)} train, {len(data.val)} val, {len(data.test)} test, {len(data.classes)} classes",
         *(f"data: {line}" for line in pipeline.conversions(data, size, channels)),
-        *suit(recipe.augment, data)[1],
+        *drop_unsafe_flips(recipe.augment, data)[1],
         *heads,
         f"recipe: {recipe.name}, {recipe.epochs} epochs, "
         f"batch size {config.recipe.batch_size} ({recipe.citation})",
@@ -199,14 +203,14 @@ def search(asked: Path | None, config, data, compute, notes) -> None:
     from training.run_folder import claim
     from training.trainer import lr_finder
 
-    with errors.arguments():
+    with errors.usage_errors():
         folder = asked or next_folder(Path("runs"), config.architecture.name, config.data)
         claim.check(folder)
         held = claim.lock_folder(folder)
     with held, Log(folder / lr_finder.LOG, sys.stdout) as log:
         for note in notes:
             log(note)
-        rate = lr_finder.find(Run(config, data, compute, folder, log))
+        rate = lr_finder.find_learning_rate(Run(config, data, compute, folder, log))
         log(
             f"suggested rate: {rate:.2g} (--set optimizer.rate={rate:.2g}); "
             f"the curve is {folder / lr_finder.PICTURE}"
@@ -218,14 +222,14 @@ def with_resume_line(folder: Path, *what) -> None:
     try:
         work(folder, *what)
     except (KeyboardInterrupt, cli.Terminated) as error:
-        raise type(error)(f"continue with: {cli.again(folder)}") from None
+        raise type(error)(f"continue with: {cli.resume_command(folder)}") from None
 
 
 def work(folder: Path, config, data, compute, notes, every) -> None:
     """Trains in the folder and prints the result."""
     from training.classification.task import Run
     from training.report.folder import Log
-    from training.trainer.checkpoint_saver import Every
+    from training.trainer.checkpoint_saver import SaveInterval
     from training.trainer.finish import summary
     from training.trainer.trainer import train
 
@@ -233,8 +237,8 @@ def work(folder: Path, config, data, compute, notes, every) -> None:
         log(f"run: {folder} ({config.architecture.name})")
         for note in notes:
             log(note)
-        log(summary(train(Run(config, data, compute, folder, log, Every(*every))), folder))
+        log(summary(train(Run(config, data, compute, folder, log, SaveInterval(*every))), folder))
 
 
 if __name__ == "__main__":
-    cli.enter(main)
+    cli.run_command(main)

@@ -27,9 +27,13 @@ EXAMPLES = """examples:
 def parser() -> cli.Parser:
     """The options of this door."""
     p = cli.Parser(prog="launch.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
-    p.add_argument("--workers", type=cli.positive, default=2, metavar="N", help="processes; default 2")
+    p.add_argument("--workers", type=cli.positive_int, default=2, metavar="N", help="processes; default 2")
     p.add_argument(
-        "--restarts", type=cli.whole, default=3, metavar="N", help="how often all are started again; default 3"
+        "--restarts",
+        type=cli.non_negative_int,
+        default=3,
+        metavar="N",
+        help="how often all are started again; default 3",
     )
     p.add_argument("fit", nargs="*", metavar="-- ...", help="arguments of fit.py, --run DIR among them")
     return p
@@ -83,9 +87,9 @@ def main() -> int:
     names = [word.partition("=")[0] for word in arguments]
     taken = [name for name in ("--workers", "--worker-index") if name in names]
     if taken:
-        raise errors.Refusal(f"{taken[0]} is for this program to give")
+        raise errors.UsageError(f"{taken[0]} is for this program to give")
     if "--run" not in names and "--dry-run" not in names and "--help" not in names:
-        raise errors.Refusal("give --run DIR among the arguments of fit.py: a restart goes on in that folder")
+        raise errors.UsageError("give --run DIR among the arguments of fit.py: a restart goes on in that folder")
     for attempt in range(args.restarts + 1):
         group = Group(args.workers, arguments)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -108,4 +112,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.enter(main)
+    cli.run_command(main)

@@ -25,8 +25,8 @@ def parser() -> cli.Parser:
     """The options of this door."""
     p = cli.Parser(prog="predict.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="files, or folders of files")
-    cli.add_networks(p)
-    p.add_argument("--top", type=cli.positive, default=5, metavar="N", help="classes to print; default 5")
+    cli.add_network_options(p)
+    p.add_argument("--top", type=cli.positive_int, default=5, metavar="N", help="classes to print; default 5")
     p.add_argument("--json", action="store_true", help="print one JSON object a line")
     p.add_argument("--csv", type=cli.new_file, metavar="FILE", help="also write a table, one image a row")
     p.add_argument("--sheet", type=cli.new_png, metavar="FILE.png", help="also draw images with bars (up to 32)")
@@ -35,11 +35,11 @@ def parser() -> cli.Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    with errors.arguments():
+    with errors.usage_errors():
         paths = list(cli.image_files(args.images))
-    cli.quiet()
-    cli.narrate()
-    with errors.arguments():
+    cli.import_keras_quietly()
+    cli.log_to_stderr()
+    with errors.usage_errors():
         from training.classification import evaluation, trained
         from training.report import canvas
         from training.visualize.contact_sheet import Sheet
@@ -60,7 +60,7 @@ def main() -> None:
             good += len(images)
             bar.update(min(BATCH, len(paths) - start))
     if not good:
-        raise errors.Refusal(f"none of {len(paths)} files is a readable image")
+        raise errors.UsageError(f"none of {len(paths)} files is a readable image")
     if sheet is not None:
         canvas.save(sheet.figure(" and ".join(n.name for n in networks)), args.sheet)
     if good < len(paths):
@@ -86,9 +86,9 @@ def _table(path: Path | None, top: int):
 def _read(path: Path, bar):
     """The image as uint8 (h, w, 3), the right way up, or None with a line on stderr."""
     from training.data.folder import read
-    from training.engine.backends import HERE
+    from training.engine.backends import backend
 
-    image, reason, _ = read(str(path), HERE.opened)
+    image, reason, _ = read(str(path), backend.read_image)
     if reason:
         bar.write(f"left out: {path}: {reason}", file=sys.stderr)
     return image
@@ -107,10 +107,10 @@ def _probabilities(network, run, images):
     """(n, classes) of images of any size."""
     import numpy as np
 
-    from training.engine.backends import HERE
+    from training.engine.backends import backend
 
-    size, pixels = network.size, HERE.pixels
-    fitted = np.concatenate([pixels.fit(image[None], size, network.crop) for image in images])
+    size, pixels = network.size, backend.pixels
+    fitted = np.concatenate([pixels.resize_and_crop(image[None], size, network.crop) for image in images])
     return np.asarray(run(network.preprocessing(np.asarray(pixels.with_channels(fitted, network.channels)))))
 
 
@@ -121,4 +121,4 @@ def _line(path: Path, best, as_json: bool) -> str:
 
 
 if __name__ == "__main__":
-    cli.enter(main)
+    cli.run_command(main)

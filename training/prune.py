@@ -26,7 +26,7 @@ def parser() -> cli.Parser:
         choices=("resrep", "magnitude"),
         help="magnitude: filters of small weights go at once, then as much training (to compare with)",
     )
-    p.add_argument("--epochs", type=cli.positive, metavar="N", help="default: as many as the run had")
+    p.add_argument("--epochs", type=cli.positive_int, metavar="N", help="default: as many as the run had")
     p.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of the order and the augmentation")
     return p
 
@@ -43,17 +43,17 @@ def default_out(run: Path, method: str, keep: float) -> Path:
 
 def main() -> None:
     args = parser().parse_args()
-    cli.quiet()
-    with errors.arguments():
+    cli.import_keras_quietly()
+    with errors.usage_errors():
         from training.data import sources
-        from training.engine.backends import HERE
+        from training.engine.backends import backend
         from training.pruning import folder, runner
 
-        if HERE.name != "tensorflow":
-            raise ValueError(f"prune.py needs KERAS_BACKEND=tensorflow; {HERE.name} came")
+        if backend.name != "tensorflow":
+            raise ValueError(f"prune.py needs KERAS_BACKEND=tensorflow; {backend.name} came")
         out = args.out or default_out(args.run, args.method, args.keep_macs)
-        order = runner.Order(args.run, args.keep_macs, out, args.epochs, args.seed)
-        compute = HERE.choose(None, "float32", "auto", False)
+        order = runner.PruningSpec(args.run, args.keep_macs, out, args.epochs, args.seed)
+        compute = backend.choose(None, "float32", "auto", False)
         work = runner.METHODS[args.method](order, sources.load, compute)
         if done := work.done:
             print(f"this is done already\n{folder.summary(done, out)}")
@@ -65,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.enter(main)
+    cli.run_command(main)

@@ -30,11 +30,13 @@ def parser() -> cli.Parser:
     )
     what.add_argument("--recipe", metavar="NAME", help="as in fit.py, the same for all trials")
     what.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="field of the recipe")
-    what.add_argument("--epochs", type=cli.positive, metavar="N", help="of a trial; Hyperband's longest")
-    what.add_argument("--batch-size", type=cli.positive, metavar="N", help="images a step")
+    what.add_argument("--epochs", type=cli.positive_int, metavar="N", help="of a trial; Hyperband's longest")
+    what.add_argument("--batch-size", type=cli.positive_int, metavar="N", help="images a step")
     what.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of trials and proposals; default 0")
     how = p.add_argument_group("how")
-    how.add_argument("--trials", type=cli.positive, metavar="N", help="default 20, or as many as Hyperband takes")
+    how.add_argument(
+        "--trials", type=cli.positive_int, metavar="N", help="default 20, or as many as Hyperband takes"
+    )
     how.add_argument("--tuner", default="random", choices=("random", "bayesian", "hyperband"))
     how.add_argument(
         "--objective",
@@ -42,13 +44,21 @@ def parser() -> cli.Parser:
         metavar="WHAT",
         help="accuracy (on the validation split), accuracy-0.02*macs (less for every doubling), pareto:params",
     )
-    how.add_argument("--max-params", type=cli.amount, metavar="X", help="trainable parameters: 300000, 3e5")
-    how.add_argument("--max-macs", type=cli.amount, metavar="X", help="multiply-accumulates of an image")
-    how.add_argument("--max-latency-ms", type=cli.amount, metavar="X", help="here, fused, one image at a time")
+    how.add_argument(
+        "--max-params", type=cli.positive_number, metavar="X", help="trainable parameters: 300000, 3e5"
+    )
+    how.add_argument("--max-macs", type=cli.positive_number, metavar="X", help="multiply-accumulates of an image")
+    how.add_argument(
+        "--max-latency-ms", type=cli.positive_number, metavar="X", help="here, fused, one image at a time"
+    )
     where = p.add_argument_group("where")
     where.add_argument("--run", type=Path, metavar="DIR", help="folder of the search; default: the next in runs/")
-    where.add_argument("--parallel", type=cli.whole, default=1, metavar="N", help="processes; default 1")
-    where.add_argument("--keep", type=cli.positive, default=3, metavar="K", help="weights of the best; default 3")
+    where.add_argument(
+        "--parallel", type=cli.non_negative_int, default=1, metavar="N", help="processes; default 1"
+    )
+    where.add_argument(
+        "--keep", type=cli.positive_int, default=3, metavar="K", help="weights of the best; default 3"
+    )
     where.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     where.add_argument(
         "--save-every", type=cli.interval, default="10m", metavar="T", help="within an epoch, as in fit.py"
@@ -60,7 +70,7 @@ def _ready() -> str:
     """The ready spaces, for --help; the module that has them takes seconds to import."""
     if "--help" not in sys.argv and "-h" not in sys.argv:
         return ""
-    cli.quiet()
+    cli.import_keras_quietly()
     from training.search.space_parser import READY
 
     return "\nready spaces:\n" + "".join(
@@ -71,8 +81,8 @@ def _ready() -> str:
 def main() -> None:
     args = parser().parse_args()
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # the chief, and workers that share a GPU
-    cli.quiet()
-    with errors.arguments():
+    cli.import_keras_quietly()
+    with errors.usage_errors():
         from training.search.chief import role
 
         part = role()
@@ -85,17 +95,19 @@ def main() -> None:
         if not args.parallel and part != "chief":
             raise ValueError("--parallel 0, no workers here, is for a chief whose workers are elsewhere")
         search, sizes, notes = prepare(args)
-        from training.search.candidates import Proposals
-        from training.search.coordinator import Effort, lead, resumed
+        from training.search.candidates import CandidateSampler
+        from training.search.coordinator import SearchBudget, coordinate, resumed
         from training.search.trials import begun
 
         if not begun(args.run):
-            Proposals(search, sizes).first()
+            CandidateSampler(search, sizes).first()
         root = resumed(args.run, search, sizes)
     try:
-        lead(root, search, sizes, notes, Effort(args.trials, args.parallel, args.keep, args.save_every))
+        coordinate(
+            root, search, sizes, notes, SearchBudget(args.trials, args.parallel, args.keep, args.save_every)
+        )
     except (KeyboardInterrupt, cli.Terminated) as error:
-        raise type(error)(f"continue with: {cli.again(root)}") from None
+        raise type(error)(f"continue with: {cli.resume_command(root)}") from None
 
 
 def show_dimensions(args) -> None:
@@ -123,16 +135,16 @@ def prepare(args):
     from keras_cnns import __version__, zoo
     from training.classification.setup import configure
     from training.data import sources
-    from training.engine.backends import HERE
+    from training.engine.backends import backend
     from training.recipes import defaults
     from training.search import objective
-    from training.search.config import Search
-    from training.search.cost import Limits, Sizes
+    from training.search.config import SearchConfig
+    from training.search.cost import Constraints, CostModel
     from training.search.space import Candidate
     from training.search.space_parser import parse
 
-    if HERE.name != "tensorflow":
-        raise ValueError(f"tune.py runs on TensorFlow; KERAS_BACKEND={HERE.name} came")
+    if backend.name != "tensorflow":
+        raise ValueError(f"tune.py runs on TensorFlow; KERAS_BACKEND={backend.name} came")
     architecture = zoo.architecture(args.arch)
     defaults.check_name(args.recipe)
     goal = objective.parse(args.objective)
@@ -143,14 +155,14 @@ def prepare(args):
     if args.batch_size:
         recipe = replace(recipe, batch_size=args.batch_size)
     recipe = recipe.with_settings(*args.set)
-    chosen = HERE.choose(1, args.precision, "auto", False)
+    chosen = backend.choose(1, args.precision, "auto", False)
     config = configure(architecture, recipe, data, args.data, chosen, args.seed)
     space = parse(args.space, Candidate(architecture, recipe, args.data, args.seed), args.constant)
-    search = Search(
+    search = SearchConfig(
         space=space,
         tuner=args.tuner,
         objective=goal,
-        limits=Limits(args.max_params, args.max_macs, args.max_latency_ms),
+        limits=Constraints(args.max_params, args.max_macs, args.max_latency_ms),
         seed=args.seed,
         classes=len(data.classes),
         image_size=config.image_size,
@@ -158,7 +170,7 @@ def prepare(args):
         precision=args.precision,
         version=__version__,
     )
-    sizes = Sizes(config.image_size, config.channels, len(data.classes))
+    sizes = CostModel(config.image_size, config.channels, len(data.classes))
     size = "any number of" if space.size is None else f"{space.size:,}"
     names = ", ".join(term.name for term in space.terms)
     notes = [f"space: {size} choices of {names}; {recipe.name}, {recipe.epochs} epochs a trial; {chosen.why}"]
@@ -171,7 +183,7 @@ def work(args) -> None:
 
     from training.search import config as search_config
     from training.search.worker import WATCH, Worker, watch_parent
-    from training.trainer.checkpoint_saver import Every
+    from training.trainer.checkpoint_saver import SaveInterval
 
     if os.environ.get(WATCH):
         watch_parent()
@@ -181,10 +193,10 @@ def work(args) -> None:
     if search is None:
         raise ValueError(f"no search in {str(args.run)!r} yet: start the chief first")
     try:
-        Worker(args.run, search, Every(*args.save_every)).search()
+        Worker(args.run, search, SaveInterval(*args.save_every)).search()
     except FatalError as error:
-        raise errors.Failure(str(error)) from error
+        raise errors.RunError(str(error)) from error
 
 
 if __name__ == "__main__":
-    cli.enter(main)
+    cli.run_command(main)

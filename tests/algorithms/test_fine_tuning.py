@@ -24,7 +24,7 @@ def model(shares_by=None, optimizer=None):
     made = StepModel(plain.inputs, [plain.get_layer("logits").output])
     optimizer = optimizer or GradedMomentum(0.1)
     if shares_by is not None:
-        optimizer.shares = fine_tuning.of_variables(made, shares_by)
+        optimizer.lr_multipliers = fine_tuning.variable_lr_multipliers(made, shares_by)
     made.compile(optimizer, cross_entropy())
     return made
 
@@ -54,7 +54,7 @@ def test_the_head_is_the_last_layer_that_learns(name, ahead):
 
 def test_auxiliary_heads_are_heads():
     whole = keras_cnns.GoogLeNet(aux_heads=True, classes=3, input_shape=(96, 96, 3))
-    found = fine_tuning.shares(whole, 0.5)
+    found = fine_tuning.lr_multipliers(whole, 0.5)
     assert {name for name, share in found.items() if share == 1} == {
         *("logits", "aux1_conv", "aux1_fc", "aux1_logits", "aux2_conv", "aux2_fc", "aux2_logits"),
     }
@@ -68,7 +68,7 @@ EVERY = [pytest.param(n, marks=[] if n in SOME else pytest.mark.slow) for n in s
 @pytest.mark.parametrize("name", EVERY)
 def test_shares_fall_from_the_head_to_the_image(name):
     made = MINIATURES[name](classes=3)
-    found = fine_tuning.shares(made, 0.5)
+    found = fine_tuning.lr_multipliers(made, 0.5)
     assert set(found) == {layer.name for layer in made.layers if layer.trainable_variables}
     order = [found[layer.name] for layer in made.layers if layer.name in found]
     assert order == sorted(order)
@@ -78,7 +78,7 @@ def test_shares_fall_from_the_head_to_the_image(name):
 def test_a_step_moves_every_layer_by_its_share():
     whole, graded = fit(model()), fit(model(0.5))
     start = weights(model())
-    by_layer = fine_tuning.shares(whole, 0.5)
+    by_layer = fine_tuning.lr_multipliers(whole, 0.5)
     for variable in whole.trainable_variables:
         path = variable.path
         moved = weights(whole)[path] - start[path]
@@ -103,18 +103,18 @@ def test_norms_stay_as_they_came():
     for path in norms:
         np.testing.assert_array_equal(after[path], start[path])
     made = model()
-    fine_tuning.free_norms(made)
+    fine_tuning.unfreeze_norms(made)
     assert len(made.trainable_variables) > len(model().trainable_variables)
 
 
 def test_the_head_learns_alone_and_cheaply_then_everything():
     said = []
     start, made = weights(model()), model(0.5)
-    fit(made, [fine_tuning.HeadFirst(2, 0.5, said.append)], epochs=2)
+    fit(made, [fine_tuning.GradualUnfreezing(2, 0.5, said.append)], epochs=2)
     changed = {path for path, value in weights(made).items() if not np.array_equal(value, start[path])}
     assert changed == {"logits/kernel", "logits/bias"}
-    assert [v.path for v in made.learning] == ["logits/kernel", "logits/bias"]
-    fit(made, [fine_tuning.HeadFirst(0, 0.5, said.append)])
+    assert [v.path for v in made.learning_variables] == ["logits/kernel", "logits/bias"]
+    fit(made, [fine_tuning.GradualUnfreezing(0, 0.5, said.append)])
     changed = {path for path, value in weights(made).items() if not np.array_equal(value, start[path])}
     assert changed == {v.path for v in made.trainable_variables}
     assert said[0] == "epoch 1: only logits learns, until epoch 2"
@@ -132,7 +132,7 @@ def test_no_backward_pass_through_the_trunk_while_the_head_learns_alone():
 
     made = model()
     assert backward(made) > 10
-    made.learn([v for layer in fine_tuning.head(made) for v in layer.trainable_variables])
+    made.set_trainable_subset([v for layer in fine_tuning.head(made) for v in layer.trainable_variables])
     assert backward(made) == 0
 
 
@@ -149,5 +149,5 @@ def test_the_recipe_as_a_value():
 def test_a_silent_classifier_finds_all_classes_equally_probable(name):
     small = MINIATURES[name]
     made = randomise(small(classes=4))
-    fine_tuning.silence(made)
+    fine_tuning.zero_classifier(made)
     np.testing.assert_allclose(made(images(2, *small.input_shape)), 0.25, rtol=1e-5)

@@ -30,7 +30,7 @@ def model(how=None):
     made = StepModel(plain.inputs, [plain.get_layer("logits").output])
     optimizer = GradedMomentum(0.1, momentum=0.9)
     if how:
-        made.correct = algorithms_resrep.Correction(made, how)
+        made.gradient_hook = algorithms_resrep.GradientReset(made, how)
         recipe = Recipe("r", "c", 1, 8, SGD(0.1, 0.9), forgetting=how)
         optimizer.momenta = algorithms_resrep.momenta(made, recipe)
     made.compile(optimizer, cross_entropy())
@@ -80,7 +80,7 @@ def test_a_masked_row_comes_to_zero_within_the_run(total):
             row = row + speed
         return np.linalg.norm(row)
 
-    assert end(*algorithms_resrep.fitted(total, 0.01)) < 1e-3
+    assert end(*algorithms_resrep.scaled_constants(total, 0.01)) < 1e-3
     assert end(1e-4, 0.99) > (0.7 if total <= 5_000 else 1e-3)
 
 
@@ -89,7 +89,7 @@ def test_a_masked_row_comes_to_zero_within_the_run(total):
 @pytest.mark.parametrize("rows", [336, 1_920, 7_552])  # ResNet-20, ResNet-18, ResNet-50
 def test_the_masks_are_complete_in_time_however_wide_the_network(rows, total, keep):
     costs, recipe = SimpleNamespace(filters={"a": rows}), Recipe("r", "c", 1, 8, SGD(0.01, 0.9))
-    how = algorithms_resrep.forgetful(recipe, costs, keep, total).forgetting
+    how = algorithms_resrep.with_resrep(recipe, costs, keep, total).forgetting
     masks = math.ceil(max(0.5, 1 - keep) * rows / how.rows)
     assert how.quiet * total + masks * how.every <= 0.1 * total + 2
     assert how.every <= 200
@@ -107,7 +107,7 @@ def test_masks_come_when_they_should_and_grow_by_a_few_rows():
         layer.mask.assign(np.ones(layer.mask.shape))
     how = Forgetting(keep_macs=0.7, quiet=2, every=3, rows=2)
     config = SimpleNamespace(recipe=SimpleNamespace(forgetting=how), input_shape=(16, 16, 3))
-    masks = algorithms_resrep.Masks(config, 2, SimpleNamespace(place=place), said.append)
+    masks = algorithms_resrep.ResRepMasks(config, 2, SimpleNamespace(place=place), said.append)
     masks.set_model(made)
     masks.on_train_begin()
 

@@ -13,14 +13,14 @@ from PIL import Image
 
 from training.bench import input_subjects, interleaved, keras_subjects, records
 from training.bench.input_subjects import photographs
-from training.bench.interleaved import Contestant, Spread, ratio
+from training.bench.interleaved import Competitor, Spread, ratio
 from training.bench.task import FIELDS, MODES, Task
 
 DOOR = Path(__file__).parents[2] / "training" / "benchmark.py"
 
 
-def contestant(engine: str, *seconds: float, **changes) -> Contestant:
-    return Contestant(Task(engine, "resnet50", "train", **changes), seconds=list(seconds), peak_gb=2.0)
+def contestant(engine: str, *seconds: float, **changes) -> Competitor:
+    return Competitor(Task(engine, "resnet50", "train", **changes), seconds=list(seconds), peak_gb=2.0)
 
 
 def test_a_slow_minute_cancels():

@@ -118,5 +118,5 @@ def test_towers_of_alexnet(tmp_path, monkeypatch, capsys):
 )
 def test_refusals(arguments, line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(errors.Refusal, match=line.replace("?", r"\?")):
+    with pytest.raises(errors.UsageError, match=line.replace("?", r"\?")):
         explain(monkeypatch, *arguments)

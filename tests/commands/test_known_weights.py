@@ -15,7 +15,7 @@ import keras_cnns
 from keras_cnns.weights import loading as weights_loading
 from keras_cnns.weights import registry
 from training import errors
-from training.data.eval_transform import View
+from training.data.eval_transform import EvalTransform
 
 IDS = ("n02123045", "n01440764", "n07753592")  # tabby, tench, banana: not in the order of the outputs
 
@@ -63,7 +63,7 @@ def test_evaluate_measures_as_published(hub, photos, monkeypatch, capsys):
     entry = registry.entries()[tag]
     assert (entry.eval_size, entry.resized, entry.interpolation) == (224, 235, "bicubic")
     assert (found["split"], found["n"]) == ("val", 6)
-    view, places = View(224, 235, "bicubic"), [i for i, _ in registry.class_names()]
+    view, places = EvalTransform(224, 235, "bicubic"), [i for i, _ in registry.class_names()]
     losses = []
     for path in sorted((photos / "val").rglob("*.png")):
         image = view(np.asarray(Image.open(path))[None])
@@ -76,7 +76,7 @@ def test_evaluate_of_other_classes_is_refused(hub, tmp_path, monkeypatch):
     for name in ("cats", "dogs"):
         (tmp_path / name).mkdir()
         Image.fromarray(np.zeros((9, 9, 3), "uint8")).save(tmp_path / name / "0.png")
-    with pytest.raises(errors.Refusal, match="knows 1000 classes; the data set has 2"):
+    with pytest.raises(errors.UsageError, match="knows 1000 classes; the data set has 2"):
         run("evaluate.py", monkeypatch, "--arch", "resnet18", "--weights", "imagenet", "--data", tmp_path)
 
 
@@ -85,7 +85,7 @@ def test_predict_names_imagenets_classes(hub, photos, monkeypatch, capsys):
     run("predict.py", monkeypatch, "--arch", "resnet18", "--weights", "imagenet", "--json", image)
     out = capsys.readouterr().out
     top = json.loads(out)["top"]
-    pixels = View(288, 288, "bicubic")(np.asarray(Image.open(image))[None])
+    pixels = EvalTransform(288, 288, "bicubic")(np.asarray(Image.open(image))[None])
     scores = hub(keras_cnns.ResNet18.preprocess_input(np.asarray(pixels), weights="imagenet"))
     (expected,) = keras_cnns.ResNet18.decode_predictions(scores)
     assert [t["label"] for t in top] == [name for name, _ in expected]
@@ -131,7 +131,7 @@ def test_training_starts_from_a_file_of_other_classes(tmp_path, monkeypatch, cap
 def test_a_file_that_does_not_fit_leaves_no_run(tmp_path, monkeypatch):
     replace_in_zoo(monkeypatch)
     keras_cnns.save_torch_weights(MINIATURES["resnet50"](classes=4), tmp_path / "net.safetensors")
-    with pytest.raises(errors.Refusal, match="holds weights of resnet50, not of this resnet20"):
+    with pytest.raises(errors.UsageError, match="holds weights of resnet50, not of this resnet20"):
         run("fit.py", monkeypatch, "--weights", tmp_path / "net.safetensors", "--run", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -141,7 +141,7 @@ def test_no_network_is_a_failure_of_one_line(monkeypatch, tmp_path):
         raise weights_loading.download.Unreachable(f"{name} of {repository} cannot be fetched")
 
     monkeypatch.setattr(weights_loading.download, "from_hub", nowhere)
-    with pytest.raises(errors.Failure, match="cannot be fetched"):
+    with pytest.raises(errors.RunError, match="cannot be fetched"):
         run("fit.py", monkeypatch, "--arch", "resnet18", "--weights", "imagenet", "--run", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from keras_cnns.values import from_json, to_json
-from training.data.augment import AUGMENTATIONS, Affine, Flip, InceptionCrop, PadCrop, ScaleCrop, suit
+from training.data.augment import AUGMENTATIONS, Affine, Flip, InceptionCrop, PadCrop, ScaleCrop, drop_unsafe_flips
 from training.data.colour import ColourJitter, PCANoise
 from training.data.erasing import Cutout, RandomErasing
 from training.data.policies import AutoAugment, RandAugment
-from training.data.stateless_random import draws, normal, random_bytes
+from training.data.stateless_random import normal, random_bytes, uniform
 
 PARTS = (
     *(PadCrop(), PadCrop(2, "reflect"), Flip(), InceptionCrop(), ScaleCrop(1.0, 2.0), Affine()),
@@ -30,7 +30,7 @@ def constant(*values):
 def test_draws_are_uniform_and_independent():
     n = 20_000
     keys = list(itertools.product((0, 1, 2**32), (0, 1, 2), (0, 1), (0, 1, 2)))
-    rows = np.array([draws(s, e, np.arange(n), p)(k).numpy() for s, e, p, k in keys])
+    rows = np.array([uniform(s, e, np.arange(n), p)(k).numpy() for s, e, p, k in keys])
     assert rows.min() >= 0
     assert rows.max() < 1
     # Five standard errors of the mean, of a histogram's cell, and of a correlation of independent numbers.
@@ -44,7 +44,7 @@ def test_draws_are_uniform_and_independent():
 
 
 def test_normal_numbers_and_bytes_are_what_they_say():
-    draw = draws(0, 0, np.arange(100_000), 0)
+    draw = uniform(0, 0, np.arange(100_000), 0)
     numbers = normal(draw(0), draw(1)).numpy()
     assert abs(numbers.mean()) < 0.02
     assert abs(numbers.std() - 1) < 0.02
@@ -58,9 +58,9 @@ def test_normal_numbers_and_bytes_are_what_they_say():
 
 
 def test_draws_belong_to_the_image_not_to_the_batch():
-    whole = draws(7, 3, np.arange(100), 1)(2).numpy()
-    assert draws(7, 3, np.array([42, 5]), 1)(2).numpy().tolist() == [whole[42], whole[5]]
-    assert float(draws(7, np.int64(3), np.int64(42), 1)(2)) == whole[42]
+    whole = uniform(7, 3, np.arange(100), 1)(2).numpy()
+    assert uniform(7, 3, np.array([42, 5]), 1)(2).numpy().tolist() == [whole[42], whole[5]]
+    assert float(uniform(7, np.int64(3), np.int64(42), 1)(2)) == whole[42]
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
@@ -68,10 +68,10 @@ def test_draws_belong_to_the_image_not_to_the_batch():
 @pytest.mark.parametrize("part", PARTS)
 def test_parts_keep_shape_and_treat_images_alone(part, channels, kind, pictures):
     images = pictures(16, 12, 10, channels).astype(kind)
-    together = part(images, draws(1, 0, np.arange(16), 0)).numpy()
+    together = part(images, uniform(1, 0, np.arange(16), 0)).numpy()
     assert together.shape == images.shape
     for i in (0, 9):
-        alone = part(images[i : i + 1], draws(1, 0, np.array([i]), 0)).numpy()
+        alone = part(images[i : i + 1], uniform(1, 0, np.array([i]), 0)).numpy()
         np.testing.assert_array_equal(alone[0], together[i])
     assert not np.array_equal(together, images)
 
@@ -95,7 +95,7 @@ def test_pad_crop_is_a_shift(pictures):
 
 def test_flip_mirrors_half(pictures):
     images = pictures(400, 2, 4)
-    flipped = Flip()(images, draws(0, 0, np.arange(400), 0)).numpy()
+    flipped = Flip()(images, uniform(0, 0, np.arange(400), 0)).numpy()
     mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(flipped, images, strict=True)]
     same = [np.array_equal(a, b) for a, b in zip(flipped, images, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
@@ -105,7 +105,7 @@ def test_flip_mirrors_half(pictures):
 def test_windows_lie_inside_and_have_the_areas_asked_for():
     index = np.arange(5000)
     top, left, height, width = (
-        InceptionCrop((0.25, 0.5), (0.8, 1.25)).window(100, 100, draws(0, 0, index, 0)).numpy()
+        InceptionCrop((0.25, 0.5), (0.8, 1.25)).window(100, 100, uniform(0, 0, index, 0)).numpy()
     )
     assert min(top.min(), left.min()) == 0
     assert max((top + height).max(), (left + width).max()) == 100
@@ -116,13 +116,13 @@ def test_windows_lie_inside_and_have_the_areas_asked_for():
     assert (width / height).min() > 0.78
     assert (width / height).max() < 1.28
     # A window larger than the image is cut to it.
-    wide = InceptionCrop((1.0, 1.0), (4.0, 4.0)).window(100, 100, draws(0, 0, index, 0)).numpy()
+    wide = InceptionCrop((1.0, 1.0), (4.0, 4.0)).window(100, 100, uniform(0, 0, index, 0)).numpy()
     assert set(wide[2]) == {50}
     assert set(wide[3]) == {100}
 
 
 def test_scale_crops_are_squares_of_the_shorter_side(pictures):
-    top, left, height, width = ScaleCrop(1.25, 2.0).window(100, 120, draws(0, 0, np.arange(5000), 0)).numpy()
+    top, left, height, width = ScaleCrop(1.25, 2.0).window(100, 120, uniform(0, 0, np.arange(5000), 0)).numpy()
     np.testing.assert_array_equal(height, width)
     assert (height.min(), height.max()) == (50, 80)
     assert abs((100 / height).mean() - 1.625) < 0.01
@@ -182,7 +182,7 @@ def test_ranges(build, message):
 
 def test_suit_takes_the_mirror_from_what_bears_none():
     parts = (PadCrop(), Flip(), AutoAugment())
-    assert suit(parts, types.SimpleNamespace(name="photos", mirror=True)) == (parts, ())
-    kept, notes = suit(parts, types.SimpleNamespace(name="digits", mirror=False))
+    assert drop_unsafe_flips(parts, types.SimpleNamespace(name="photos", mirror=True)) == (parts, ())
+    kept, notes = drop_unsafe_flips(parts, types.SimpleNamespace(name="digits", mirror=False))
     assert kept == (PadCrop(), AutoAugment())
     assert notes == ("images of digits are not mirrored: a mirror image may be of another class, or of none",)

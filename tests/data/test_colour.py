@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.data.colour import EIGENVALUES, EIGENVECTORS, ORDERS, ColourJitter, PCANoise
-from training.data.stateless_random import draws
+from training.data.stateless_random import uniform
 
 WEIGHTS = np.array([0.299, 0.587, 0.114])
 
@@ -14,13 +14,13 @@ WEIGHTS = np.array([0.299, 0.587, 0.114])
 def test_pca_noise_is_one_colour_an_image_of_the_components_size(pictures):
     n = 4000
     images = np.broadcast_to(pictures(1, 2, 2), (n, 2, 2, 3)).astype(np.float32)
-    shifts = PCANoise(0.1)(images, draws(0, 0, np.arange(n), 0)).numpy() - images
+    shifts = PCANoise(0.1)(images, uniform(0, 0, np.arange(n), 0)).numpy() - images
     assert np.ptp(shifts, axis=(1, 2)).max() < 1e-4
     amounts = shifts[:, 0, 0] @ np.array(EIGENVECTORS) / (255 * np.array(EIGENVALUES))
     np.testing.assert_allclose(amounts.std(0), 0.1, rtol=0.06)
     assert np.abs(amounts.mean(0)).max() < 0.01
     assert np.abs(np.corrcoef(amounts.T) - np.eye(3)).max() < 5 / n**0.5
-    grey = PCANoise(0.1)(images[..., :1], draws(0, 0, np.arange(n), 0)).numpy() - images[..., :1]
+    grey = PCANoise(0.1)(images[..., :1], uniform(0, 0, np.arange(n), 0)).numpy() - images[..., :1]
     np.testing.assert_allclose(grey[:, 0, 0, 0], shifts[:, 0, 0] @ WEIGHTS, atol=1e-3)
 
 
@@ -47,7 +47,7 @@ def test_jitter_is_its_three_steps_in_the_drawn_order(place, pictures):
 
 def test_jitter_without_ranges_is_nothing_and_orders_are_all(pictures):
     images = pictures(8)
-    still = ColourJitter(0.0, 0.0, 0.0)(images, draws(0, 0, np.arange(8), 0))
+    still = ColourJitter(0.0, 0.0, 0.0)(images, uniform(0, 0, np.arange(8), 0))
     np.testing.assert_allclose(still, images, atol=1e-3)
     assert sorted(ORDERS) == list(itertools.permutations(range(3)))
 
@@ -58,7 +58,7 @@ def test_graphs_give_the_same_to_the_last_digit(part, known, pictures):
     import tensorflow as tf
 
     def change(images, index):
-        return part(images, draws(3, 0, index, 0))
+        return part(images, uniform(3, 0, index, 0))
 
     images, index = pictures(5, 20, 24), np.arange(5)
     like = [tf.TensorSpec((known, 20, 24, 3), tf.uint8), tf.TensorSpec((known,), tf.int64)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.eval_transform import View
+from training.data.eval_transform import EvalTransform
 
 
 def pillow(image, size, shorter, interpolation):
@@ -33,7 +33,7 @@ def photograph(height, width):
 @pytest.mark.parametrize(("size", "shorter"), [(224, 256), (224, 235), (160, 168), (128, 128)])
 def test_as_pillow(interpolation, shape, size, shorter):
     image = photograph(*shape)
-    got = View(size, shorter, interpolation)(image[None])[0].numpy().astype(int)
+    got = EvalTransform(size, shorter, interpolation)(image[None])[0].numpy().astype(int)
     wanted = pillow(image, size, shorter, interpolation).astype(int)
     assert got.shape == wanted.shape
     assert np.abs(got - wanted).max() <= 2  # Pillow rounds after each direction
@@ -42,4 +42,4 @@ def test_as_pillow(interpolation, shape, size, shorter):
 
 def test_a_crop_is_no_larger_than_what_it_is_cut_from():
     with pytest.raises(ValueError, match="a shorter side of at least that; 200 came"):
-        View(224, 200)
+        EvalTransform(224, 200)

@@ -21,7 +21,7 @@ import json, resource, sys
 from pathlib import Path
 import numpy, PIL.Image
 from training.data import folder, idx, npz
-from training.data.errors import DataError
+from training.errors import DataError
 if sys.argv[2:] == ["images"]:
     import tensorflow
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

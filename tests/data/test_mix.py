@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.data.mix import CutMix, Mixup, MixupOrCutMix, softened
+from training.data.mix import CutMix, Mixup, MixupOrCutMix, soft_labels
 
 
 def stream(steps=6, n=8, side=10):
@@ -17,12 +17,12 @@ def stream(steps=6, n=8, side=10):
 
 def test_nothing_asked_nothing_changed():
     batches, _, _ = stream()
-    assert softened(batches, 4, 0.0, None, 0, 0) is batches
+    assert soft_labels(batches, 4, 0.0, None, 0, 0) is batches
 
 
 def test_smoothing():
     batches, images, labels = stream()
-    for (x, y), want, right in zip(softened(batches, 4, 0.1, None, 0, 0), images, labels, strict=True):
+    for (x, y), want, right in zip(soft_labels(batches, 4, 0.1, None, 0, 0), images, labels, strict=True):
         np.testing.assert_array_equal(x, want)
         np.testing.assert_allclose(y, 0.9 * np.eye(4)[right] + 0.025, rtol=1e-6)
 
@@ -31,7 +31,7 @@ def test_smoothing():
 def test_labels_have_the_share_of_the_pixels(mix):
     batches, images, labels = stream()
     shares = []
-    for (x, y), pure, right in zip(softened(batches, 4, 0.0, mix, 3, 0), images, labels, strict=True):
+    for (x, y), pure, right in zip(soft_labels(batches, 4, 0.0, mix, 3, 0), images, labels, strict=True):
         other = pure[::-1]
         share = float(np.mean((x.numpy() - other)[0] / (pure - other)[0]))  # of the own image
         shares.append(share)
@@ -43,7 +43,7 @@ def test_labels_have_the_share_of_the_pixels(mix):
 
 def test_a_box_is_a_box():
     batches, images, _ = stream(20)
-    for (x, _), pure in zip(softened(batches, 4, 0.0, CutMix(), 0, 0), images, strict=True):
+    for (x, _), pure in zip(soft_labels(batches, 4, 0.0, CutMix(), 0, 0), images, strict=True):
         foreign = x.numpy()[0, :, :, 0] != pure[0, :, :, 0]
         rows, columns = foreign.any(1), foreign.any(0)
         np.testing.assert_array_equal(foreign, rows[:, None] & columns[None, :])
@@ -52,12 +52,12 @@ def test_a_box_is_a_box():
 @pytest.mark.parametrize("mix", [Mixup(), CutMix()])
 def test_a_continued_stream_mixes_as_the_unbroken_one(mix):
     batches, _, _ = stream()
-    whole = list(softened(batches, 4, 0.1, mix, 7, 0))
-    rest = list(softened(batches.skip(4), 4, 0.1, mix, 7, 4))
+    whole = list(soft_labels(batches, 4, 0.1, mix, 7, 0))
+    rest = list(soft_labels(batches.skip(4), 4, 0.1, mix, 7, 4))
     for (x, y), (x2, y2) in zip(whole[4:], rest, strict=True):
         np.testing.assert_array_equal(x, x2)
         np.testing.assert_array_equal(y, y2)
-    other = list(softened(batches, 4, 0.1, mix, 8, 0))
+    other = list(soft_labels(batches, 4, 0.1, mix, 8, 0))
     assert any(np.abs(a[0] - b[0]).max() > 0 for a, b in zip(whole, other, strict=True))
 
 
@@ -73,7 +73,7 @@ def test_mixup_draws_beta():
 def test_either_is_one_of_the_two():
     batches, _, _ = stream(steps=40)
     either, mixup, cutmix = (
-        [x.numpy() for x, _ in softened(batches, 4, 0.0, mix, 3, 0)]
+        [x.numpy() for x, _ in soft_labels(batches, 4, 0.0, mix, 3, 0)]
         for mix in (MixupOrCutMix(0.2, 1.0), Mixup(0.2), CutMix(1.0))
     )
     turns = []

@@ -10,10 +10,10 @@ from training.data import folder, numpy_ops, numpy_pipeline, pipeline, stateless
 from training.data.augment import Affine, AlternatingFlip, Flip, InceptionCrop, PadCrop
 from training.data.dataset import Split
 from training.data.erasing import Cutout
-from training.data.eval_transform import View
-from training.data.mix import Mixup, softened
+from training.data.eval_transform import EvalTransform
+from training.data.mix import Mixup, soft_labels
 from training.data.storage import Encoded, Files, Pixels
-from training.engine.prefetch import Whole, ahead
+from training.engine.prefetch import PaddedBatches, prefetch
 
 
 def pictures(n: int, height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -29,11 +29,11 @@ OPTIONS = {"size": 12, "channels": 3, "batch_size": 5, "seed": 3, "preprocess": 
 @pytest.mark.parametrize("seed", [0, 2**31 - 1])
 def test_random_numbers_are_the_same(seed):
     index = np.array([0, 1, 7, 2**31])
-    theirs, ours = stateless_random.draws(seed, 5, index, 2), numpy_ops.draws(seed, 5, index, 2)
+    theirs, ours = stateless_random.uniform(seed, 5, index, 2), numpy_ops.uniform(seed, 5, index, 2)
     for k in range(3):
         np.testing.assert_array_equal(ours(k), theirs(k))
         np.testing.assert_array_equal(ours.always(k), theirs.always(k))
-    np.testing.assert_array_equal(numpy_ops.whole(ours(0), 9), stateless_random.whole(theirs(0), 9))
+    np.testing.assert_array_equal(numpy_ops.integers(ours(0), 9), stateless_random.integers(theirs(0), 9))
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_random_numbers_are_the_same(seed):
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_parts_are_the_same(part, off, epoch):
     images, index = pictures(40, 12, 10), np.arange(40)
-    theirs = part(tf.constant(images), stateless_random.draws(1, epoch, index, 0))
-    ours = numpy_ops.TWINS[type(part)](part, images, numpy_ops.draws(1, epoch, index, 0))
+    theirs = part(tf.constant(images), stateless_random.uniform(1, epoch, index, 0))
+    ours = numpy_ops.TWINS[type(part)](part, images, numpy_ops.uniform(1, epoch, index, 0))
     np.testing.assert_allclose(np.asarray(ours, float), np.asarray(theirs, float), atol=off)
     assert (np.asarray(ours) != images).any()
 
@@ -57,13 +57,20 @@ def test_parts_are_the_same(part, off, epoch):
     ("shape", "size", "crop"),
     [
         *(((8, 8), 32, 1.0), ((40, 40), 16, 1.0), ((30, 50), 16, 0.875), ((16, 16), 16, 1.0), ((31, 17), 24, 1.0)),
-        *(((60, 45), 24, View(24, 27)), ((60, 45), 24, View(24, 27, "bicubic")), ((20, 33), 24, View(24, 25))),
+        *(
+            ((60, 45), 24, EvalTransform(24, 27)),
+            ((60, 45), 24, EvalTransform(24, 27, "bicubic")),
+            ((20, 33), 24, EvalTransform(24, 25)),
+        ),
     ],
     ids=str,
 )
 def test_sizes_are_the_same(shape, size, crop):
     images = pictures(3, *shape)
-    ours, theirs = numpy_ops.fit(images, size, crop), np.asarray(pipeline.fit(images, size, crop))
+    ours, theirs = (
+        numpy_ops.resize_and_crop(images, size, crop),
+        np.asarray(pipeline.resize_and_crop(images, size, crop)),
+    )
     assert (ours.dtype, ours.shape) == (np.uint8, theirs.shape)
     off = np.abs(ours.astype(int) - theirs)
     assert off.max() <= 1
@@ -107,7 +114,7 @@ def test_a_batch_is_named_and_is_the_one_of_tensorflow_for_its_images():
     np.testing.assert_array_equal(labels, SPLIT.labels[index])
     by_tensorflow = tf.constant(SPLIT.images.array[index])
     for position, part in enumerate(options["augment"]):
-        by_tensorflow = part(by_tensorflow, stateless_random.draws(3, 1, np.array(index), position))
+        by_tensorflow = part(by_tensorflow, stateless_random.uniform(3, 1, np.array(index), position))
     np.testing.assert_allclose(images, TORCH(np.asarray(by_tensorflow)), atol=1e-5)
 
 
@@ -122,15 +129,15 @@ def test_measuring_batches_are_the_same():
 
 def test_smoothed_labels_are_the_same():
     stream = numpy_pipeline.train_batches(SPLIT, **OPTIONS, epochs=1)
-    found = numpy_pipeline.softened(stream, 7, 0.2, None, 3, 0)[1][1]
-    theirs = softened(tf.data.Dataset.from_tensors(stream[1]), 7, 0.2, None, 3, 0)
+    found = numpy_pipeline.soft_labels(stream, 7, 0.2, None, 3, 0)[1][1]
+    theirs = soft_labels(tf.data.Dataset.from_tensors(stream[1]), 7, 0.2, None, 3, 0)
     np.testing.assert_allclose(found, next(iter(theirs))[1], atol=1e-7)
 
 
 def test_what_is_lacking_is_named():
-    assert numpy_pipeline.lack(SPLIT, (PadCrop(), Flip())) is None
-    assert numpy_pipeline.lack(SPLIT, (InceptionCrop(), Flip()), Mixup()) == "InceptionCrop, mix"
-    assert "not in memory" in numpy_pipeline.lack(Split(Encoded((b"",)), np.zeros(1)))
+    assert numpy_pipeline.unsupported(SPLIT, (PadCrop(), Flip())) is None
+    assert numpy_pipeline.unsupported(SPLIT, (InceptionCrop(), Flip()), Mixup()) == "InceptionCrop, mix"
+    assert "not in memory" in numpy_pipeline.unsupported(Split(Encoded((b"",)), np.zeros(1)))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "I;16"])
@@ -138,7 +145,7 @@ def test_files_are_opened_alike(tmp_path, mode):
     image, path = Image.fromarray(pictures(1, 9, 14)[0]), str(tmp_path / "a.png")
     deep = Image.fromarray(pictures(1, 9, 14, 1)[0, ..., 0].astype(np.uint16) * 257)
     (deep if mode == "I;16" else image.convert(mode)).save(path)
-    ours, theirs = numpy_ops.opened(path), Files((path,))[0]
+    ours, theirs = numpy_ops.read_image(path), Files((path,))[0]
     assert ours.dtype == np.uint8
     np.testing.assert_array_equal(ours, theirs)
 
@@ -148,13 +155,13 @@ def test_turned_files_are_opened_alike(tmp_path, turn):
     path, mark = str(tmp_path / "a.png"), Image.Exif()
     mark[0x0112] = turn
     Image.fromarray(pictures(1, 9, 14)[0]).save(path, exif=mark)
-    ours, reason, found = folder.read(path, numpy_ops.opened)
+    ours, reason, found = folder.read(path, numpy_ops.read_image)
     assert (reason, found) == (None, turn)
     np.testing.assert_array_equal(ours, folder.read(path)[0])
 
 
 class Waits:
-    waited = 0.0
+    data_wait_seconds = 0.0
 
 
 def test_batches_come_ahead_and_errors_with_them():
@@ -163,18 +170,20 @@ def test_batches_come_ahead_and_errors_with_them():
         raise OSError("gone")
 
     model = Waits()
-    stream = ahead(broken(), model)
+    stream = prefetch(broken(), model)
     np.testing.assert_array_equal(next(stream)[0], np.ones(2))
     with pytest.raises(OSError, match="gone"):
         next(stream)
-    assert model.waited > 0
-    stream = ahead(iter([(np.zeros(1),)] * 100), model)
+    assert model.data_wait_seconds > 0
+    stream = prefetch(iter([(np.zeros(1),)] * 100), model)
     next(stream)
     stream.close()  # its thread ends with it
 
 
 def test_a_short_batch_is_filled_up_and_does_not_count():
-    batches = Whole(numpy_pipeline.eval_batches(SPLIT, **{k: v for k, v in OPTIONS.items() if k != "seed"}), 5)
+    batches = PaddedBatches(
+        numpy_pipeline.eval_batches(SPLIT, **{k: v for k, v in OPTIONS.items() if k != "seed"}), 5
+    )
     for _ in range(2):
         images, labels, counted = [batches[i] for i in range(len(batches))][-1]
         assert (images.shape[0], labels.shape, counted.tolist()) == (5, (5,), [1, 1, 1, 0, 0])

@@ -6,7 +6,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from training.data.pillow_ops import OPERATIONS, operate
 from training.data.policies import CIFAR, IMAGENET, POLICIES, AutoAugment, RandAugment, either
-from training.data.stateless_random import draws
+from training.data.stateless_random import uniform
 
 SHIFT = 0.3
 
@@ -100,7 +100,7 @@ def test_a_policy_picks_as_published(pictures, monkeypatch):
     monkeypatch.setattr("training.data.policies.operate", noted)
     for policy, pairs in (("imagenet", IMAGENET), ("cifar", CIFAR)):
         assert len(pairs) == 25
-        AutoAugment(policy)(None, draws(0, 0, np.arange(n), 0))
+        AutoAugment(policy)(None, uniform(0, 0, np.arange(n), 0))
         for slot, (operation, magnitude, sign, shift) in zip((0, 1), seen[-2:], strict=True):
             assert shift == POLICIES[policy][1]
             assert abs(sign.mean()) < 5 / n**0.5
@@ -123,7 +123,7 @@ def test_a_policy_picks_as_published(pictures, monkeypatch):
         }
         assert both <= allowed
     seen.clear()
-    RandAugment(2, 7.5)(None, draws(0, 0, np.arange(n), 0))
+    RandAugment(2, 7.5)(None, uniform(0, 0, np.arange(n), 0))
     for operation, magnitude, _, _ in seen:
         shares = np.bincount(operation, minlength=15) / n
         np.testing.assert_allclose(shares[:14], 1 / 14, atol=0.01)

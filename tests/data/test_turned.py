@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 from training.data import folder, pipeline
 from training.data.augment import InceptionCrop
 from training.data.dataset import Split
-from training.data.eval_transform import View
+from training.data.eval_transform import EvalTransform
 from training.data.storage import Files, Pixels
 
 TURNS = range(1, 9)
@@ -53,7 +53,7 @@ def test_a_folder_is_trained_on_the_right_way_up(photos):
     batches = pipeline.eval_batches(data.train, size=8, channels=3, batch_size=16, preprocess=pipeline.untouched)
     images = np.concatenate([x for x, _ in batches])
     for i, image in enumerate(images):
-        expected = pipeline.fit(as_pillow_turns(files.name(i))[None], 8)[0]
+        expected = pipeline.resize_and_crop(as_pillow_turns(files.name(i))[None], 8)[0]
         assert np.abs(image - np.asarray(expected, "float32")).mean() < 5
 
 
@@ -77,7 +77,7 @@ def test_a_published_evaluation_takes_images_as_they_are_stored(photos):
     assert isinstance(split, Split)
     assert {image.shape for image in map(split.images.__getitem__, range(len(split)))} == {(20, 30, 3)}
     (batch, _), *_ = pipeline.eval_batches(
-        split, size=8, channels=3, batch_size=32, preprocess=pipeline.untouched, crop=View(8, 9)
+        split, size=8, channels=3, batch_size=32, preprocess=pipeline.untouched, crop=EvalTransform(8, 9)
     )
     assert np.ptp(np.mean(batch, axis=(1, 2, 3))) < 5
 

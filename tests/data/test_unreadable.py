@@ -9,7 +9,7 @@ import tensorflow as tf
 from training.data import pipeline
 from training.data.dataset import Split
 from training.data.storage import Files
-from training.data.unreadable import Broken
+from training.data.unreadable import UnreadableImages
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,12 @@ def training(split, broken):
 
 def test_one_in_a_thousand_is_replaced_by_the_same_image_in_its_place(paths):
     said, split = [], split_of(paths)
-    whole = labels_of(training(split, Broken(split)))
+    whole = labels_of(training(split, UnreadableImages(split)))
     assert sorted(whole) == list(range(1000))
     assert whole == pipeline.permuted(1000, 3, 0).numpy().tolist(), "the order of the files is kept"
     missing = (*paths[:123], f"{paths[123]}.gone", *paths[124:])
     split = split_of(missing)
-    broken = Broken(split, said.append)
+    broken = UnreadableImages(split, said.append)
     for _ in range(2):
         assert labels_of(training(split, broken)) == [(123 + 7919) % 1000 if i == 123 else i for i in whole]
     assert len(said) == 1
@@ -71,5 +71,5 @@ def test_more_end_the_run(paths, tmp_path):
     split = split_of((*paths[:-2], str(tmp_path / "cut.png"), str(tmp_path / "none.png")))
     said = []
     with pytest.raises(tf.errors.OpError, match="2 of 1000 images broke since they were indexed"):
-        labels_of(training(split, Broken(split, said.append)))
+        labels_of(training(split, UnreadableImages(split, said.append)))
     assert len(said) == 2

@@ -16,7 +16,7 @@ from keras_cnns.detection import (
 )
 from keras_cnns.models.resnet import ResNet18
 from training.data.storage import Pixels
-from training.detection.dataset import Boxed, Scenes, packed
+from training.detection.dataset import BoxDataset, DetectionData, packed
 
 SIDE = 48
 ROW = Staged((1, 1, 1), Basic(), widths=(8, 12, 16), strides=(2, 2, 2), stem=Stem3x3(8))
@@ -46,7 +46,7 @@ def decide(model) -> None:
     scores.assign(100 * scores)
 
 
-def squares(n: int, seed: int = 0, height: int = SIDE, width: int = SIDE) -> Boxed:
+def squares(n: int, seed: int = 0, height: int = SIDE, width: int = SIDE) -> BoxDataset:
     """Images with one to three bright (class 0) or dark (class 1) squares on grey."""
     chance = np.random.RandomState(seed)
     images, truths = np.full((n, height, width, 3), 128, np.uint8), []
@@ -61,10 +61,10 @@ def squares(n: int, seed: int = 0, height: int = SIDE, width: int = SIDE) -> Box
                 kinds.append(kind)
         truths.append((boxes, kinds, np.zeros(len(kinds), bool)))
     sizes = np.tile(np.array([[height, width]], np.int32), (n, 1))
-    return Boxed(Pixels(images), sizes, *packed(truths), tuple(range(n)))
+    return BoxDataset(Pixels(images), sizes, *packed(truths), tuple(range(n)))
 
 
-def scenes(train: int = 16) -> Scenes:
+def scenes(train: int = 16) -> DetectionData:
     """Three splits of `squares`."""
     parts = {"train": squares(train, 1), "val": squares(4, 2), "test": squares(6, 3)}
-    return Scenes("squares", ("bright", "dark"), **parts, mirror=True, origin="squares")
+    return DetectionData("squares", ("bright", "dark"), **parts, mirror=True, origin="squares")

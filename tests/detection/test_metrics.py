@@ -9,20 +9,22 @@ from references import random_boxes
 
 from training.data.storage import Pixels
 from training.detection import metrics
-from training.detection.dataset import Boxed, packed
-from training.detection.metrics import Found
+from training.detection.dataset import BoxDataset, packed
+from training.detection.metrics import Detections
 
 
-def split(*truths) -> Boxed:
+def split(*truths) -> BoxDataset:
     """Images of these (boxes, classes, doubts)."""
     n = len(truths)
     sizes = np.full((n, 2), 100, np.int32)
-    return Boxed(Pixels(np.zeros((n, 1, 1, 3), np.uint8)), sizes, *packed(list(truths)), tuple(range(n)))
+    return BoxDataset(Pixels(np.zeros((n, 1, 1, 3), np.uint8)), sizes, *packed(list(truths)), tuple(range(n)))
 
 
 def found(boxes, scores, classes=None):
     classes = [0] * len(scores) if classes is None else classes
-    return Found(np.array(boxes, "float32").reshape(-1, 4), np.array(scores, "float32"), np.array(classes, int))
+    return Detections(
+        np.array(boxes, "float32").reshape(-1, 4), np.array(scores, "float32"), np.array(classes, int)
+    )
 
 
 ONE, TWO, AWAY = [0, 0, 10, 10], [50, 50, 70, 70], [80, 0, 90, 10]

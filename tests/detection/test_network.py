@@ -270,7 +270,7 @@ import resource
 from dataclasses import replace
 import numpy as np, keras
 from keras_cnns.detection import FasterRCNNResNet101
-from training.detection.step import DetectionStep
+from training.detection.task import DetectionStep
 built = replace(FasterRCNNResNet101, norms="live").build(20, (None, None, 3))  # frozen ones need less
 model = DetectionStep(built.learner.inputs, built.learner.outputs, decay=5e-4)
 model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), None)

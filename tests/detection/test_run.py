@@ -17,7 +17,7 @@ from training.classification.config import Config
 from training.detection import exporting, pipeline, recipe, scoring, trained
 from training.detection import task as runs
 from training.detection.config import DetectionConfig
-from training.detection.dataset import NONE, Boxed, packed
+from training.detection.dataset import NONE, BoxDataset, packed
 from training.detection.pipeline import Fit
 from training.engine.devices import Compute
 from training.report.folder import History, Log
@@ -135,7 +135,7 @@ def test_exported_files_answer_alike(done, tmp_path):
 # --- batches ----------------------------------------------------------------------------------------------------
 
 
-def mixed() -> Boxed:
+def mixed() -> BoxDataset:
     """Wide and high images of several sizes, each with a box of a known place; one without."""
     shapes = [(20, 30), (30, 20), (10, 40), (25, 30), (40, 10), (16, 16)]
     from training.data.storage import Encoded
@@ -149,7 +149,7 @@ def mixed() -> Boxed:
 
     truths = [([(0.1 * w, 0.2 * h, 0.6 * w, 0.9 * h)], [1], [False]) for h, w in shapes[:-1]] + [([], [], [])]
     images = Encoded(tuple(png(h, w) for h, w in shapes))
-    return Boxed(images, np.array(shapes, np.int32), *packed(truths), tuple("abcdef"))
+    return BoxDataset(images, np.array(shapes, np.int32), *packed(truths), tuple("abcdef"))
 
 
 def as_they_are(x):
@@ -211,7 +211,7 @@ def test_a_mirror_turns_boxes_along():
 
 def test_doubtful_boxes_are_not_learned_from():
     split = squares(2)
-    doubtful = Boxed(split.images, split.sizes, split.boxes, split.labels, split.labels != NONE, split.ids)
+    doubtful = BoxDataset(split.images, split.sizes, split.boxes, split.labels, split.labels != NONE, split.ids)
     options = {
         "fit": Fit(SIDE, SIDE),
         "batch": 2,
@@ -240,7 +240,7 @@ def test_recipes_count_updates():
         recipe.named("quik", "x")
 
 
-# --- replicas and the door, in processes of their own -----------------------------------------------------------
+# --- replicas and the command, in processes of their own ---------------------------------------------------------
 
 REPLICAS = f"""
 import sys
@@ -249,9 +249,9 @@ from dataclasses import replace
 from pathlib import Path
 import keras
 from test_run import PLAN, run_in
-from training.detection import run as runs
-from training.engine.backends import HERE
-two = HERE.choose(2, "float32", "off", False)
+from training.detection import task as runs
+from training.engine.backends import backend
+two = backend.choose(2, "float32", "off", False)
 run = run_in(Path(sys.argv[1]), two, PLAN)
 with run.log:
     result = runs.train(run)
@@ -290,7 +290,7 @@ def test_the_door_refuses_in_one_line(done, tmp_path):
     )
     lines[-1] += ["--draw", str(tmp_path / "drawn"), "--json", str(tmp_path / "found.json")]
     lines.append(["detect.py", "predict", "--run", str(done[0]), str(tmp_path / "no.jpg")])
-    many = HERE.parent / "doors" / "many.py"
+    many = HERE.parent / "commands" / "many.py"
     got = subprocess.run(
         [sys.executable, many], input=json.dumps(lines), capture_output=True, text=True, check=True
     )

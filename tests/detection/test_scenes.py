@@ -11,8 +11,8 @@ from training.data import sources as pictures
 from training.detection import coco as detection_coco
 from training.detection import digit_scenes, sources
 from training.detection import tfds as detection_tfds
-from training.detection.dataset import NONE, Boxed, Scenes, mended, packed
-from training.detection.metrics import Found
+from training.detection.dataset import NONE, BoxDataset, DetectionData, clip_boxes, packed
+from training.detection.metrics import Detections
 from training.errors import DataError
 
 
@@ -26,7 +26,7 @@ def few(digits):
     return digit_scenes.split(digits.train, "train", 12)
 
 
-def check(split: Boxed):
+def check(split: BoxDataset):
     for i in range(len(split)):
         boxes, kinds, doubts = split.truth(i)
         assert 3 <= len(kinds) <= 8
@@ -67,7 +67,7 @@ def test_digits_of_the_splits_are_disjoint(digits):
 
 def test_boxes_are_mended():
     boxes = [[-5, 2, 10, 10], [3, 3, 3, 9], [90, 90, 95, 99], [1, 1, 4, 4], [0, float("nan"), 5, 5]]
-    kept, cut, gone = mended(boxes, [0, 1, 2, 3, 4], [False] * 5, (40, 50))
+    kept, cut, gone = clip_boxes(boxes, [0, 1, 2, 3, 4], [False] * 5, (40, 50))
     assert kept[0].tolist() == [[0, 2, 10, 10], [1, 1, 4, 4]]
     assert kept[1].tolist() == [0, 3]
     assert (cut, gone) == (1, 3)
@@ -75,13 +75,13 @@ def test_boxes_are_mended():
 
 def test_scenes_refuse_what_cannot_be_trained_on():
     good, none = squares(3), squares(3)
-    none = Boxed(good.images, good.sizes, *packed([([], [], [])] * 3), good.ids)
+    none = BoxDataset(good.images, good.sizes, *packed([([], [], [])] * 3), good.ids)
     with pytest.raises(DataError, match="not one of 3 training images has a box"):
-        Scenes("s", ("a", "b"), none, good, good, True, "")
+        DetectionData("s", ("a", "b"), none, good, good, True, "")
     with pytest.raises(DataError, match="the val split has no images"):
-        Scenes("s", ("a", "b"), good, good.take([]), good, True, "")
+        DetectionData("s", ("a", "b"), good, good.take([]), good, True, "")
     with pytest.raises(DataError, match="classes run from 0 to 0; 1 came"):
-        Scenes("s", ("a",), good, good, good, True, "")
+        DetectionData("s", ("a",), good, good, good, True, "")
 
 
 # --- files ------------------------------------------------------------------------------------------------------
@@ -190,11 +190,13 @@ def test_coco(coco):
     data = sources.load(str(path), path.parent / "images")
     assert data.classes == ("pen", "cup")  # by their numbers
     assert data.categories == (3, 7)
-    answer = Found(np.array([[1, 2, 4, 8.0]]), np.array([0.5]), np.array([1]))
-    (row,) = detection_coco.rows(answer, 101, data.classes, detection_coco.numbers(data.classes, data.categories))
+    answer = Detections(np.array([[1, 2, 4, 8.0]]), np.array([0.5]), np.array([1]))
+    (row,) = detection_coco.result_rows(
+        answer, 101, data.classes, detection_coco.category_numbers(data.classes, data.categories)
+    )
     wanted = {"image_id": 101, "category_id": 7, "category": "cup", "bbox": [1, 2, 3, 6], "score": 0.5}
     assert row == wanted
-    assert detection_coco.numbers(("a", "b"), ()) == {"a": 1, "b": 2}
+    assert detection_coco.category_numbers(("a", "b"), ()) == {"a": 1, "b": 2}
     splits = [getattr(data, s) for s in ("train", "val", "test")]
     assert sorted(i for s in splits for i in s.ids) == list(range(100, 110))
     assert sum(s.doubtful.sum() for s in splits) == 1

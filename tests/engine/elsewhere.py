@@ -16,7 +16,7 @@ from keras_cnns import fuse
 from training.classification.setup import configure
 from training.classification.task import Run
 from training.data import sources
-from training.engine.backends import HERE
+from training.engine.backends import backend
 from training.processes import Terminated
 from training.recipes import defaults
 from training.recipes.optimizers import SGD
@@ -51,14 +51,14 @@ def outputs(names: list[str]) -> dict[str, np.ndarray]:
         model = MINIATURES[name](classes=10, classifier_activation=None)
         model.set_weights(weights(model))
         images = np.random.default_rng(1).normal(size=(IMAGES, *model.input_shape[1:])).astype("float32")
-        found[name] = HERE.forward(model)(images)
-        found[f"{name} fused"] = HERE.forward(fuse(model))(images)
+        found[name] = backend.forward(model)(images)
+        found[f"{name} fused"] = backend.forward(fuse(model))(images)
     return found
 
 
 def tiny(folder: Path, **changes) -> Run:
     """A run of a short ResNet over 100 digits, with all that the recipe of a step has."""
-    chosen = HERE.choose(changes.pop("replicas", None), changes.pop("precision", "auto"), "auto", False)
+    chosen = backend.choose(changes.pop("replicas", None), changes.pop("precision", "auto"), "auto", False)
     data = sources.load("digits")
     data = replace(
         data, train=data.train.take(range(100)), val=data.val.take(range(45)), test=data.test.take(range(30))
@@ -84,21 +84,21 @@ def tiny(folder: Path, **changes) -> Run:
 
 def interrupted(folder: Path, step: int) -> dict:
     """A run that is told to stop after `step` steps, and then goes on."""
-    whole = checkpoint_saver.Saver.on_train_batch_end
+    whole = checkpoint_saver.CheckpointSaver.on_train_batch_end
 
     def stopping(self, batch, logs=None):
         if self.counter.place.number == step:
             self.pending.number = 15
         whole(self, batch, logs)
 
-    checkpoint_saver.Saver.on_train_batch_end = stopping
+    checkpoint_saver.CheckpointSaver.on_train_batch_end = stopping
     try:
         train(tiny(folder))
         raise AssertionError("it did not stop")
     except Terminated:
         pass
     finally:
-        checkpoint_saver.Saver.on_train_batch_end = whole
+        checkpoint_saver.CheckpointSaver.on_train_batch_end = whole
     return train(tiny(folder))
 
 
@@ -107,7 +107,7 @@ def training(folder: Path) -> dict:
     there are several devices, one on two of them.
     """
     results = {}
-    if HERE.compiles:  # first: JAX starts with all its devices
+    if backend.compiles:  # first: JAX starts with all its devices
         results["two"] = train(tiny(folder / "two", replicas=2))
         keras.distribution.set_distribution(None)
     return results | {
@@ -145,7 +145,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "training":
         (folder / "results.json").write_text(json.dumps(training(folder)))
     elif sys.argv[1] == "refusals":
-        (folder / "answers.json").write_text(json.dumps(refusals("off" if HERE.compiles else "on")))
+        (folder / "answers.json").write_text(json.dumps(refusals("off" if backend.compiles else "on")))
     else:
         # Compiling what draws the start, shape by shape, would take most of the time.
         keras.initializers.VarianceScaling.__call__ = lambda self, shape, dtype=None, **_: np.zeros(

@@ -35,7 +35,7 @@ def trained(architecture, where, xla, parts):
     rng = np.random.default_rng(0)
     images = rng.normal(size=(STEPS * BATCH, *architecture.input_shape)).astype("float32")
     labels = rng.integers(0, 10, STEPS * BATCH).astype("int32")
-    said = xla_check.settle(model, images[: BATCH // 2], labels[: BATCH // 2]) if xla else ""
+    said = xla_check.check_xla(model, images[: BATCH // 2], labels[: BATCH // 2]) if xla else ""
     watch = Losses()
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)
     model.fit(data, verbose=0, shuffle=False, callbacks=[watch])

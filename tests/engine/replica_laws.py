@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_cnns.blocks.head import cross_entropy
 from keras_cnns.layers import BatchNormalization
 from training.engine import devices
-from training.engine.step import SoftCrossEntropy, StepModel, steps_done, synchronise
+from training.engine.step import SoftCrossEntropy, StepModel, steps_done, sync_batch_norm
 
 STEPS, BATCH, SIDE, CLASSES = 4, 12, 8, 3
 
@@ -156,13 +156,13 @@ def dropout():
     for xla in (False, True):
         for _ in range(2):
             model = made(REPLICAS, dropout=0.5, xla=xla, optimizer=lambda: keras.optimizers.SGD(0.0))
-            model.make_halves()
+            model.make_functions()
             same = tf.ones((BATCH, SIDE, SIDE, 3)), tf.zeros(BATCH, tf.int32)
             shared = model.distribute_strategy.experimental_distribute_dataset(
                 tf.data.Dataset.from_tensors(same).repeat(2)
             )
             half = tf.function(
-                lambda d, m=model: m.distribute_strategy.run(lambda x, y: m.first_half(x, y, None)[0], args=d)
+                lambda d, m=model: m.distribute_strategy.run(lambda x, y: m.gradient_fn(x, y, None)[0], args=d)
             )
             drawn = [model.distribute_strategy.experimental_local_results(half(d)) for d in shared]
             runs.append([[r.numpy().tolist() for r in step] for step in drawn])
@@ -196,7 +196,7 @@ def statistics(xla):
     moving = next(v for v in model.non_trainable_variables if "moving_mean" in v.path)
     locals_ = model.distribute_strategy.experimental_local_results
     before = [v.numpy() for v in locals_(moving.value)]
-    synchronise(model)
+    sync_batch_norm(model)
     after = [v.numpy() for v in locals_(moving.value)]
     under = model.evaluate(data(), verbose=0, return_dict=True)
     values = model.get_weights()

@@ -17,7 +17,7 @@ from support import KINDS, ROOT
 from training.classification import evaluation
 from training.classification import trained as classification_trained
 from training.data import sources
-from training.engine.keras_step import KerasStep, prepare
+from training.engine.keras_step import KerasStep, configure_optimizer
 from training.engine.step import SoftCrossEntropy, StepModel
 from training.recipes.optimizers import SGD
 
@@ -74,7 +74,7 @@ def trained(step, prepared: bool) -> tuple[list[np.ndarray], dict]:
     if prepared:
         model = step([x], heads, shares)
         optimizer = SGD(0.1).build(0.1, 0.9)
-        prepare(optimizer, model, decay, undecayed, clip)
+        configure_optimizer(optimizer, model, decay, undecayed, clip)
     else:
         model = step([x], heads, decay, undecayed, shares, clip)
         optimizer = SGD(0.1).build(0.1, 0.9)

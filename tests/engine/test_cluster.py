@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.pipeline import Share
+from training.data.pipeline import Shard
 from training.engine import cluster
 from training.engine.cluster import Group
 
@@ -54,7 +54,7 @@ def test_what_cannot_be_a_group(workers, index, config, says):
 
 @pytest.mark.parametrize(("batch", "count"), [(12, 1), (12, 2), (12, 3), (7, 1), (6, 2), (64, 4)])
 def test_shares_are_the_whole_batch_and_keep_pairs(batch, count):
-    shares = [Share(i, count).columns(batch) for i in range(count)]
+    shares = [Shard(i, count).columns(batch) for i in range(count)]
     assert sorted(np.concatenate(shares)) == list(range(batch))
     assert {len(share) for share in shares} == {batch // count}
     if batch // count % 2 == 0:

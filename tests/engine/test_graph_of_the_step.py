@@ -16,7 +16,7 @@ def operations(architecture) -> Counter:
     model = architecture(classifier_activation=None)
     step = StepModel(model.inputs, model.outputs)
     step.compile(keras.optimizers.SGD(0.1, momentum=0.9), SoftCrossEntropy())
-    step.make_halves()
+    step.make_functions()
     images = tf.TensorSpec((4, *model.input_shape[1:]))
     graph = tf.function(lambda x, y: step.train_step((x, y)), autograph=False).get_concrete_function(
         images, tf.TensorSpec((4,), tf.int32)

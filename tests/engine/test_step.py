@@ -84,10 +84,10 @@ def test_waiting_for_input_is_measured():
     model = linear()
     late = tf.data.Dataset.from_generator(slow, output_signature=signature)
     model.fit(late, steps_per_epoch=6, verbose=0, shuffle=False)
-    assert model.waited > 6 * 0.04
+    assert model.data_wait_seconds > 6 * 0.04
     fast = linear()
     fast.fit(tf.data.Dataset.from_tensor_slices((images, labels)).cache(), verbose=0, shuffle=False)
-    assert fast.waited < model.waited
+    assert fast.data_wait_seconds < model.data_wait_seconds
 
 
 @pytest.mark.parametrize("several", [2, 3, 10])
@@ -177,7 +177,7 @@ def test_training_heads_have_their_share_of_the_gradient():
     body = keras.layers.Dense(4, name="body")
     heads = [keras.layers.Dense(3, name=name) for name in ("logits", "aux1_logits")]
     features = body(image)
-    model = StepModel(image, [h(features) for h in heads], shares=(1.0, 0.3))
+    model = StepModel(image, [h(features) for h in heads], loss_weights=(1.0, 0.3))
     model.compile(keras.optimizers.SGD(1.0), cross_entropy())
     images, labels = (a[0] for a in batches(1))
     alone = []
@@ -189,5 +189,5 @@ def test_training_heads_have_their_share_of_the_gradient():
     logs = model.train_on_batch(images, labels, return_dict=True)
     np.testing.assert_allclose(before - body.kernel.numpy(), alone[0] + 0.3 * alone[1], rtol=1e-4, atol=1e-6)
     assert set(logs) == {"loss", "top1"}
-    with pytest.raises(ValueError, match="2 outputs need as many shares"):
+    with pytest.raises(ValueError, match="2 outputs need as many loss_weights"):
         StepModel(image, [h(features) for h in heads])

@@ -15,7 +15,7 @@ from keras_cnns.layers import BatchNormalization
 from keras_cnns.preprocessing import TF
 from training.data import pipeline
 from training.data.dataset import Split
-from training.data.mix import Mixup, softened
+from training.data.mix import Mixup, soft_labels
 from training.data.storage import Pixels
 from training.engine import cluster, devices
 from training.engine.step import SoftCrossEntropy, StepModel
@@ -28,9 +28,9 @@ def split(n):
     return Split(Pixels(rng.integers(0, 255, (n, 8, 8, 3), "uint8")), rng.integers(0, CLASSES, n).astype("int32"))
 
 
-def batches(share, mix=None):
+def batches(shard, mix=None):
     options = {"size": 8, "channels": 3, "batch_size": BATCH, "seed": 1, "epochs": 2, "preprocess": TF}
-    return softened(pipeline.train_batches(split(IMAGES), **options, share=share), CLASSES, 0.1, mix, 1, 0)
+    return soft_labels(pipeline.train_batches(split(IMAGES), **options, shard=shard), CLASSES, 0.1, mix, 1, 0)
 
 
 def made(scope):
@@ -58,8 +58,8 @@ def main():
         chosen.wire.total([0])
     found, mix = {}, Mixup(0.4)
     for name, where, data in (
-        ("reference", contextlib.nullcontext(), batches(pipeline.WHOLE, mix)),
-        ("losses", chosen.scope(), chosen.feed(batches(chosen.share, mix), BATCH, endless=True)),
+        ("reference", contextlib.nullcontext(), batches(pipeline.ALL_SHARDS, mix)),
+        ("losses", chosen.scope(), chosen.feed(batches(chosen.shard, mix), BATCH, endless=True)),
     ):
         watch, model = Losses(), made(where)
         model.fit(data, steps_per_epoch=6, epochs=2, verbose=0, shuffle=False, callbacks=[watch])
@@ -68,7 +68,7 @@ def main():
         if name == "reference":
             found["alone"] = measured(model, pipeline.eval_batches(split(5), **options))
         else:
-            five = pipeline.eval_batches(split(5), **options, share=chosen.share)
+            five = pipeline.eval_batches(split(5), **options, shard=chosen.shard)
             found["under"] = measured(model, chosen.feed(five, 4))
     long = np.random.default_rng(5).bytes(5_000_003)  # no multiple of what a message is cut into
     cluster.CHUNK = 300_001

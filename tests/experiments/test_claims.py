@@ -14,9 +14,9 @@ from training.data.dataset import DataSet
 from training.experiments import plots as drawings
 from training.experiments import relu, width_depth_cardinality
 from training.experiments import report as experiments_report
-from training.experiments.definition import Done, Outcome, Trial, epochs_to
+from training.experiments.definition import ExperimentResults, RunResult, Trial, epochs_to
 from training.experiments.registry import EXPERIMENTS, experiment
-from training.experiments.welch import less, not_above
+from training.experiments.welch import lower, no_worse
 from training.recipes.defaults import QUICK
 from training.report import pictures
 
@@ -32,11 +32,11 @@ def digits() -> DataSet:
     return sources.load("digits")
 
 
-def made(experiment, data, error) -> Outcome:
+def made(experiment, data, error) -> ExperimentResults:
     """An outcome whose errors (train, val, test, in per cent) are a function of label and seed."""
     trials = tuple(Trial(label, SimpleNamespace(name=label), QUICK) for label in (labels_of(experiment, data)))
     runs = {t.label: [done(t.label, seed, *error(t.label, seed)) for seed in range(3)] for t in trials}
-    return Outcome(data, trials, runs, EXTRA.get(experiment.name, {}))
+    return ExperimentResults(data, trials, runs, EXTRA.get(experiment.name, {}))
 
 
 def labels_of(experiment, data):
@@ -56,7 +56,7 @@ EXTRA = {
 }
 
 
-def done(label, seed, train, val, test, speed=100.0) -> Done:
+def done(label, seed, train, val, test, speed=100.0) -> RunResult:
     splits = {s: {"loss": e / 50, "top1": 1 - e / 100, "top5": 1.0, "n": 360} for s, e in
               (("train", train), ("val", val), ("test", test))}  # fmt: skip
     result = {"arch": label, "params": 10, "macs": 20, "epochs": 3, "precision": "float32", "weights_sha256": "0"}
@@ -64,7 +64,7 @@ def done(label, seed, train, val, test, speed=100.0) -> Done:
         {"epoch": e, "top1": 1 - train / 100 - 0.3 / e, "val_top1": 1 - val / 100 - 0.5 / e**2, "seconds": 2.0}
         for e in (1, 2, 3, 4)
     ]
-    return Done(label, seed, Path("."), {**result, **splits, "images_per_second": speed}, history)
+    return RunResult(label, seed, Path("."), {**result, **splits, "images_per_second": speed}, history)
 
 
 GOOD = {  # test error by the beginning of a label, the longest that fits; train error is half, or the first of two
@@ -198,7 +198,7 @@ def test_width_and_paths_are_judged_by_error_speed_and_time(digits, better):
             for label, shape in labels.items()
         }
         times = {label: [seconds[shape] + 0.1 * s for s in range(3)] for label, shape in labels.items()}
-        return Outcome(digits, (), runs, {"validation_error": 5.0, "seconds": times})
+        return ExperimentResults(digits, (), runs, {"validation_error": 5.0, "seconds": times})
 
     seconds = {"wide": 2 if better else 20, "deep": 10, "paths": 5, "bottlenecks": 5, "middle": 5}
     found = width_depth_cardinality.judge(outcome(seconds))
@@ -207,7 +207,7 @@ def test_width_and_paths_are_judged_by_error_speed_and_time(digits, better):
     assert not [f for f in found if f.text.startswith("equal MACs: test error, paths below bottlenecks")]
 
 
-def raced(digits, epochs: dict[str, float], lost=()) -> Outcome:
+def raced(digits, epochs: dict[str, float], lost=()) -> ExperimentResults:
     """An outcome of `relu` whose networks err the less the more epochs passed, by kind, best at a rate of 0.1."""
 
     def run(label, seed):
@@ -220,7 +220,7 @@ def raced(digits, epochs: dict[str, float], lost=()) -> Outcome:
 
     labels = [f"{kind}-{rate:g}" for kind in relu.KINDS for rate in relu.RATES]
     trials = tuple(Trial(label, SimpleNamespace(name=label), QUICK) for label in labels)
-    return Outcome(digits, trials, {label: [run(label, seed) for seed in range(3)] for label in labels})
+    return ExperimentResults(digits, trials, {label: [run(label, seed) for seed in range(3)] for label in labels})
 
 
 def test_relu_is_judged_by_each_activation_at_its_fastest_rate(digits):
@@ -255,7 +255,7 @@ def test_a_trial_that_diverged_is_reported_and_breaks_nothing(name, digits, tmp_
 
 def test_epochs_to_a_goal():
     history = [{"epoch": i, "top1": t, "val_top1": t} for i, t in enumerate((0.2, 0.5, 0.9), 1)]
-    run = Done("x", 0, Path("."), {}, history)
+    run = RunResult("x", 0, Path("."), {}, history)
     assert relu.epochs(run, 30) == pytest.approx(2.5)
     assert relu.epochs(run, 5) == float("inf")
     assert relu.epochs(run, 90) == 1.0
@@ -264,23 +264,23 @@ def test_epochs_to_a_goal():
 
 
 def test_nothing_is_decided_within_the_spread():
-    assert less("x", [1.0, 2.0, 3.0], [2.0, 3.0, 4.0]).held is None
-    assert less("x", [1.0, 1.1, 0.9], [2.0, 2.1, 1.9]).held is True
-    assert less("x", [2.0, 2.1, 1.9], [1.0, 1.1, 0.9]).held is False
-    assert less("x", [1.0], [9.0]).held is None
-    assert less("x", [60.0, 75.0, 80.0], [90.0, 90.0, 90.0]).held is None, (
+    assert lower("x", [1.0, 2.0, 3.0], [2.0, 3.0, 4.0]).held is None
+    assert lower("x", [1.0, 1.1, 0.9], [2.0, 2.1, 1.9]).held is True
+    assert lower("x", [2.0, 2.1, 1.9], [1.0, 1.1, 0.9]).held is False
+    assert lower("x", [1.0], [9.0]).held is None
+    assert lower("x", [60.0, 75.0, 80.0], [90.0, 90.0, 90.0]).held is None, (
         "Welch's: a spread of nothing is not shared"
     )
-    assert less("x", [0.8, 0.8], [1.1, 1.1]).held is None, "no spread at all says nothing of chance"
-    assert less("x", [], [1.0, 1.1]).held is None
+    assert lower("x", [0.8, 0.8], [1.1, 1.1]).held is None, "no spread at all says nothing of chance"
+    assert lower("x", [], [1.0, 1.1]).held is None
 
 
 def test_equal_is_within_a_margin():
-    assert not_above("x", [1.0, 1.1, 1.2], [1.0, 1.1, 1.2]).held is True
-    assert not_above("x", [1.3, 1.4, 1.5], [1.0, 1.1, 1.2]).held is True, "above, by less than a point"
-    assert not_above("x", [3.0, 3.1, 3.2], [1.0, 1.1, 1.2]).held is False
-    assert not_above("x", [2.0, 2.1, 2.2], [1.0, 1.1, 1.2]).held is None
-    assert not_above("x", [1.0], [1.0]).held is None
+    assert no_worse("x", [1.0, 1.1, 1.2], [1.0, 1.1, 1.2]).held is True
+    assert no_worse("x", [1.3, 1.4, 1.5], [1.0, 1.1, 1.2]).held is True, "above, by less than a point"
+    assert no_worse("x", [3.0, 3.1, 3.2], [1.0, 1.1, 1.2]).held is False
+    assert no_worse("x", [2.0, 2.1, 2.2], [1.0, 1.1, 1.2]).held is None
+    assert no_worse("x", [1.0], [1.0]).held is None
 
 
 def test_unknown():

@@ -8,12 +8,12 @@ import pytest
 
 from keras_cnns import zoo
 from training.classification import trained
-from training.engine.backends import HERE
-from training.errors import Refusal
+from training.engine.backends import backend
+from training.errors import UsageError
 from training.experiments import plots, runner
 from training.experiments.definition import Experiment, Trial
-from training.experiments.runner import Order, perform
-from training.experiments.welch import less
+from training.experiments.runner import ExperimentSpec, run_experiment
+from training.experiments.welch import lower
 from training.recipes import defaults
 
 SMALL = replace(defaults.QUICK, epochs=4, batch_size=256, warm_up=None)
@@ -36,7 +36,7 @@ EXPERIMENT = Experiment(
     "A tiny one",
     "Nothing is claimed.",
     trials,
-    judge=lambda o: [less("second below first", o.error("second", "train"), o.error("first", "train"))],
+    judge=lambda o: [lower("second below first", o.error("second", "train"), o.error("first", "train"))],
     draw=lambda o: {"curves": plots.curves(o, {"both": list(o.runs)}, "tiny")},
     study=lambda o: {"labels": [len(o.runs), o.seeds]},
 )
@@ -48,8 +48,10 @@ def folder(tmp_path_factory) -> Path:
 
 
 def performed(folder, seeds, said):
-    compute = HERE.choose(None, "float32", "off", False)
-    return perform(EXPERIMENT, Order("digits", 0.25, seeds, folder, "python tiny"), compute, said.append)
+    compute = backend.choose(None, "float32", "off", False)
+    return run_experiment(
+        EXPERIMENT, ExperimentSpec("digits", 0.25, seeds, folder, "python tiny"), compute, said.append
+    )
 
 
 def test_runs_are_ordinary_and_reported(folder, monkeypatch):
@@ -71,15 +73,17 @@ def test_runs_are_ordinary_and_reported(folder, monkeypatch):
 
 
 def test_settings_change_every_trial_and_bad_ones_are_refused(tmp_path):
-    compute = HERE.choose(None, "float32", "off", False)
+    compute = backend.choose(None, "float32", "off", False)
     said = []
-    order = Order("digits", 0.25, 1, tmp_path, "python tiny", ("batch_size=300", "optimizer.rate=0.02"))
-    perform(EXPERIMENT, order, compute, said.append)
+    order = ExperimentSpec("digits", 0.25, 1, tmp_path, "python tiny", ("batch_size=300", "optimizer.rate=0.02"))
+    run_experiment(EXPERIMENT, order, compute, said.append)
     for label in ("first-0", "second-0"):
         recipe = json.loads((tmp_path / "runs" / label / "config.json").read_text())["recipe"]
         assert (recipe["epochs"], recipe["batch_size"], recipe["optimizer"]["rate"]) == (1, 300, 0.02)
-    with pytest.raises(Refusal, match="nonsense"):
-        perform(EXPERIMENT, replace(order, folder=tmp_path / "b", settings=("nonsense=1",)), compute, said.append)
+    with pytest.raises(UsageError, match="nonsense"):
+        run_experiment(
+            EXPERIMENT, replace(order, folder=tmp_path / "b", settings=("nonsense=1",)), compute, said.append
+        )
     assert not (tmp_path / "b").exists()
 
     def rates(data):
@@ -87,12 +91,12 @@ def test_settings_change_every_trial_and_bad_ones_are_refused(tmp_path):
         return (first, replace(second, recipe=replace(SMALL, optimizer=replace(SMALL.optimizer, rate=0.3))))
 
     order = replace(order, folder=tmp_path / "b", settings=("optimizer.rate=0.02",))
-    with pytest.raises(Refusal, match=r"in optimizer\.rate they differ \(0\.05, 0\.3\)"):
-        perform(replace(EXPERIMENT, trials=rates), order, compute, said.append)
+    with pytest.raises(UsageError, match=r"in optimizer\.rate they differ \(0\.05, 0\.3\)"):
+        run_experiment(replace(EXPERIMENT, trials=rates), order, compute, said.append)
     (tmp_path / "mine" / "runs").mkdir(parents=True)
     (tmp_path / "mine" / "thesis.tex").touch()
-    with pytest.raises(Refusal, match=r"experiment's folder.*holds thesis\.tex"):
-        perform(EXPERIMENT, replace(order, folder=tmp_path / "mine", settings=()), compute, said.append)
+    with pytest.raises(UsageError, match=r"experiment's folder.*holds thesis\.tex"):
+        run_experiment(EXPERIMENT, replace(order, folder=tmp_path / "mine", settings=()), compute, said.append)
 
 
 @pytest.mark.slow
@@ -105,11 +109,13 @@ def test_a_run_that_diverges_counts_as_guessing_and_the_others_go_on(tmp_path):
     def study(outcome):
         return {"whole": {label: len(outcome.whole(label)) for label in outcome.runs}}
 
-    compute = HERE.choose(None, "float32", "off", False)
+    compute = backend.choose(None, "float32", "off", False)
     said = []
-    order = Order("digits", 0.25, 1, tmp_path, "python tiny")
+    order = ExperimentSpec("digits", 0.25, 1, tmp_path, "python tiny")
     for _ in range(2):  # begun anew and repeated
-        report = perform(replace(EXPERIMENT, trials=wild, study=study), order, compute, said.append).read_text()
+        report = run_experiment(
+            replace(EXPERIMENT, trials=wild, study=study), order, compute, said.append
+        ).read_text()
     lines = [line for line in said if "/3 " in line]
     assert len(lines) == 6
     assert all("diverged, counted as guessing" in line for line in (*lines[:2], *lines[3:5]))
@@ -130,9 +136,9 @@ def test_trials_that_differ_in_their_labels_alone_are_one_run(tmp_path):
         slow = replace(SMALL, optimizer=replace(SMALL.optimizer, rate=0.001))
         return (first, replace(first, label="again"), replace(first, label="slow", recipe=slow))
 
-    compute = HERE.choose(None, "float32", "off", False)
-    perform(replace(EXPERIMENT, trials=twice, study=None, judge=lambda o: []),
-            Order("digits", 0.25, 1, tmp_path, "python tiny"), compute, [].append)  # fmt: skip
+    compute = backend.choose(None, "float32", "off", False)
+    run_experiment(replace(EXPERIMENT, trials=twice, study=None, judge=lambda o: []),
+            ExperimentSpec("digits", 0.25, 1, tmp_path, "python tiny"), compute, [].append)  # fmt: skip
     assert {p.name for p in (tmp_path / "runs").iterdir()} == {"first-0", "slow-0"}
     found = json.loads((tmp_path / "result.json").read_text())["trials"]
     assert found["again"] == found["first"] != found["slow"]

@@ -131,7 +131,9 @@ def test_the_program_for_phones_runs(exported, tmp_path):
     program = ROOT / "docs" / "mobile" / "classify.py"
     assert len(program.read_text().splitlines()) < 40
     val, network = sources.digits().val, trained.from_run(exported[2])
-    fitted = pipeline.with_channels(pipeline.fit(val.images.array[:20], network.size), network.channels)
+    fitted = pipeline.with_channels(
+        pipeline.resize_and_crop(val.images.array[:20], network.size), network.channels
+    )
     answers = network.model.predict(network.preprocessing(fitted.numpy()), verbose=0)
     sure = answers[np.arange(20), val.labels[:20]]
     image, label = val[int(sure.argmax())]  # the network has not learned enough to know every digit
@@ -154,7 +156,9 @@ def test_the_page_on_serving_is_true(exported, tmp_path):
     (tmp_path / "saved_models").mkdir()
     (tmp_path / "saved_models" / "flowers").symlink_to(exported[0])
     val, network = sources.digits().val, trained.from_run(exported[2])
-    fitted = pipeline.with_channels(pipeline.fit(val.images.array[:20], network.size), network.channels)
+    fitted = pipeline.with_channels(
+        pipeline.resize_and_crop(val.images.array[:20], network.size), network.channels
+    )
     answers = network.model.predict(network.preprocessing(fitted.numpy()), verbose=0)
     sure = answers[np.arange(20), val.labels[:20]]
     image, label = val[int(sure.argmax())]  # the network has not learned enough to know every digit

@@ -14,7 +14,7 @@ from training.classification import trained
 from training.data import sources
 from training.data.dataset import Split
 from training.data.storage import Pixels
-from training.errors import Failure
+from training.errors import RunError
 from training.exporting import (
     export_model,
     exporter,
@@ -26,7 +26,7 @@ from training.exporting import (
     tflite,
     writers,
 )
-from training.exporting.verification import Judge
+from training.exporting.verification import Verifier
 
 QUICK = ("lenet5", "alexnet", "sknet26", "resnest14", "repvgg_b1g4", "resnext50_32x4d")
 SOME = [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in MINIATURES]
@@ -115,8 +115,8 @@ def test_a_trained_miniature_through_every_format(name, tmp_path):
     small = replace(MINIATURES.get(name, ARCHITECTURES[name]), classes=10)
     run = run_folder(tmp_path / "run", small, FAMILIES[name])
     network, out = trained.from_run(run), tmp_path / "out"
-    order = exporter.Order(EVERYTHING, out, max_drop=0.03, images=180, threads=1)
-    exporter.make(order, network, provenance.of_run(run), sources.digits(), print)
+    order = exporter.ExportSpec(EVERYTHING, out, max_drop=0.03, images=180, threads=1)
+    exporter.export(order, network, provenance.of_run(run), sources.digits(), print)
     for file, found in json.loads((out / "export.json").read_text())["files"].items():
         assert found["keras_top1"] > 0.7, "it has not learned enough to say anything"
         if formats.FORMATS[file].largest:
@@ -156,7 +156,7 @@ def test_a_broken_network_is_refused_named_and_cured(broken, tmp_path):
     one.network.model.save(tmp_path / "reference.keras")
     calibration = one.shown(data.train, export_model.spread(len(data.train), 300))
     form, path = formats.QUANTIZE["int8"], tmp_path / "model_int8.tflite"
-    with Judge(one, tmp_path / "reference.keras", data.val, np.arange(len(data.val)), 1) as judge:
+    with Verifier(one, tmp_path / "reference.keras", data.val, np.arange(len(data.val)), 1) as judge:
         form.write(one, path, calibration)
         naive = judge.prove(form, path)
         cured = qat.tuned(one, data.train, calibration, 20, print)
@@ -181,15 +181,15 @@ def test_a_file_of_another_network_is_refused(tmp_path):
         formats.QUANTIZE["int8"].write(other, path, calibration)
 
     form = replace(formats.QUANTIZE["int8"], write=wrong)
-    order = exporter.Order((form,), tmp_path / "out", max_drop=0.01, images=100, threads=1)
+    order = exporter.ExportSpec((form,), tmp_path / "out", max_drop=0.01, images=100, threads=1)
     with pytest.raises(
-        Failure, match=r"it loses 0\.\d+ of top-1 ± 0\.\d+ on only 100 images, --max-drop allows 0\.01"
+        RunError, match=r"it loses 0\.\d+ of top-1 ± 0\.\d+ on only 100 images, --max-drop allows 0\.01"
     ):
-        exporter.make(order, trained.from_run(run), provenance.of_run(run), sources.digits(), print)
+        exporter.export(order, trained.from_run(run), provenance.of_run(run), sources.digits(), print)
     assert not (tmp_path / "out").exists()
     exact = replace(formats.TO["tflite"], write=wrong)
-    with pytest.raises(Failure, match="a probability differs from that of the network by"):
-        exporter.make(
+    with pytest.raises(RunError, match="a probability differs from that of the network by"):
+        exporter.export(
             replace(order, formats=(exact,)),
             trained.from_run(run),
             provenance.of_run(run),

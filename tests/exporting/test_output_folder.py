@@ -8,7 +8,7 @@ from training.exporting import formats, output_folder
 
 
 def half_done(out):
-    with output_folder.staged(out) as folder:
+    with output_folder.staging_folder(out) as folder:
         (folder / "model.keras").write_text("half")
         raise RuntimeError
 
@@ -20,7 +20,7 @@ def test_an_error_leaves_nothing(tmp_path):
 
 
 def test_it_appears_when_all_is_there(tmp_path):
-    with output_folder.staged(tmp_path / "deep" / "net") as folder:
+    with output_folder.staging_folder(tmp_path / "deep" / "net") as folder:
         (folder / "model.keras").write_text("whole")
         assert not (tmp_path / "deep" / "net").exists()
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["net"]
@@ -30,7 +30,7 @@ def test_it_appears_when_all_is_there(tmp_path):
 def test_an_earlier_export_stands_until_the_new_one_is_whole(tmp_path):
     out = tmp_path / "net"
     for text in ("first", "second"):
-        with output_folder.staged(out) as folder:
+        with output_folder.staging_folder(out) as folder:
             (folder / "card.md").write_text(text)
             assert not out.exists() or (out / "card.md").read_text() == "first"
     assert (out / "card.md").read_text() == "second"
@@ -42,7 +42,7 @@ def test_what_a_kill_left_is_cleared_away(tmp_path):
     (tmp_path / ".net.unfinished" / "saved_model").mkdir(parents=True)
     (tmp_path / ".net.old").mkdir()
     (tmp_path / ".net.old" / "card.md").write_text("earlier")
-    with output_folder.staged(tmp_path / "net") as folder:
+    with output_folder.staging_folder(tmp_path / "net") as folder:
         assert [p.name for p in folder.iterdir()] == ["lock"]
         assert (tmp_path / "net" / "card.md").read_text() == "earlier"
         (folder / "card.md").write_text("new")
@@ -50,12 +50,12 @@ def test_what_a_kill_left_is_cleared_away(tmp_path):
 
 
 def export(out):
-    with output_folder.staged(out):
+    with output_folder.staging_folder(out):
         pass
 
 
 def test_one_export_at_a_time(tmp_path):
-    with output_folder.staged(tmp_path / "net"):
+    with output_folder.staging_folder(tmp_path / "net"):
         with pytest.raises(ValueError, match=r"another export to .*net is at work \(process"):
             export(tmp_path / "net")
         assert (tmp_path / ".net.unfinished").is_dir()  # the one who came too late has taken nothing away
@@ -75,7 +75,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(ValueError, match="cannot be written: Not a directory"),
-        output_folder.staged(tmp_path / "file" / "net"),
+        output_folder.staging_folder(tmp_path / "file" / "net"),
     ):
         pass
 

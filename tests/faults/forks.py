@@ -23,7 +23,7 @@ import numpy as np
 
 from training.report import folder
 from training.run_folder import checkpoints
-from training.trainer import checkpoint_saver, finish  # noqa: F401 (imported before the forks)
+from training.trainer import checkpoint_saver, finish
 
 TRAINING = Path(__file__).parents[2] / "training"
 
@@ -108,25 +108,31 @@ POINTS = {
     "before_rename": before(os, "rename", die),
     "after_rename": after(os, "rename"),
     "before_prune": before(checkpoints, "prune", die),
-    "batch": after(checkpoint_saver.Counter, "on_train_batch_end"),
-    "validation": before(checkpoint_saver.Saver, "on_test_begin", die),
-    "validated": before(checkpoint_saver.Saver, "on_test_end", die),
-    "epoch_end": before(checkpoint_saver.Saver, "on_epoch_end", die),
+    "batch": after(checkpoint_saver.ProgressCounter, "on_train_batch_end"),
+    "validation": before(checkpoint_saver.CheckpointSaver, "on_test_begin", die),
+    "validated": before(checkpoint_saver.CheckpointSaver, "on_test_end", die),
+    "epoch_end": before(checkpoint_saver.CheckpointSaver, "on_epoch_end", die),
     "history": after(folder.History, "append"),
     "conclude": before(finish, "write_json", die),
     "full": before(np, "savez", full),
     "full_history": before(folder, "write_text", full),
-    "raise": before(checkpoint_saver.Saver, "on_train_batch_end", broken),
-    "term": before(checkpoint_saver.Counter, "on_train_batch_end", lambda: os.kill(os.getpid(), signal.SIGTERM)),
-    "int": before(checkpoint_saver.Counter, "on_train_batch_end", lambda: os.kill(os.getpid(), signal.SIGINT)),
+    "raise": before(checkpoint_saver.CheckpointSaver, "on_train_batch_end", broken),
+    "term": before(
+        checkpoint_saver.ProgressCounter, "on_train_batch_end", lambda: os.kill(os.getpid(), signal.SIGTERM)
+    ),
+    "int": before(
+        checkpoint_saver.ProgressCounter, "on_train_batch_end", lambda: os.kill(os.getpid(), signal.SIGINT)
+    ),
     "term_validation": before(
-        checkpoint_saver.Saver, "on_test_begin", lambda: os.kill(os.getpid(), signal.SIGTERM)
+        checkpoint_saver.CheckpointSaver, "on_test_begin", lambda: os.kill(os.getpid(), signal.SIGTERM)
     ),
-    "int_validation": before(checkpoint_saver.Saver, "on_test_begin", lambda: os.kill(os.getpid(), signal.SIGINT)),
+    "int_validation": before(
+        checkpoint_saver.CheckpointSaver, "on_test_begin", lambda: os.kill(os.getpid(), signal.SIGINT)
+    ),
     "rmlogs": before(
-        checkpoint_saver.Saver, "on_epoch_end", lambda: shutil.rmtree(Path(sys.argv[-1]) / "tensorboard")
+        checkpoint_saver.CheckpointSaver, "on_epoch_end", lambda: shutil.rmtree(Path(sys.argv[-1]) / "tensorboard")
     ),
-    "rmrun": before(checkpoint_saver.Saver, "on_epoch_end", lambda: shutil.rmtree(sys.argv[-1])),
+    "rmrun": before(checkpoint_saver.CheckpointSaver, "on_epoch_end", lambda: shutil.rmtree(sys.argv[-1])),
     "clock": lambda count: jumping_clock(),
 }
 

@@ -13,11 +13,11 @@ from training.classification import config as configs
 from training.classification.config import Config
 from training.classification.setup import configure
 from training.data import sources
-from training.engine.backends import HERE
-from training.errors import Refusal
+from training.engine.backends import backend
+from training.errors import UsageError
 from training.prune import default_out
 from training.pruning import folder as pruning_folder
-from training.pruning.runner import METHODS, Order
+from training.pruning.runner import METHODS, PruningSpec
 from training.recipes import defaults
 from training.run_folder import config as run_folder_config
 from training.run_folder.checkpoints import weights_sha256
@@ -34,7 +34,7 @@ def few(data: str):
 def trained(folder, seed: int):
     """A finished run as far as prune.py sees it; the weights are drawn."""
     keras.utils.set_random_seed(seed)
-    compute = HERE.choose(None, "float32", "off", False)
+    compute = backend.choose(None, "float32", "off", False)
     recipe = replace(defaults.QUICK, epochs=1, batch_size=20, warm_up=None)
     config = configure(zoo.architecture("lenet5_modern"), recipe, few("digits"), "digits", compute)
     folder.mkdir(exist_ok=True)
@@ -47,8 +47,8 @@ def trained(folder, seed: int):
 
 
 def work(source, out, method="resrep", keep=0.6, epochs=1, seed=0):
-    compute = HERE.choose(None, "float32", "off", False)
-    return METHODS[method](Order(source, keep, out, epochs, seed), few, compute)
+    compute = backend.choose(None, "float32", "off", False)
+    return METHODS[method](PruningSpec(source, keep, out, epochs, seed), few, compute)
 
 
 def content(folder):
@@ -136,7 +136,7 @@ def test_one_process_a_folder(root, tmp_path):
     first, second = (work(root / "run", tmp_path / "out") for _ in range(2))
     with (
         pruning_folder.hold(tmp_path / "out", first.task),
-        pytest.raises(Refusal, match=r"another prune.py is at work in .* give another --out"),
+        pytest.raises(UsageError, match=r"another prune.py is at work in .* give another --out"),
     ):
         second.run(print)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from training.engine.step import StepModel
-from training.errors import Failure
+from training.errors import RunError
 from training.run_folder import checkpoints, tensors
-from training.run_folder.checkpoints import BEST, STEP, Place
+from training.run_folder.checkpoints import BEST, STEP, Position
 
 RUN = "a hash"
 GOLDEN = Path(__file__).parents[1] / "faults" / "golden"
@@ -42,7 +42,7 @@ def step(model):
 
 
 def save(folder, number, model, states=None, kind=STEP):
-    checkpoints.save(folder, kind, Place(number // 10, number % 10, number), model, states or {}, RUN)
+    checkpoints.save(folder, kind, Position(number // 10, number % 10, number), model, states or {}, RUN)
 
 
 def latest(folder, say=print, kind=STEP):
@@ -57,7 +57,7 @@ def test_restores_weights_optimizer_random_states_metrics_and_callbacks(model, t
     step(model)
     assert any((before[name] != array).any() for name, array in tensors.gather(model).items())
     found = latest(tmp_path)
-    assert (found.place, found.states) == (Place(3, 1, 31), {"best": {"best": 0.5, "epoch": 2}})
+    assert (found.place, found.states) == (Position(3, 1, 31), {"best": {"best": 0.5, "epoch": 2}})
     sums = found.restore(model)
     for name, array in tensors.gather(model).items():
         np.testing.assert_array_equal(array, before[name])
@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_the_old_one(model, tmp_path, monkeypatch, place):
     owner = {"savez": np, "fsync": checkpoints.os, "rename": checkpoints.os}[place]
     with monkeypatch.context() as patch:
         patch.setattr(owner, place, full)
-        with pytest.raises(Failure, match=r"step_00000002 cannot be written \(No space left on device\)"):
+        with pytest.raises(RunError, match=r"step_00000002 cannot be written \(No space left on device\)"):
             save(tmp_path, 2, model)
     assert [p.name for p in tmp_path.iterdir()] == ["step_00000001"]
     assert latest(tmp_path).place.number == 1
@@ -193,7 +193,7 @@ def test_a_weight_that_is_not_finite_is_never_saved(model, tmp_path, value):
     save(tmp_path, 1, model)
     model.weights[1].assign([0.0, value, 0.0])
     for kind in (STEP, BEST):
-        with pytest.raises(Failure, match="logits/bias is not finite"):
+        with pytest.raises(RunError, match="logits/bias is not finite"):
             save(tmp_path, 2, model, kind=kind)
     assert [p.name for p in tmp_path.iterdir()] == ["step_00000001"]
 

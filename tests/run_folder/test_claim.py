@@ -11,7 +11,7 @@ from training.run_folder.lock import Lock
 
 HOLD = """
 import sys, time
-from training.engine.lock import Lock
+from training.run_folder.lock import Lock
 lock = Lock(sys.argv[1])
 print("held", flush=True)
 time.sleep(600)

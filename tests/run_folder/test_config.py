@@ -122,7 +122,9 @@ def test_weights_of_a_run_bring_its_preprocessing(config, tmp_path):
     """A network is fed what it was trained on; a file from elsewhere, or of another network, says nothing."""
     run_folder_config.write(config, tmp_path)
     weights = tmp_path / "model.keras"
-    assert configs.as_trained(keras_cnns.WRN16_4, weights).preprocessing == Preprocessing((77.8,), (95.9,))
-    assert configs.as_trained(keras_cnns.WRN16_4, tmp_path / "other.keras") == keras_cnns.WRN16_4
-    assert configs.as_trained(keras_cnns.WRN16_4, None) == keras_cnns.WRN16_4
-    assert configs.as_trained(keras_cnns.ResNet20, weights) == keras_cnns.ResNet20
+    assert configs.with_run_preprocessing(keras_cnns.WRN16_4, weights).preprocessing == Preprocessing(
+        (77.8,), (95.9,)
+    )
+    assert configs.with_run_preprocessing(keras_cnns.WRN16_4, tmp_path / "other.keras") == keras_cnns.WRN16_4
+    assert configs.with_run_preprocessing(keras_cnns.WRN16_4, None) == keras_cnns.WRN16_4
+    assert configs.with_run_preprocessing(keras_cnns.ResNet20, weights) == keras_cnns.ResNet20

@@ -4,16 +4,16 @@ from keras_cnns import zoo
 from training.recipes.defaults import QUICK
 from training.report.folder import write_json
 from training.search import trials as folders
-from training.search.candidates import Proposals, record_trial
-from training.search.config import Search
-from training.search.cost import Limits, Size, Sizes
+from training.search.candidates import CandidateSampler, record_trial
+from training.search.config import SearchConfig
+from training.search.cost import Constraints, Cost, CostModel
 from training.search.objective import Objective
 from training.search.oracles import oracle
 from training.search.space import Candidate
 from training.search.space_parser import parse
 
 
-class Formula(Sizes):
+class Formula(CostModel):
     """Sizes without building: quick, and refused where a test wants it."""
 
     def __init__(self):
@@ -24,22 +24,22 @@ class Formula(Sizes):
         if row.depths[0] == 7:
             raise ValueError("seven is no depth")
         size = sum(row.depths) * row.widths[0] ** 2
-        return Size(size, 100 * size)
+        return Cost(size, 100 * size)
 
 
-FREE, TOP1 = Limits(), Objective()
+FREE, TOP1 = Constraints(), Objective()
 
 
 def search(
     space="depth=1..6,width=8/16/32,gate", tuner="random", epochs=9, limits=FREE, objective=TOP1, seed=0
-) -> Search:
+) -> SearchConfig:
     """A search of ResNet-20 on 8x8 digits."""
     base = Candidate(zoo.architecture("resnet20"), QUICK.scaled(epochs), "digits", 0)
-    return Search(parse(space, base), tuner, objective, limits, seed, 10, 8, 3)
+    return SearchConfig(parse(space, base), tuner, objective, limits, seed, 10, 8, 3)
 
 
 def proposals(plan, past=()):
-    return Proposals(plan, Formula(), list(past))
+    return CandidateSampler(plan, Formula(), list(past))
 
 
 def past(root, plan, said=None):

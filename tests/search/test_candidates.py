@@ -9,9 +9,9 @@ from fakes import Session, finish, past, proposals, search
 
 from keras_cnns.dimensions import dimensions
 from keras_cnns.models.resnet import ResNet20
-from training.errors import Refusal
+from training.errors import UsageError
 from training.search import trials as folders
-from training.search.cost import Limits, Sizes
+from training.search.cost import Constraints, CostModel
 from training.search.objective import Objective, front, parse, weighings
 from training.search.oracles import Bayesian, Hyperband, Random
 
@@ -80,7 +80,7 @@ def test_hyperband_goes_on_as_if_nothing_had_happened(tmp_path):
 
 
 def test_what_the_limits_refuse_is_not_tried(tmp_path):
-    session = Session(tmp_path, search("depth=1..6,width=8/16/32", limits=Limits(params=3_000)), 50)
+    session = Session(tmp_path, search("depth=1..6,width=8/16/32", limits=Constraints(params=3_000)), 50)
     while record := session.ask():
         session.end(record)
     found = past(tmp_path, session.plan)
@@ -108,19 +108,23 @@ def test_two_choices_that_mean_the_same_are_one(tmp_path):
     [
         (
             "depth=1..6,width=8/16",
-            Limits(params=10),
+            Constraints(params=10),
             r"\(all 12\); the nearest: 192 parameters, more than --max-params 10",
         ),
-        ("depth=7", Limits(), r"\(all 1\); the nearest: cannot be built: seven is no depth"),
-        ("width=8,recipe.rate=0.01..0.1", Limits(macs=1), r"\(\d+ different tries\); the nearest: 57,600 MACs"),
+        ("depth=7", Constraints(), r"\(all 1\); the nearest: cannot be built: seven is no depth"),
+        (
+            "width=8,recipe.rate=0.01..0.1",
+            Constraints(macs=1),
+            r"\(\d+ different tries\); the nearest: 57,600 MACs",
+        ),
     ],
 )
 def test_impossible_limits_are_one_line(space, limits, line):
-    with pytest.raises(Refusal, match=f"^(no candidate of this space is allowed|found none allowed) {line}"):
+    with pytest.raises(UsageError, match=f"^(no candidate of this space is allowed|found none allowed) {line}"):
         proposals(search(space, limits=limits)).first()
 
 
-ONE_OF_558 = Limits(params=192)  # depth 1, width 8
+ONE_OF_558 = Constraints(params=192)  # depth 1, width 8
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -151,13 +155,15 @@ def test_small_values_come_first_however_they_are_given():
 
 def test_what_cannot_be_built_does_not_hide_what_can():
     proposals(search("depth=7/7.0/12")).first()
-    proposals(search("width=8/16,depth=7/6", limits=Limits(params=2_000))).first()
+    proposals(search("width=8/16,depth=7/6", limits=Constraints(params=2_000))).first()
 
 
 def test_the_look_for_what_is_allowed_ends(monkeypatch):
     monkeypatch.setattr("training.search.candidates.PATIENCE", 0.0)
-    with pytest.raises(Refusal, match=r"^found none allowed \(1 different tries\); the nearest: 192 parameters"):
-        proposals(search("depth=1..6,width=8..100", limits=Limits(params=10))).first()
+    with pytest.raises(
+        UsageError, match=r"^found none allowed \(1 different tries\); the nearest: 192 parameters"
+    ):
+        proposals(search("depth=1..6,width=8..100", limits=Constraints(params=10))).first()
 
 
 def test_a_space_without_number(tmp_path):
@@ -268,12 +274,12 @@ def test_a_damaged_trial_is_written_again_from_the_oracles_copy(three):
 
 
 def test_a_damaged_trial_keeps_its_place_though_it_is_slower_now(tmp_path, monkeypatch):
-    plan = search("depth=1/2/3", limits=Limits(latency_ms=5))
-    monkeypatch.setattr(Sizes, "_time", lambda self, architecture: 4.0)
+    plan = search("depth=1/2/3", limits=Constraints(latency_ms=5))
+    monkeypatch.setattr(CostModel, "_time", lambda self, architecture: 4.0)
     session = Session(tmp_path, plan, 3)
     session.end(session.ask())
     (folders.place(tmp_path, 0) / "trial.json").write_text("{")
-    monkeypatch.setattr(Sizes, "_time", lambda self, architecture: 6.0)
+    monkeypatch.setattr(CostModel, "_time", lambda self, architecture: 6.0)
     (trial,) = past(tmp_path, plan)
     assert (trial.status, trial.cost["latency_ms"]) == ("done", 6.0)
 
@@ -337,7 +343,7 @@ def test_weights_of_the_best_only(three):
 
 def test_equal_networks_have_equal_latencies(tmp_path):
     """Measured once, in this start and the next; a limit is asked before anything is trained."""
-    plan = search("depth=1/2/3,seed=0/1", limits=Limits(latency_ms=2.5))
+    plan = search("depth=1/2/3,seed=0/1", limits=Constraints(latency_ms=2.5))
     for count in (2, 9):
         session = Session(tmp_path, plan, count)
         session.oracle.proposals.sizes._time = lambda a, n=count: a.row.depths[0] + 0.01 * n
@@ -351,6 +357,6 @@ def test_equal_networks_have_equal_latencies(tmp_path):
 
 def test_a_real_latency():
     small, deep = (dimensions(ResNet20)["depth"].put(ResNet20, n) for n in (1, 6))
-    sizes = Sizes(8, 3, 10)
+    sizes = CostModel(8, 3, 10)
     assert 0 < sizes.latency_ms(small) < sizes.latency_ms(deep)
     assert sizes.latency_ms(small) == sizes.latency_ms(small)

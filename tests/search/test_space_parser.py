@@ -10,11 +10,11 @@ from keras_cnns.dimensions import width_of
 from keras_cnns.spaces import Choice, Int, LogUniform
 from training.recipes.defaults import LITTLE, QUICK
 from training.recipes.optimizers import Adam
-from training.search.cost import Sizes
+from training.search.cost import CostModel
 from training.search.space import Candidate, strengthened
 from training.search.space_parser import READY, parse
 
-DIGITS = Sizes(8, 3, 10)
+DIGITS = CostModel(8, 3, 10)
 
 
 def space(text, arch="resnet20", constant="none", data="digits"):
@@ -101,7 +101,7 @@ def test_candidates():
 
 def test_the_width_that_table_2_of_resnext_has(zeros):
     found = space("resnext,depth=0.25", "resnet50")
-    sizes = Sizes(64, 3, 1000)
+    sizes = CostModel(64, 3, 1000)
     base = sizes(found.reference()).macs
     for cardinality, width in {2: 40, 4: 24, 8: 14, 32: 4}.items():
         architecture = found.candidate({"cardinality": cardinality, "depth": 0.25}, sizes).architecture

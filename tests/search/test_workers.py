@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from training.errors import Failure
+from training.errors import RunError
 from training.search import chief
 from training.search import trials as folders
-from training.search.chief import BARREN, VARIABLES, Workers, role
+from training.search.chief import MAX_IDLE_CRASHES, VARIABLES, Workers, role
 
 
 @pytest.fixture
@@ -55,13 +55,15 @@ def test_a_deadly_trial_is_given_up(start, tmp_path):
 
 def test_workers_that_never_get_to_a_trial(start):
     workers, _ = start("echo no such file >&2; kill -6 $$")
-    with pytest.raises(Failure, match=f"local0 died {BARREN} times before it had a trial: no such file"):
+    with pytest.raises(
+        RunError, match=f"local0 died {MAX_IDLE_CRASHES} times before it had a trial: no such file"
+    ):
         turns(workers, lambda: False)
 
 
 def test_what_a_worker_cannot_mend_ends_the_search(start):
     workers, _ = start("echo 'tune.py: /full: No space left on device'; exit 1", trial=0)
-    with pytest.raises(Failure, match=r"local0: tune.py: /full: No space left on device"):
+    with pytest.raises(RunError, match=r"local0: tune.py: /full: No space left on device"):
         turns(workers, lambda: False)
 
 
@@ -89,7 +91,7 @@ def test_workers_end_with_their_chief(start, tmp_path):
 def test_a_chief_that_cannot_serve(start):
     workers, _ = start("sleep 9")
     workers.chief.fault = RuntimeError("no such address")
-    with pytest.raises(Failure, match=r"the chief cannot serve at 127.0.0.1:8000: no such address"):
+    with pytest.raises(RunError, match=r"the chief cannot serve at 127.0.0.1:8000: no such address"):
         workers.look()
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from training.engine.step import StepModel
-from training.errors import Failure
+from training.errors import RunError
 from training.run_folder.checkpoints import START
-from training.trainer.callbacks import Averaged, Best, EarlyStop, Watch
-from training.trainer.checkpoint_saver import Counter
+from training.trainer.callbacks import BestCheckpoint, EarlyStopping, NaNMonitor, SwapEMAWeights
+from training.trainer.checkpoint_saver import ProgressCounter
 
 IMAGES = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 LABELS = np.arange(8) % 3
@@ -36,7 +36,7 @@ def fit(made, callbacks, epochs=3, images=IMAGES):
 
 def test_the_average_is_validated_and_training_goes_on_as_without():
     plain, watched, twin = (model(use_ema=True, ema_momentum=0.5) for _ in range(3))
-    without, history = fit(plain, []), fit(watched, [Averaged()])
+    without, history = fit(plain, []), fit(watched, [SwapEMAWeights()])
     np.testing.assert_array_equal(history["loss"], without["loss"])
     assert history["val_loss"] != without["val_loss"]
     for a, b in zip(plain.weights, watched.weights, strict=True):
@@ -48,11 +48,11 @@ def test_the_average_is_validated_and_training_goes_on_as_without():
 def test_of_equal_epochs_the_surest_is_kept(tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr("training.run_folder.checkpoints.save", lambda *args: kept.append(args[1]))
-    best = Best(tmp_path, "run", Counter(START, {}, 4))
+    best = BestCheckpoint(tmp_path, "run", ProgressCounter(START, {}, 4))
     told = [(0.5, 3.0), (0.9, 1.0), (0.9, 1.5), (0.9, 0.5), (0.8, 0.1), (0.9, 0.5)]
     for epoch, (top1, loss) in enumerate(told):
         if epoch == 3:
-            again, best = best, Best(tmp_path, "run", Counter(START, {}, 4))
+            again, best = best, BestCheckpoint(tmp_path, "run", ProgressCounter(START, {}, 4))
             best.restore(again.state)
         best.on_epoch_end(epoch, {"val_top1": top1, "val_loss": loss})
     assert best.state == {"best": 0.9, "loss": 0.5, "epoch": 4}
@@ -61,7 +61,7 @@ def test_of_equal_epochs_the_surest_is_kept(tmp_path, monkeypatch):
 
 def test_the_run_ends_after_so_many_epochs_without_a_rise():
     said = []
-    stop = EarlyStop(2, said.append)
+    stop = EarlyStopping(2, said.append)
     stop.set_model(made := model())
     made.stop_training = False
     for epoch, (top1, waited) in enumerate([(0.5, 0), (0.6, 0), (0.6, 1), (0.7, 0), (0.6, 1), (0.7, 2)]):
@@ -71,12 +71,12 @@ def test_the_run_ends_after_so_many_epochs_without_a_rise():
     assert stop.stopped
     assert made.stop_training
     assert said == ["stopped early: validation top-1 has not risen for 2 epochs"]
-    spared = EarlyStop(2, said.append, 3)
+    spared = EarlyStopping(2, said.append, 3)
     spared.set_model(made)
     for epoch in range(4):
         spared.on_epoch_end(epoch, {"val_top1": 0.5})
     assert spared.state["waited"] == 1
-    again = EarlyStop(2, said.append)
+    again = EarlyStopping(2, said.append)
     again.restore(stop.state)
     assert again.stopped
 
@@ -85,18 +85,18 @@ def test_a_loss_that_is_not_finite_names_the_batch():
     images = IMAGES.copy()
     images[5] = np.inf
     blamed = []
-    counter = Counter(START, {}, 2)
-    with pytest.raises(Failure, match="the loss is nan at step 2 of epoch 1"):
-        fit(model(), [counter, Watch(counter, lambda *place: blamed.append(place))], images=images)
+    counter = ProgressCounter(START, {}, 2)
+    with pytest.raises(RunError, match="the loss is nan at step 2 of epoch 1"):
+        fit(model(), [counter, NaNMonitor(counter, lambda *place: blamed.append(place))], images=images)
     assert blamed == [(0, 1)]
 
 
 def test_weights_that_are_not_finite_stop_the_run_before_validation():
     """The loss of the last step was finite, its update was not."""
-    counter = Counter(START, {}, 2)
+    counter = ProgressCounter(START, {}, 2)
     made = model()
     made.weights[0].assign(np.full((4, 3), np.nan))
-    watch = Watch(counter, print)
+    watch = NaNMonitor(counter, print)
     watch.set_model(made)
-    with pytest.raises(Failure, match="logits/kernel is not finite after epoch 1"):
+    with pytest.raises(RunError, match="logits/kernel is not finite after epoch 1"):
         watch.on_test_begin()

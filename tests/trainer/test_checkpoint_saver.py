@@ -9,8 +9,8 @@ import pytest
 from training.engine.step import StepModel
 from training.processes import Pending, Terminated
 from training.run_folder import checkpoints
-from training.run_folder.checkpoints import START, Place
-from training.trainer.checkpoint_saver import Counter, Every, Saver
+from training.run_folder.checkpoints import START, Position
+from training.trainer.checkpoint_saver import CheckpointSaver, ProgressCounter, SaveInterval
 
 STEPS = 6
 
@@ -27,8 +27,8 @@ def fit(model, monkeypatch, folder, every, epochs=2, during=lambda saver: None):
     """Numbers of the checkpoints that a run of 6 steps an epoch writes."""
     saved = []
     monkeypatch.setattr(checkpoints, "save", lambda folder, kind, place, *rest: saved.append(place))
-    counter, pending = Counter(START, {}, STEPS), Pending()
-    saver = Saver(folder, "run", every, counter, {}, pending)
+    counter, pending = ProgressCounter(START, {}, STEPS), Pending()
+    saver = CheckpointSaver(folder, "run", every, counter, {}, pending)
     hook = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: during(saver))
     images, labels = np.ones((4 * STEPS, 4), "float32"), np.zeros(4 * STEPS)
     callbacks = [counter, hook, saver]
@@ -40,10 +40,10 @@ def fit(model, monkeypatch, folder, every, epochs=2, during=lambda saver: None):
 
 
 def test_every_so_many_steps_and_at_the_end_of_each_epoch(model, tmp_path, monkeypatch):
-    got = fit(model, monkeypatch, tmp_path, Every(4, None))
-    assert got == [Place(0, 4, 4), Place(1, 0, 6), Place(1, 4, 10), Place(2, 0, 12)]
-    got = fit(model, monkeypatch, tmp_path, Every(3, None), epochs=1)
-    assert got == [Place(0, 3, 3), Place(1, 0, 6)], "the last step's is the epoch's"
+    got = fit(model, monkeypatch, tmp_path, SaveInterval(4, None))
+    assert got == [Position(0, 4, 4), Position(1, 0, 6), Position(1, 4, 10), Position(2, 0, 12)]
+    got = fit(model, monkeypatch, tmp_path, SaveInterval(3, None), epochs=1)
+    assert got == [Position(0, 3, 3), Position(1, 0, 6)], "the last step's is the epoch's"
 
 
 def test_every_so_many_seconds_by_a_clock_that_cannot_jump(model, tmp_path, monkeypatch):
@@ -54,15 +54,18 @@ def test_every_so_many_seconds_by_a_clock_that_cannot_jump(model, tmp_path, monk
     def tick(saver):
         now[0] += 10
 
-    assert fit(model, monkeypatch, tmp_path, Every(None, 25), 1, tick) == [Place(0, 3, 3), Place(1, 0, 6)]
-    assert fit(model, monkeypatch, tmp_path, Every(None, 1e6), 1, tick) == [Place(1, 0, 6)]
+    assert fit(model, monkeypatch, tmp_path, SaveInterval(None, 25), 1, tick) == [
+        Position(0, 3, 3),
+        Position(1, 0, 6),
+    ]
+    assert fit(model, monkeypatch, tmp_path, SaveInterval(None, 1e6), 1, tick) == [Position(1, 0, 6)]
 
 
 def test_a_slow_disk_is_used_less_often(model, tmp_path, monkeypatch):
     def slow(saver):
         saver.took = 1e6
 
-    assert fit(model, monkeypatch, tmp_path, Every(None, 1e-9), 1, slow) == [Place(1, 0, 6)]
+    assert fit(model, monkeypatch, tmp_path, SaveInterval(None, 1e-9), 1, slow) == [Position(1, 0, 6)]
 
 
 def test_a_signal_waits_for_the_end_of_the_step(model, tmp_path, monkeypatch):
@@ -70,4 +73,4 @@ def test_a_signal_waits_for_the_end_of_the_step(model, tmp_path, monkeypatch):
         if saver.counter.place.step == 2:
             saver.pending.number = 15
 
-    assert fit(model, monkeypatch, tmp_path, Every(), during=signal) == [Place(0, 3, 3), "terminated"]
+    assert fit(model, monkeypatch, tmp_path, SaveInterval(), during=signal) == [Position(0, 3, 3), "terminated"]

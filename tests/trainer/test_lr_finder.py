@@ -17,14 +17,14 @@ def test_examples_run():
         assert doctest.testmod(module).failed == 0
 
 
-def recorded(high: float) -> lr_finder.Recorder:
+def recorded(high: float) -> lr_finder.LRFinderCallback:
     """A sweep over a linear problem, whose largest stable rate is known: 2 / the largest curvature."""
     keras.utils.set_random_seed(0)
     x = keras.Input((4,))
     model = keras.Model(x, keras.layers.Dense(1, use_bias=False)(x))
     model.compile(keras.optimizers.SGD(Rate(1.0, Sweep(1e-4, high), None, 1, 200)), "mse")
     inputs = np.random.default_rng(0).normal(size=(12_800, 4)).astype("float32")
-    recorder = lr_finder.Recorder()
+    recorder = lr_finder.LRFinderCallback()
     targets = inputs.sum(axis=1, keepdims=True)
     model.fit(inputs, targets, batch_size=64, verbose=0, shuffle=False, callbacks=[recorder])
     return recorder

@@ -4,7 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from training.errors import Failure
+from training.errors import RunError
 from training.trainer import oom
 
 
@@ -40,21 +40,21 @@ def model(room):
 
 @pytest.mark.parametrize(("room", "batch", "replicas", "fits"), [(5, 16, 1, 4), (5, 16, 2, 8), (100, 16, 1, 8)])
 def test_names_a_batch_size_that_was_tried(room, batch, replicas, fits):
-    assert oom.fitting(model(room), batch, replicas) == fits
+    assert oom.largest_fitting_batch(model(room), batch, replicas) == fits
 
 
 def test_fit_stops_with_advice():
     small = model(5)
     with (
-        pytest.raises(Failure, match="out of memory with batches of 16 on 1 devices; --batch-size 4 fits"),
-        oom.advice(small, 16, 1),
+        pytest.raises(RunError, match="out of memory with batches of 16 on 1 devices; --batch-size 4 fits"),
+        oom.suggest_batch_size(small, 16, 1),
     ):
         small.fit(tf.zeros((16, 4, 4, 1)), tf.zeros((16, 2)), batch_size=16, verbose=0)
 
 
 def test_nothing_fits():
     with (
-        pytest.raises(Failure, match="no batch size fits: smaller images"),
-        oom.advice(model(0), 16, 1),
+        pytest.raises(RunError, match="no batch size fits: smaller images"),
+        oom.suggest_batch_size(model(0), 16, 1),
     ):
         raise MemoryError

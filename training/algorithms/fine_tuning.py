@@ -15,7 +15,7 @@ def freeze_norms(model: keras.Model) -> None:
     _set_norms(model, False)
 
 
-def free_norms(model: keras.Model) -> None:
+def unfreeze_norms(model: keras.Model) -> None:
     """Batch norms as they were built; what is saved trains like any other network."""
     _set_norms(model, True)
 
@@ -44,7 +44,7 @@ def head(model: keras.Model) -> list:
     return [*found, *(la for la in auxiliary if la not in found)]
 
 
-def silence(model: keras.Model) -> None:
+def zero_classifier(model: keras.Model) -> None:
     """The dense layer of the classes at zero, so that at first all are equally probable (Kolesnikov et al. 2019).
 
     The features may be large, and answers of other classes, or random ones, would be loudly wrong.
@@ -55,7 +55,7 @@ def silence(model: keras.Model) -> None:
                 variable.assign(keras.ops.zeros(variable.shape))
 
 
-def shares(model: keras.Model, by: float) -> dict[str, float]:
+def lr_multipliers(model: keras.Model, by: float) -> dict[str, float]:
     """Layer that learns -> its share of the rate: 1 in the head, `by` times less in each group before it.
 
     Groups are the stages, inception modules of a number, or layers of a name; the stem is the last of them.
@@ -72,14 +72,14 @@ def shares(model: keras.Model, by: float) -> dict[str, float]:
     return dict.fromkeys(ahead, 1.0) | {name: by ** (1 + depth[name]) for name in rest}
 
 
-def of_variables(model: keras.Model, by: float) -> tuple[float, ...]:
-    """`shares` for every trainable variable, in their order."""
-    by_layer = shares(model, by)
+def variable_lr_multipliers(model: keras.Model, by: float) -> tuple[float, ...]:
+    """`lr_multipliers` for every trainable variable, in their order."""
+    by_layer = lr_multipliers(model, by)
     found = {id(v): by_layer[la.name] for la in model.layers for v in la.trainable_variables}
     return tuple(found[id(v)] for v in model.trainable_variables)
 
 
-class HeadFirst(keras.callbacks.Callback):
+class GradualUnfreezing(keras.callbacks.Callback):
     """For the first `epochs` only the head learns, from then on everything. It has no state but the epoch."""
 
     def __init__(self, epochs: int, by: float, say: Callable[[str], None]):
@@ -90,7 +90,9 @@ class HeadFirst(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         ahead = head(self.model)
         alone = epoch < self.epochs or not self.by  # nothing is worked out for layers that would not move
-        self.model.learn([v for layer in ahead for v in layer.trainable_variables] if alone else None)
+        self.model.set_trainable_subset(
+            [v for layer in ahead for v in layer.trainable_variables] if alone else None
+        )
         if alone not in self.told:
             self.told.add(alone)
             self.say(f"epoch {epoch + 1}: {self._which([la.name for la in ahead], alone)}")
@@ -99,7 +101,7 @@ class HeadFirst(keras.callbacks.Callback):
         if alone:
             return f"only {', '.join(ahead)} learns" + (f", until epoch {self.epochs}" if self.by else "")
         groups: dict[str, float] = {}
-        for name, share in shares(self.model, self.by).items():
+        for name, share in lr_multipliers(self.model, self.by).items():
             groups.setdefault(GROUP.match(name)[0], share)
         told = ", ".join(f"{name} {share:.2g}" for name, share in groups.items())
         return f"all layers learn; of the rate: {told}"

@@ -12,7 +12,7 @@ from keras_cnns.models import resrep
 from keras_cnns.surgery.filters import Costs, compactor_of
 from training.classification.config import Config
 from training.recipes.recipe import Forgetting, Recipe
-from training.trainer.checkpoint_saver import Counter
+from training.trainer.checkpoint_saver import ProgressCounter
 
 TINY = 1e-12
 PAPER = Forgetting()
@@ -25,8 +25,8 @@ def compactors(model: keras.Model) -> list[Compactor]:
     return [layer for layer in model.layers if isinstance(layer, Compactor)]
 
 
-class Correction:
-    """Gradient resetting: gradients -> gradients, for `StepModel.correct`.
+class GradientReset:
+    """Gradient resetting: gradients -> gradients, for `StepModel.gradient_hook`.
 
     Masked rows do not hear the loss; every row, masked or not, is shortened by the lasso, its direction times
     lambda. Where a row is nothing its direction is none.
@@ -59,10 +59,10 @@ def momenta(model: keras.Model, recipe: Recipe) -> tuple[float, ...]:
     )
 
 
-class Masks(keras.callbacks.Callback):
+class ResRepMasks(keras.callbacks.Callback):
     """Chooses the masks anew every so many steps. It has no state: the masks are weights of the compactors."""
 
-    def __init__(self, config: Config, steps: int, counter: Counter, say: Callable[[str], None]):
+    def __init__(self, config: Config, steps: int, counter: ProgressCounter, say: Callable[[str], None]):
         super().__init__()
         self.how, self.shape, self.counter, self.say = config.recipe.forgetting, config.input_shape, counter, say
         self.quiet = math.ceil(self.how.quiet * steps)
@@ -99,7 +99,7 @@ class Masks(keras.callbacks.Callback):
         return self.model.get_layer(compactor_of(name))
 
 
-def fitted(total: int, rate: float) -> tuple[float, float]:
+def scaled_constants(total: int, rate: float) -> tuple[float, float]:
     """How masked rows come to zero in a run of `total` steps: (their lambda, the compactors' momentum).
 
     A masked row of norm 1 shrinks by rate times lambda / (1 - momentum) a step. Under a cosine the rates after the
@@ -118,7 +118,7 @@ def fitted(total: int, rate: float) -> tuple[float, float]:
     return max(PAPER.masked, 2 * (1 - momentum) / (left * total * rate)), momentum
 
 
-def forgetful(recipe: Recipe, costs: Costs, keep_macs: float, steps: int) -> Recipe:
+def with_resrep(recipe: Recipe, costs: Costs, keep_macs: float, steps: int) -> Recipe:
     """The recipe with ResRep's forgetting, fitted to a run of so many steps an epoch.
 
     After a tenth of the run the masks have the share of all rows that is to go of the MACs, or half of them, where
@@ -126,7 +126,7 @@ def forgetful(recipe: Recipe, costs: Costs, keep_macs: float, steps: int) -> Rec
     every step is not often enough, by more rows.
     """
     total = recipe.epochs * steps
-    masked, momentum = fitted(total, recipe.optimizer.rate)
+    masked, momentum = scaled_constants(total, recipe.optimizer.rate)
     growing = (MASKED_BY - QUIET) * total
     rows = math.ceil(max(0.5, 1 - keep_macs) * sum(costs.filters.values()))
     every = min(PAPER.every, max(1, int(growing / math.ceil(rows / PAPER.rows))))
@@ -141,7 +141,7 @@ def forgetful(recipe: Recipe, costs: Costs, keep_macs: float, steps: int) -> Rec
     return replace(recipe, forgetting=how)
 
 
-def told(how: Forgetting, total: int) -> str:
+def describe(how: Forgetting, total: int) -> str:
     """The lasso and the masks of a run, and why."""
     why = "as published"
     if how.masked > PAPER.masked:

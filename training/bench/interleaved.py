@@ -21,7 +21,7 @@ FLOPS = {"train": 6, "infer": 2, "fused": 2, "eager": 2, "predict": 2}  # per mu
 
 
 @dataclass
-class Contestant:
+class Competitor:
     """One process, and what it has done so far.
 
     Attributes:
@@ -46,12 +46,12 @@ class Contestant:
         return [self.task.batch / s for s in self.seconds]
 
 
-def compete(tasks: list[Task], rounds: int, say: Callable[[str], None]) -> list[Contestant]:
+def compete(tasks: list[Task], rounds: int, say: Callable[[str], None]) -> list[Competitor]:
     """Starts a process a task, one after the other, then takes `rounds` rounds in turn.
 
     The order of a round is turned round each time, so that nobody always comes after the same other.
     """
-    contestants = [Contestant(task) for task in tasks]
+    contestants = [Competitor(task) for task in tasks]
     try:
         for one in contestants:
             say(f"starting {one.task.engine}, {one.task.mode}")
@@ -77,7 +77,7 @@ def compete(tasks: list[Task], rounds: int, say: Callable[[str], None]) -> list[
     return contestants
 
 
-def start(one: Contestant) -> None:
+def start(one: Competitor) -> None:
     """Its process, up to the end of its warm-up."""
     command = [sys.executable, "-m", "training.bench.worker", one.task.to_json()]
     # JAX would take three quarters of an accelerator's memory from the others.
@@ -90,7 +90,7 @@ def start(one: Contestant) -> None:
     one.excuse = told.get("unavailable", "")
 
 
-def ask(one: Contestant, units: int) -> float:
+def ask(one: Competitor, units: int) -> float:
     """Seconds for so many units of work; not a number from a process that is dead.
 
     Between its rounds a contestant is frozen, or it would read ahead while others are measured.
@@ -106,7 +106,7 @@ def ask(one: Contestant, units: int) -> float:
     return seconds
 
 
-def answer(one: Contestant) -> dict:
+def answer(one: Competitor) -> dict:
     line = one.process.stdout.readline()
     if not line:
         one.process.wait()
@@ -134,7 +134,7 @@ class Spread:
         return Spread(statistics.median(values), min(values), max(values))
 
 
-def ratio(one: Contestant, other: Contestant) -> Spread:
+def ratio(one: Competitor, other: Competitor) -> Spread:
     """How much faster `one` is, from the rounds' own ratios, in which a slow minute of the machine cancels."""
     return Spread.of([b / a for a, b in zip(one.seconds, other.seconds, strict=True)])
 

@@ -16,7 +16,7 @@ from keras_cnns.surgery.fully_convolutional import fully_convolutional
 from keras_cnns.surgery.fuse import fuse
 from keras_cnns.surgery.swap import swap
 from training.bench.task import Task, Unavailable
-from training.engine.backends import HERE
+from training.engine.backends import backend
 from training.engine.devices import PRECISIONS
 from training.engine.step import SoftCrossEntropy
 from training.exporting.tflite import Plain, convert
@@ -124,14 +124,14 @@ def training(task: Task) -> Callable[[int], float]:
 def stepper(model: keras.Model, task: Task) -> Callable[[int], float]:
     """Our step for our networks, Keras' own for the others."""
     images, labels = batch(task)
-    xla = task.xla or HERE.compiles
+    xla = task.xla or backend.compiles
     if task.engine == "ours":
-        model = HERE.step(model.inputs, model.outputs)
+        model = backend.step(model.inputs, model.outputs)
         model.compile(Momentum(0.01, momentum=0.9), SoftCrossEntropy(), xla=xla)
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, jit_compile=xla)
-    if HERE.name != "tensorflow":
+    if backend.name != "tensorflow":
         return fitting(model, images, labels)
     import tensorflow as tf
 
@@ -199,8 +199,8 @@ def dense(task: Task) -> Callable[[int], float]:
 
 def compiled(model: keras.Model, images: np.ndarray, xla: bool) -> Callable[[int], float]:
     """Forward passes compiled by the engine, one after the other, on images that are there already."""
-    if HERE.name != "tensorflow":
-        forward, x = HERE.on_device(model), keras.ops.convert_to_tensor(images)
+    if backend.name != "tensorflow":
+        forward, x = backend.on_device(model), keras.ops.convert_to_tensor(images)
 
         def run(n: int) -> float:
             began = time.perf_counter()
@@ -269,7 +269,7 @@ def matmul(task: Task) -> Callable[[int], float]:
 
     An accelerator would hardly wake up for one of them: there a product of 8,192 counts as the 64 that it is.
     """
-    larger = 4 if HERE.accelerated else 1
+    larger = 4 if backend.has_accelerator else 1
     side = 2048 * larger
     a = keras.ops.cast(np.random.default_rng(0).normal(size=(side, side)), task.precision)
 

@@ -2,12 +2,12 @@
 
 import statistics
 
-from training.bench.interleaved import FLOPS, Contestant, ratio
+from training.bench.interleaved import FLOPS, Competitor, ratio
 
 SPOKEN = {"infer": "infer", "fused": "infer", "eager": "infer", "predict": "infer", "train": "train"}
 
 
-def record(one: Contestant, first: Contestant, sizes: dict, peak: float | None) -> dict:
+def record(one: Competitor, first: Competitor, sizes: dict, peak: float | None) -> dict:
     """One measurement: `train_samples_per_sec`, `infer_step_time` (ms), ... and ours beside timm's columns.
 
     Args:

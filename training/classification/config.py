@@ -15,11 +15,11 @@ from keras_cnns.values import Count, Range
 from training.recipes import recipe
 from training.recipes.initializers import STARTS
 from training.recipes.recipe import Recipe
-from training.run_folder.config import OWN, Repeatable
+from training.run_folder.config import OWN, RunConfig
 
 
 @dataclass(frozen=True)
-class Config(Repeatable):
+class Config(RunConfig):
     """One training run of a classifier.
 
     Attributes:
@@ -110,7 +110,7 @@ def start_of(config: Config, folder: Path) -> str | None:
     return os.path.normpath(Path(folder) / config.weights.removeprefix(OWN))
 
 
-def as_trained(architecture: Architecture, weights: Path | None) -> Architecture:
+def with_run_preprocessing(architecture: Architecture, weights: Path | None) -> Architecture:
     """The architecture with the preprocessing of the run whose `model.keras` these weights are, if they are one's.
 
     Raises:

@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_cnns.deep import deep_recursion
 from training.data.dataset import Split
-from training.engine.backends import HERE
+from training.engine.backends import backend
 from training.report.evaluation import confusion, scores
 
 BATCH = 64
@@ -20,7 +20,7 @@ def logits_model(model: keras.Model) -> keras.Model:
 
 def forward(model: keras.Model):
     """images -> outputs in inference mode, compiled where the engine compiles."""
-    return HERE.forward(model)
+    return backend.forward(model)
 
 
 def split_logits(
@@ -34,7 +34,7 @@ def split_logits(
     """
     if views == "ten":
         run, size, crop = over_ten_crops(run, size), round(size / crop), 1.0
-    batches = HERE.reader(split).eval_batches(
+    batches = backend.reader(split).eval_batches(
         split, size=size, channels=channels, batch_size=BATCH, preprocess=preprocess, crop=crop
     )
     got = [(keras.ops.convert_to_numpy(run(images)), np.asarray(labels)) for images, labels in batches]

@@ -11,7 +11,7 @@ from training.classification.config import Config
 from training.classification.task import SPLITS, reader
 from training.data import pipeline
 from training.data.dataset import DataSet
-from training.engine.backends import HERE
+from training.engine.backends import backend
 from training.engine.devices import Compute
 from training.recipes import defaults
 from training.recipes.recipe import Recipe
@@ -60,7 +60,7 @@ def configure(
         workers=compute.group.count,
         norms=compute.norms,
         weights=weights,
-        engine=HERE.name,
+        engine=backend.name,
         version=__version__,
     )
 

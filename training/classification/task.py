@@ -9,14 +9,14 @@ import numpy as np
 
 from training.classification.config import Config
 from training.data import pipeline
-from training.data.augment import suit
+from training.data.augment import drop_unsafe_flips
 from training.data.dataset import DataSet, Split
-from training.data.unreadable import Broken
-from training.engine.backends import HERE
+from training.data.unreadable import UnreadableImages
+from training.engine.backends import backend
 from training.engine.devices import Compute
 from training.recipes.recipe import Recipe
 from training.report.folder import Log
-from training.trainer.checkpoint_saver import Every
+from training.trainer.checkpoint_saver import SaveInterval
 
 EVALUATION_BATCH = 256
 SPLITS = ("train", "val", "test")
@@ -34,14 +34,14 @@ class Run:
     compute: Compute
     folder: Path
     log: Log
-    every: Every = Every()
+    every: SaveInterval = SaveInterval()
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
-    def _readers(self) -> list[Broken]:
-        return [Broken(getattr(self.data, name), self.log) for name in SPLITS]
+    def _readers(self) -> list[UnreadableImages]:
+        return [UnreadableImages(getattr(self.data, name), self.log) for name in SPLITS]
 
-    def _broken(self, split: Split) -> Broken | None:
+    def _broken(self, split: Split) -> UnreadableImages | None:
         """What counts a split's broken files for the whole run."""
         return next((reader for reader in self._readers if reader.split is split), None)
 
@@ -53,7 +53,7 @@ class Run:
     def evaluation(self, split: Split):
         """Batches of a split as it is measured, in order, without augmentation: this worker's share, 0 to 255."""
         c = self.config
-        return HERE.reader(split).eval_batches(
+        return backend.reader(split).eval_batches(
             split,
             size=c.image_size,
             channels=c.channels,
@@ -61,7 +61,7 @@ class Run:
             preprocess=pipeline.untouched,
             crop=c.recipe.test_crop,
             broken=self._broken(split),
-            share=self.compute.share,
+            shard=self.compute.shard,
         )
 
     @property
@@ -83,14 +83,14 @@ class Run:
                 epochs=end,
                 first_epoch=first,
                 first_step=first_step if first == first_epoch else 0,
-                augment=suit(c.recipe.augment, self.data)[0],
+                augment=drop_unsafe_flips(c.recipe.augment, self.data)[0],
                 preprocess=pipeline.untouched,
                 repeats=c.recipe.repeats,
                 broken=self._broken(self.data.train),
-                share=self.compute.share,
+                shard=self.compute.shard,
             )
             number = first * steps + (first_step if first == first_epoch else 0)
-            batches = reader.softened(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, number)
+            batches = reader.soft_labels(batches, len(c.classes), c.recipe.smoothing, c.recipe.mix, c.seed, number)
             stream = batches if stream is None else stream.concatenate(batches)
         return stream
 
@@ -116,5 +116,5 @@ def reader(data: DataSet, recipe: Recipe):
     Raises:
         ValueError: the engine needs TensorFlow for it, which is not installed.
     """
-    augment = suit(recipe.augment, data)[0]
-    return HERE.reader(data.train, augment, recipe.mix, recipe.repeats, recipe.growing)
+    augment = drop_unsafe_flips(recipe.augment, data)[0]
+    return backend.reader(data.train, augment, recipe.mix, recipe.repeats, recipe.growing)

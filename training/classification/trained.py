@@ -18,10 +18,10 @@ from keras_cnns.weights.loading import given
 from training.classification import config as configs
 from training.classification.config import Config
 from training.data.dataset import Split
-from training.data.eval_transform import View
+from training.data.eval_transform import EvalTransform
 from training.report.stream import told
 from training.run_folder.checkpoints import weights_sha256
-from training.run_folder.results import finished
+from training.run_folder.results import finished_result
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Trained:
     model: keras.Model
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    crop: float | View
+    crop: float | EvalTransform
     views: str
     data: str | None
     loss: keras.losses.Loss
@@ -86,7 +86,7 @@ def from_run(folder: Path) -> Trained:
 
 def check_hash(model: keras.Model, folder: Path) -> None:
     """Raises ValueError where the weights are not those that the run's `result.json` tells of."""
-    result = finished(folder)
+    result = finished_result(folder)
     known = result and result.get("weights_sha256")
     if known and weights_sha256(model) != known:
         raise ValueError(f"the weights in {folder}/model.keras do not have the weights_sha256 in its result.json")
@@ -109,13 +109,13 @@ def from_weights(arch: str, weights: str, classes: tuple[str, ...] | None = None
     if asked.entry is not None:
         entry = asked.entry
         model = architecture(weights=weights, input_shape=(entry.eval_size, entry.eval_size, 3))
-        view = View(entry.eval_size, entry.resized, entry.interpolation or "bilinear")
+        view = EvalTransform(entry.eval_size, entry.resized, entry.interpolation or "bilinear")
         ids, names = ((), entry.classes) if entry.classes else zip(*imagenet, strict=True)
         label = f"{arch} ({entry.name})"
         return Trained(label, model, names, entry.preprocessing, view, "centre", None, loss, ids)
     count = asked.classes or (len(classes) if classes else architecture.classes)
     model = architecture(weights=weights, classes=count)
-    preprocessing = configs.as_trained(architecture, asked.path).preprocessing
+    preprocessing = configs.with_run_preprocessing(architecture, asked.path).preprocessing
     if classes and len(classes) == count:
         return Trained(arch, model, classes, preprocessing, 0.875, "centre", None, loss)
     if count == len(imagenet):

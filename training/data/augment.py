@@ -14,7 +14,7 @@ from keras_cnns.values import Count, Fraction, Range, Value, by_name
 from training.data.colour import ColourJitter, PCANoise
 from training.data.erasing import Cutout, RandomErasing
 from training.data.policies import AutoAugment, RandAugment
-from training.data.stateless_random import between, exactly, rising, whole
+from training.data.stateless_random import exactly, integers, rescale, rising
 
 Side = Annotated[float, Range(0.01, 100)]
 Factor = Annotated[float, Range(1, 100)]
@@ -37,8 +37,8 @@ class PadCrop(Value):
         if self.mode == "reflect" and self.pad >= min(height, width):
             raise ValueError(f"PadCrop reflects at most {min(height, width) - 1} pixels here; pad={self.pad} came")
         padded = tf.pad(images, ((0, 0), (self.pad,) * 2, (self.pad,) * 2, (0, 0)), self.mode)
-        rows = whole(draw(0), 2 * self.pad + 1)[:, None] + tf.range(height)
-        columns = whole(draw(1), 2 * self.pad + 1)[:, None] + tf.range(width)
+        rows = integers(draw(0), 2 * self.pad + 1)[:, None] + tf.range(height)
+        columns = integers(draw(1), 2 * self.pad + 1)[:, None] + tf.range(width)
         return tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
 
 
@@ -148,11 +148,11 @@ class InceptionCrop(Window):
         import tensorflow as tf
 
         height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
-        area = height * width * between(self.area, draw(0))
-        aspect = exactly(tf.exp, between(tuple(map(math.log, self.aspect)), draw(1)))
+        area = height * width * rescale(self.area, draw(0))
+        aspect = exactly(tf.exp, rescale(tuple(map(math.log, self.aspect)), draw(1)))
         rows = tf.clip_by_value(tf.round(tf.sqrt(area / aspect)), 1, height)
         columns = tf.clip_by_value(tf.round(tf.sqrt(area * aspect)), 1, width)
-        top, left = whole(draw(2), height - rows + 1), whole(draw(3), width - columns + 1)
+        top, left = integers(draw(2), height - rows + 1), integers(draw(3), width - columns + 1)
         return tf.stack([top, left, tf.cast(rows, tf.int32), tf.cast(columns, tf.int32)])
 
 
@@ -176,8 +176,8 @@ class ScaleCrop(Window):
         import tensorflow as tf
 
         height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
-        side = tf.maximum(tf.round(tf.minimum(height, width) / between((self.low, self.high), draw(0))), 1)
-        top, left = whole(draw(1), height - side + 1), whole(draw(2), width - side + 1)
+        side = tf.maximum(tf.round(tf.minimum(height, width) / rescale((self.low, self.high), draw(0))), 1)
+        top, left = integers(draw(1), height - side + 1), integers(draw(2), width - side + 1)
         return tf.stack([top, left, tf.cast(side, tf.int32), tf.cast(side, tf.int32)])
 
 
@@ -196,13 +196,13 @@ class Affine(Value):
         import tensorflow as tf
 
         height, width = images.shape[1:3]
-        turn = between((-self.rotate, self.rotate), draw(0)) * (math.pi / 180)
-        scale = between((1 - self.zoom, 1 + self.zoom), draw(3))
+        turn = rescale((-self.rotate, self.rotate), draw(0)) * (math.pi / 180)
+        scale = rescale((1 - self.zoom, 1 + self.zoom), draw(3))
         # The op maps places in the result to places in the source, both counted from the first pixel's centre.
         cos, sin = exactly(tf.cos, turn) / scale, exactly(tf.sin, turn) / scale
         middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
-        y = middle_y + between((-self.shift * height, self.shift * height), draw(1))
-        x = middle_x + between((-self.shift * width, self.shift * width), draw(2))
+        y = middle_y + rescale((-self.shift * height, self.shift * height), draw(1))
+        x = middle_x + rescale((-self.shift * width, self.shift * width), draw(2))
         zero = tf.zeros_like(cos)
         rows = (cos, sin, middle_x - cos * x - sin * y, -sin, cos, middle_y + sin * x - cos * y, zero, zero)
         turned = tf.raw_ops.ImageProjectiveTransformV3(
@@ -224,7 +224,7 @@ AUGMENTATIONS = by_name(
 )
 
 
-def suit(parts: tuple, dataset) -> tuple[tuple, tuple[str, ...]]:
+def drop_unsafe_flips(parts: tuple, dataset) -> tuple[tuple, tuple[str, ...]]:
     """The parts that a data set bears, and a sentence for the log on each that was taken out."""
     kept = tuple(part for part in parts if not getattr(part, "mirrors", False))
     if dataset.mirror or kept == parts:

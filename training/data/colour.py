@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from keras_cnns.values import Fraction, Range, Value
-from training.data.stateless_random import between, normal, whole
+from training.data.stateless_random import integers, normal, rescale
 
 LUMA = (0.299, 0.587, 0.114)
 # Of the RGB values in [0, 1] of ImageNet, as fb.resnet.torch publishes them; a row of VECTORS a colour.
@@ -59,8 +59,8 @@ class ColourJitter(Value):
         total = tf.reduce_sum(tf.cast(tf.round(grey * 256), tf.int64), axis=(1, 2, 3))
         mean = tf.cast(total, tf.float64) / (256 * grey.shape[1] * grey.shape[2])
         ranges = (self.brightness, self.contrast, self.saturation)
-        factors = [between((1 - r, 1 + r), draw(k)) for k, r in enumerate(ranges)]
-        pixel, own, level = mixture(factors, tf.gather(ORDERS, whole(draw(3), len(ORDERS))))
+        factors = [rescale((1 - r, 1 + r), draw(k)) for k, r in enumerate(ranges)]
+        pixel, own, level = mixture(factors, tf.gather(ORDERS, integers(draw(3), len(ORDERS))))
         pixel, own, level = (tf.cast(n, tf.float32)[:, None, None, None] for n in (pixel, own, level * mean))
         # Small shapes first, as graph simplification would put them: another order has another last digit.
         return pixel * images + (own * grey + level)

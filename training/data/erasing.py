@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from keras_cnns.values import Count, Fraction, Range, Value
-from training.data.stateless_random import between, random_bytes, rising, whole
+from training.data.stateless_random import integers, random_bytes, rescale, rising
 
 Side = Annotated[float, Range(0.01, 100)]
 Level = Annotated[float, Range(0, 255)]
@@ -31,11 +31,11 @@ class RandomErasing(Value):
         import tensorflow as tf
 
         height, width = images.shape[1:3]
-        area = height * width * between(self.area, draw(1))
-        aspect = between(self.aspect, draw(2))
+        area = height * width * rescale(self.area, draw(1))
+        aspect = rescale(self.aspect, draw(2))
         rows = tf.clip_by_value(tf.round(tf.sqrt(area * aspect)), 1, height)
         columns = tf.clip_by_value(tf.round(tf.sqrt(area / aspect)), 1, width)
-        top, left = whole(draw(3), height - rows + 1), whole(draw(4), width - columns + 1)
+        top, left = integers(draw(3), height - rows + 1), integers(draw(4), width - columns + 1)
         rows = tf.where(draw(0) < self.probability, tf.cast(rows, tf.int32), 0)
         inside = rectangle(images, top, left, rows, tf.cast(columns, tf.int32))
         if self.fill != "random":
@@ -64,7 +64,7 @@ class Cutout(Value):
 
         images = tf.convert_to_tensor(images)
         height, width = images.shape[1:3]
-        top, left = (whole(draw(k), size) - self.side // 2 for k, size in ((0, height), (1, width)))
+        top, left = (integers(draw(k), size) - self.side // 2 for k, size in ((0, height), (1, width)))
         inside = rectangle(images, top, left, self.side, self.side)
         return tf.where(inside, tf.cast(self.fill, images.dtype), images)
 

@@ -8,7 +8,7 @@ from training.data.pillow_ops import as_bytes
 
 
 @dataclass(frozen=True)
-class View(Value):
+class EvalTransform(Value):
     """The shorter side to `shorter` pixels, then the middle square: as torchvision and timm count.
 
     uint8 (b, h, w, c) -> uint8 (b, size, size, c). Shrinking averages over all pixels (antialias), as Pillow does;

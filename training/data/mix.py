@@ -62,7 +62,7 @@ class MixupOrCutMix(Value):
         return tf.cond(turn, lambda: one(images, labels, seed), lambda: other(images, labels, seed))
 
 
-def softened(batches, classes: int, smoothing: float, mix: Callable | None, seed: int, first_step: int):
+def soft_labels(batches, classes: int, smoothing: float, mix: Callable | None, seed: int, first_step: int):
     """Batches (images, int labels) -> (images, probabilities (n, classes)); unchanged where nothing asks for it.
 
     Args:

@@ -11,8 +11,8 @@ import numpy as np
 
 from training.data.augment import Affine, AlternatingFlip, Flip, PadCrop
 from training.data.erasing import Cutout
-from training.data.eval_transform import View
-from training.data.stateless_random import between
+from training.data.eval_transform import EvalTransform
+from training.data.stateless_random import rescale
 
 LUMA = np.array((0.2989, 0.587, 0.114), np.float32)  # as tf.image.rgb_to_grayscale
 
@@ -20,7 +20,7 @@ LUMA = np.array((0.2989, 0.587, 0.114), np.float32)  # as tf.image.rgb_to_graysc
 # --- chance -----------------------------------------------------------------------------------------------------
 
 
-def draws(seed: int, epoch: int, index: np.ndarray, position: int) -> Callable:
+def uniform(seed: int, epoch: int, index: np.ndarray, position: int) -> Callable:
     """`chance.draws` for images `index` (b,) of one epoch: `draw(k)` is float32 (b,) in [0, 1)."""
 
     def number(k: int, when: int):
@@ -43,7 +43,7 @@ def mix(state: np.ndarray) -> np.ndarray:
     return state ^ (state >> np.uint32(16))
 
 
-def whole(drawn: np.ndarray, count: int) -> np.ndarray:
+def integers(drawn: np.ndarray, count: int) -> np.ndarray:
     """`chance.whole`."""
     return np.minimum(np.floor(drawn * np.float32(count)), count - 1).astype(np.int32)
 
@@ -58,7 +58,7 @@ def pad_crop(part: PadCrop, images, draw):
         raise ValueError(f"PadCrop reflects at most {min(height, width) - 1} pixels here; pad={part.pad} came")
     padded = np.pad(images, ((0, 0), (part.pad,) * 2, (part.pad,) * 2, (0, 0)), part.mode)
     out = np.empty_like(images)
-    for i, (top, left) in enumerate(zip(*(whole(draw(k), 2 * part.pad + 1) for k in (0, 1)), strict=True)):
+    for i, (top, left) in enumerate(zip(*(integers(draw(k), 2 * part.pad + 1) for k in (0, 1)), strict=True)):
         out[i] = padded[i, top : top + height, left : left + width]
     return out
 
@@ -81,12 +81,12 @@ def mirrored(images, which):
 def affine(part: Affine, images, draw):
     """`Affine`: float32, bilinear, black outside."""
     height, width = images.shape[1:3]
-    turn = between((-part.rotate, part.rotate), draw(0).astype(float)) * (math.pi / 180)
-    scale = between((1 - part.zoom, 1 + part.zoom), draw(3).astype(float))
+    turn = rescale((-part.rotate, part.rotate), draw(0).astype(float)) * (math.pi / 180)
+    scale = rescale((1 - part.zoom, 1 + part.zoom), draw(3).astype(float))
     cos, sin = np.cos(turn) / scale, np.sin(turn) / scale
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
-    y = middle_y + between((-part.shift * height, part.shift * height), draw(1).astype(float))
-    x = middle_x + between((-part.shift * width, part.shift * width), draw(2).astype(float))
+    y = middle_y + rescale((-part.shift * height, part.shift * height), draw(1).astype(float))
+    x = middle_x + rescale((-part.shift * width, part.shift * width), draw(2).astype(float))
     cos, sin, y, x = (v[:, None, None] for v in (cos, sin, y, x))
     rows, columns = np.arange(height)[:, None] - y, np.arange(width)[None, :] - x
     return bilinear(images, middle_y - sin * columns + cos * rows, middle_x + cos * columns + sin * rows)
@@ -111,7 +111,7 @@ def cutout(part: Cutout, images, draw):
     """`Cutout`."""
     images = images.copy()
     height, width = images.shape[1:3]
-    for image, row, column in zip(images, whole(draw(0), height), whole(draw(1), width), strict=True):
+    for image, row, column in zip(images, integers(draw(0), height), integers(draw(1), width), strict=True):
         top, left = row - part.side // 2, column - part.side // 2
         image[max(top, 0) : max(top + part.side, 0), max(left, 0) : max(left + part.side, 0)] = part.fill
     return images
@@ -123,11 +123,11 @@ TWINS = {PadCrop: pad_crop, Flip: flip, AlternatingFlip: alternating_flip, Affin
 # --- sizes and channels -----------------------------------------------------------------------------------------
 
 
-def fit(images, size: int, crop: float | View = 1.0) -> np.ndarray:
-    """`pipeline.fit`: uint8 (b, h, w, c) -> uint8 (b, size, size, c)."""
+def resize_and_crop(images, size: int, crop: float | EvalTransform = 1.0) -> np.ndarray:
+    """`pipeline.resize_and_crop`: uint8 (b, h, w, c) -> uint8 (b, size, size, c)."""
     images = np.asarray(images)
     height, width = images.shape[1:3]
-    if isinstance(crop, View):
+    if isinstance(crop, EvalTransform):
         least, size = min(height, width), crop.size
         sides = [side * crop.shorter // least for side in (height, width)]
         edges = [round((side - size) / 2) for side in sides]  # a half to the even one, as View rounds
@@ -180,7 +180,7 @@ def with_channels(images, channels: int) -> np.ndarray:
     return (images.astype(np.float32) @ LUMA)[..., None]
 
 
-def opened(path: str, turn: int = 1) -> np.ndarray:
+def read_image(path: str, turn: int = 1) -> np.ndarray:
     """An image file as uint8 (h, w, 3): of an animation the first frame, transparency dropped; turned upright if
     its EXIF orientation `turn` is not 1.
     """

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.dataset import Split
-from training.data.eval_transform import View
-from training.data.numpy_ops import TWINS, draws, fit, with_channels
+from training.data.eval_transform import EvalTransform
+from training.data.numpy_ops import TWINS, resize_and_crop, uniform, with_channels
 from training.data.pipeline import RESIZED_MEMORY, check, steps_per_epoch
 from training.data.storage import Pixels
 
@@ -32,7 +32,7 @@ class Batches:
         return self.make(i)
 
 
-def lack(split: Split, augment: tuple = (), mix=None, repeats: int = 1, growing=None) -> str | None:
+def unsupported(split: Split, augment: tuple = (), mix=None, repeats: int = 1, growing=None) -> str | None:
     """What of this NumPy cannot do, or None."""
     if not isinstance(split.images, Pixels):
         return "images that are not in memory"
@@ -55,7 +55,7 @@ def train_batches(
     preprocess: Callable,
     **others,
 ) -> Batches:
-    """As `pipeline.train_batches`, which has the same arguments; `others` are those that `lack` refuses."""
+    """As `pipeline.train_batches`, which has the same arguments; `others` are those that `unsupported` refuses."""
     check(channels, augment)
     batch, steps = min(batch_size, len(split)), steps_per_epoch(len(split), batch_size)
     ready, orders = at_size(split.images, size), {}
@@ -71,8 +71,8 @@ def train_batches(
         index = order(epoch)[step * batch : (step + 1) * batch]
         images = ready(index)
         for position, part in enumerate(augment):
-            images = TWINS[type(part)](part, images, draws(seed, epoch, index, position))
-        return delivered(images, channels, preprocess), split.labels[index]
+            images = TWINS[type(part)](part, images, uniform(seed, epoch, index, position))
+        return finish_batches(images, channels, preprocess), split.labels[index]
 
     return Batches(max(0, (epochs - first_epoch) * steps - first_step), make)
 
@@ -84,7 +84,7 @@ def eval_batches(
     channels: int,
     batch_size: int,
     preprocess: Callable,
-    crop: float | View = 1.0,
+    crop: float | EvalTransform = 1.0,
     **others,
 ) -> Batches:
     """As `pipeline.eval_batches`."""
@@ -93,13 +93,13 @@ def eval_batches(
 
     def make(i):
         index = np.arange(i * batch_size, min((i + 1) * batch_size, len(split)))
-        return delivered(ready(index), channels, preprocess), split.labels[index]
+        return finish_batches(ready(index), channels, preprocess), split.labels[index]
 
     return Batches(-(-len(split) // batch_size), make)
 
 
-def softened(batches: Batches, classes: int, smoothing: float, mix, seed: int, first_step: int) -> Batches:
-    """As `mix.softened`, without mixing: integer labels become probabilities where they are smoothed."""
+def soft_labels(batches: Batches, classes: int, smoothing: float, mix, seed: int, first_step: int) -> Batches:
+    """As `mix.soft_labels`, without mixing: integer labels become probabilities where they are smoothed."""
     if not smoothing:
         return batches
     rows = np.float32(1 - smoothing) * np.eye(classes, dtype=np.float32) + np.float32(smoothing / classes)
@@ -122,15 +122,15 @@ def batch_indices(n: int, batch_size: int, seed: int, epoch: int, step: int, rep
     return permuted(n, seed, epoch)[step * batch : (step + 1) * batch].tolist()
 
 
-def at_size(images: Pixels, size: int, crop: float | View = 1.0) -> Callable:
+def at_size(images: Pixels, size: int, crop: float | EvalTransform = 1.0) -> Callable:
     """indices -> uint8 images that fit; resized once and for all unless they would fill more than 2 GiB."""
     if len(images) * size * size * images.channels > RESIZED_MEMORY:
-        return lambda index: fit(images.array[index], size, crop)
-    blocks = [fit(images.array[i : i + 1024], size, crop) for i in range(0, len(images), 1024)]
+        return lambda index: resize_and_crop(images.array[index], size, crop)
+    blocks = [resize_and_crop(images.array[i : i + 1024], size, crop) for i in range(0, len(images), 1024)]
     ready = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return lambda index: ready[index]
 
 
-def delivered(images, channels: int, preprocess: Callable) -> np.ndarray:
+def finish_batches(images, channels: int, preprocess: Callable) -> np.ndarray:
     """uint8 or float32 images, preprocessed."""
     return np.asarray(preprocess(with_channels(np.asarray(images), channels)))

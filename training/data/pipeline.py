@@ -12,12 +12,12 @@ import numpy as np
 
 from training.data.augment import Window, scaled
 from training.data.dataset import DataSet, Split
-from training.data.eval_transform import View
-from training.data.mix import softened as softened
+from training.data.eval_transform import EvalTransform
+from training.data.mix import soft_labels  # noqa: F401 (`backend.reader` hands out this module)
 from training.data.pillow_ops import as_bytes
-from training.data.stateless_random import draws
+from training.data.stateless_random import uniform
 from training.data.storage import Encoded, Pixels
-from training.data.unreadable import Broken
+from training.data.unreadable import UnreadableImages
 
 RESIZED_MEMORY = 2**31
 FRACTIONS = (1, 2, 4, 8)  # of its size at which a JPEG can be decoded
@@ -26,7 +26,7 @@ PARALLEL = {"num_parallel_calls": -1}  # tf.data.AUTOTUNE, without importing Ten
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """Which part of every batch a worker takes, of `count` equal ones. All of it by default."""
 
     index: int = 0
@@ -45,7 +45,7 @@ class Share:
         return np.concatenate([front, batch - 1 - front[::-1]])
 
 
-WHOLE = Share()
+ALL_SHARDS = Shard()
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
@@ -66,8 +66,8 @@ def train_batches(
     augment: tuple[Callable, ...] = (),
     preprocess: Callable,
     repeats: int = 1,
-    broken: Broken | None = None,
-    share: Share = WHOLE,
+    broken: UnreadableImages | None = None,
+    shard: Shard = ALL_SHARDS,
 ):
     """The training stream, all epochs in one flat Dataset of (images (b, size, size, channels), int32 (b,)).
 
@@ -84,7 +84,7 @@ def train_batches(
         repeats: of each image in a batch, augmented differently (repeated augmentation, Hoffer et al. 2019; Berman
             et al. 2019). A batch has so many times fewer images, and an epoch shows one image in `repeats`.
         broken: replaces files that have become unreadable; shared, it counts over several streams.
-        share: the part of each batch that is wanted; augmentation belongs to an image, whoever asks for it.
+        shard: the part of each batch that is wanted; augmentation belongs to an image, whoever asks for it.
 
     Raises:
         ValueError: a window that is not the first part, channels other than 1 or 3, a batch of other than whole
@@ -98,7 +98,7 @@ def train_batches(
     batch, steps = min(batch_size, len(split)), steps_per_epoch(len(split), batch_size)
     if batch % repeats:
         raise ValueError(f"a batch must divide by repeats={repeats}; {batch} came")
-    columns = share.columns(batch)
+    columns = shard.columns(batch)
     crop = augment[0] if augment and isinstance(augment[0], Window) else None
 
     def order(epoch):
@@ -112,7 +112,7 @@ def train_batches(
 
     def numbers(epoch, index):
         # Drawn for a whole batch: one by one, hashing would cost more than the crop.
-        draw = draws(seed, epoch, index, 0)
+        draw = uniform(seed, epoch, index, 0)
         return epoch, index, tf.stack([draw(k) for k in range(Window.draws)], axis=1)
 
     def one(epoch, index, drawn):
@@ -123,7 +123,7 @@ def train_batches(
     def changed(epoch, index, images):
         for position, part in enumerate(augment):
             if part is not crop:
-                images = part(images, draws(seed, epoch, index, position))
+                images = part(images, uniform(seed, epoch, index, position))
         return images
 
     rows = tf.data.Dataset.range(first_epoch, epochs).flat_map(order).skip(first_step)
@@ -131,9 +131,11 @@ def train_batches(
         read = gathered(rows, split.images, size)
     else:
         places = rows.map(numbers).unbatch()
-        read = (broken or Broken(split)).guarded(places, one, size).batch(len(columns), drop_remainder=True)
+        read = (
+            (broken or UnreadableImages(split)).guarded(places, one, size).batch(len(columns), drop_remainder=True)
+        )
     count = max(0, (epochs - first_epoch) * steps - first_step)
-    return delivered(read, changed, split.labels, size, channels, preprocess, count)
+    return finish_batches(read, changed, split.labels, size, channels, preprocess, count)
 
 
 def permuted(n: int, seed: int, epoch):
@@ -156,27 +158,27 @@ def eval_batches(
     channels: int,
     batch_size: int,
     preprocess: Callable,
-    crop: float | View = 1.0,
-    broken: Broken | None = None,
-    share: Share = WHOLE,
+    crop: float | EvalTransform = 1.0,
+    broken: UnreadableImages | None = None,
+    shard: Shard = ALL_SHARDS,
 ):
     """All images once, in order: (images (b, size, size, channels), int32 (b,)); the last batch may be short.
 
-    Images are resized by their shorter side to `size / crop` and cropped in the middle; a `View` as `crop` has its
-    own rule. See `train_batches`.
+    Images are resized by their shorter side to `size / crop` and cropped in the middle; an `EvalTransform`
+    as `crop` has its own rule. See `train_batches`.
     Of several workers each takes every second, third, ... image. All take equally many, for they go in step: one
     that would come up short repeats the last, and a third component, weights of 0 or 1, says which counts.
     """
     import tensorflow as tf
 
     check(channels, ())
-    if not isinstance(crop, View) and not 0 < crop <= 1:
+    if not isinstance(crop, EvalTransform) and not 0 < crop <= 1:
         raise ValueError(f"crop is the share of the side that is kept, above 0 and at most 1; {crop} came")
-    each = max(1, batch_size // share.count)
-    count, last = -(-len(split) // share.count), len(split) - 1
+    each = max(1, batch_size // shard.count)
+    count, last = -(-len(split) // shard.count), len(split) - 1
 
     def place(i):
-        return tf.zeros_like(i), tf.minimum(i * share.count + share.index, last)
+        return tf.zeros_like(i), tf.minimum(i * shard.count + shard.index, last)
 
     places = tf.data.Dataset.range(count).map(place)
     if isinstance(split.images, Pixels):
@@ -187,13 +189,15 @@ def eval_batches(
         def one(epoch, index, _):
             return epoch, index, read_fitted(split.images, index, size, crop)
 
-        read = (broken or Broken(split)).guarded(places, one, size).batch(each)
+        read = (broken or UnreadableImages(split)).guarded(places, one, size).batch(each)
     steps = -(-count // each)
-    stream = delivered(read, lambda epoch, index, images: images, split.labels, size, channels, preprocess, steps)
-    if share.count == 1:
+    stream = finish_batches(
+        read, lambda epoch, index, images: images, split.labels, size, channels, preprocess, steps
+    )
+    if shard.count == 1:
         return stream
     counted = tf.data.Dataset.range(count).map(
-        lambda i: tf.cast(i * share.count + share.index <= last, tf.float32)
+        lambda i: tf.cast(i * shard.count + shard.index <= last, tf.float32)
     )
     return tf.data.Dataset.zip((stream, counted.batch(each))).map(lambda pair, weights: (*pair, weights))
 
@@ -215,33 +219,33 @@ def check(channels: int, augment: tuple) -> None:
 # --- reading ----------------------------------------------------------------------------------------------------
 
 
-def gathered(rows, images: Pixels, size: int, crop: float | View = 1.0):
+def gathered(rows, images: Pixels, size: int, crop: float | EvalTransform = 1.0):
     """Rows of (epoch, index) -> (epoch, index, uint8 images) for decoded images, a batch at once."""
     import tensorflow as tf
 
     ready = resized(images, size, crop)
     if ready is None:
-        return rows.map(lambda e, i: (e, i, fit(tf.gather(images.tensor, i), size, crop)), **PARALLEL)
+        return rows.map(lambda e, i: (e, i, resize_and_crop(tf.gather(images.tensor, i), size, crop)), **PARALLEL)
     return rows.map(lambda e, i: (e, i, tf.gather(ready.tensor, i)), **PARALLEL)
 
 
-def resized(images: Pixels, size: int, crop: float | View = 1.0) -> Pixels | None:
-    """The images as `fit` makes them, once and for all; None if they would fill more than 2 GiB."""
+def resized(images: Pixels, size: int, crop: float | EvalTransform = 1.0) -> Pixels | None:
+    """The images as `resize_and_crop` makes them, once and for all; None if they would fill more than 2 GiB."""
     if images.array.shape[1:3] == (size, size) and crop == 1:
         return images
     if len(images) * size * size * images.channels > RESIZED_MEMORY:
         return None
     out = np.empty((len(images), size, size, images.channels), np.uint8)
     for start in range(0, len(images), 1024):
-        out[start : start + 1024] = fit(images.array[start : start + 1024], size, crop).numpy()
+        out[start : start + 1024] = resize_and_crop(images.array[start : start + 1024], size, crop).numpy()
     return Pixels(out)
 
 
-def fit(images, size: int, crop: float | View = 1.0):
+def resize_and_crop(images, size: int, crop: float | EvalTransform = 1.0):
     """uint8 (b, h, w, c) -> uint8 (b, size, size, c): shorter side to `size / crop`, then the middle."""
     import tensorflow as tf
 
-    if isinstance(crop, View):
+    if isinstance(crop, EvalTransform):
         return crop(images)
     images = tf.convert_to_tensor(images)
     if images.shape[1:3] == (size, size) and crop == 1:
@@ -258,9 +262,9 @@ def fit(images, size: int, crop: float | View = 1.0):
     return tf.ensure_shape(images[:, top : top + size, left : left + size], (None, size, size, images.shape[-1]))
 
 
-def read_fitted(images: Encoded, index, size: int, crop: float | View = 1.0):
+def read_fitted(images: Encoded, index, size: int, crop: float | EvalTransform = 1.0):
     """One encoded image, decoded and made to fit."""
-    return fit(images.decoded(images.read(index), index)[None], size, crop)[0]
+    return resize_and_crop(images.decoded(images.read(index), index)[None], size, crop)[0]
 
 
 def decoded_at(data, window, by: int, channels: int):
@@ -303,7 +307,7 @@ def read_cropped(images: Pixels | Encoded, index, size: int, part: Window, draw:
 # --- delivering -------------------------------------------------------------------------------------------------
 
 
-def delivered(
+def finish_batches(
     read, changed: Callable, labels: np.ndarray, size: int, channels: int, preprocess: Callable, count: int
 ):
     """(epoch, index, uint8 images) -> (images, labels), changed, preprocessed and made ahead of time."""

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from keras_cnns.values import Range, Value
 from training.data.pillow_ops import OPERATIONS, operate
-from training.data.stateless_random import whole
+from training.data.stateless_random import integers
 
 # Sub-policies: twice (operation, probability, magnitude). Operations without a magnitude have the published one.
 IMAGENET = (
@@ -82,7 +82,7 @@ class AutoAugment(Value):
         import tensorflow as tf
 
         pairs, shift = POLICIES[self.policy]
-        pair = whole(draw(0), len(pairs))
+        pair = integers(draw(0), len(pairs))
         for slot in range(2):
             names, chances, magnitudes = zip(*(p[slot] for p in pairs), strict=True)
             operation = tf.gather([OPERATIONS.index(name) for name in names], pair)
@@ -105,7 +105,7 @@ class RandAugment(Value):
 
         for slot in range(self.ops):
             # Invert, the last, is not among RandAugment's.
-            operation = whole(draw(2 * slot), len(OPERATIONS) - 1)
+            operation = integers(draw(2 * slot), len(OPERATIONS) - 1)
             magnitude = tf.fill(tf.shape(operation), float(self.magnitude))
             images = operate(images, operation, magnitude, either(draw(2 * slot + 1)), 150 / 331)
         return images

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 
-def draws(seed: int, epoch, index, position: int) -> Callable:
+def uniform(seed: int, epoch, index, position: int) -> Callable:
     """`draw(k)` for one part: float32 in [0, 1), one for each sample index; `draw.always(k)` knows no epoch.
 
     `tf.random.experimental.index_shuffle` would look like the tool for this, but its output hardly depends on the
@@ -41,7 +41,7 @@ def mix(state):
     return fold(state, 16)
 
 
-def whole(drawn, count):
+def integers(drawn, count):
     """Uniform numbers in [0, 1) as int32 from 0 to count - 1."""
     import tensorflow as tf
 
@@ -50,7 +50,7 @@ def whole(drawn, count):
     return tf.cast(tf.minimum(tf.floor(drawn * limit), limit - 1), tf.int32)
 
 
-def between(bounds, drawn):
+def rescale(bounds, drawn):
     """Uniform numbers in [0, 1) stretched to [low, high)."""
     low, high = bounds
     return low + (high - low) * drawn

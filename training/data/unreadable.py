@@ -16,7 +16,7 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-class Broken:
+class UnreadableImages:
     """Reads the images of one split's files; in place of one that cannot be read it gives another, label and all.
 
     An image is replaced by the same one each time. Batches keep their sizes, and a run that is repeated over the

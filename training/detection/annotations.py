@@ -7,7 +7,7 @@ import numpy as np
 from training.data import folder
 from training.data.dataset import SPLIT_SEED
 from training.data.storage import Files
-from training.detection.dataset import Boxed, Scenes, mended, mending, packed
+from training.detection.dataset import BoxDataset, DetectionData, clip_boxes, mending, packed
 from training.errors import DataError, some
 
 Truth = tuple[list, list, list]  # boxes, classes, doubts of one image
@@ -20,7 +20,7 @@ def assemble(
     splits: dict[str, list[int]],
     origin: str,
     notes: tuple[str, ...] = (),
-) -> Scenes:
+) -> DetectionData:
     """Scenes of (path, id, truth) of every image; `splits` says which are of which, or {"all": all}.
 
     Every image is decoded once. Up to 1 % of unreadable ones are left out and listed; boxes are cut off at the
@@ -38,11 +38,11 @@ def assemble(
         )
     truths, cut, gone = [], 0, 0
     for (_, _, truth), size in zip(images, sizes, strict=True):
-        kept, one, other = mended(*truth, size) if size else ((np.zeros((0, 4)), [], []), 0, 0)
+        kept, one, other = clip_boxes(*truth, size) if size else ((np.zeros((0, 4)), [], []), 0, 0)
         truths.append(kept)
         cut, gone = cut + one, gone + other
     files = Files(tuple(paths), turns=turns)
-    whole = Boxed(
+    whole = BoxDataset(
         files,
         np.array([size or (1, 1) for size in sizes], np.int32),
         *packed(truths),
@@ -54,7 +54,7 @@ def assemble(
     notes += (f"{empty:,} images have no boxes: all of each is background",) if empty else ()
     if turns:
         notes += ("some images are marked as turned; boxes are taken to be those of the upright image",)
-    return Scenes(
+    return DetectionData(
         name, classes, **{k: whole.take(v) for k, v in parts.items()}, mirror=True, origin=f"{origin}; {how}",
         notes=notes,
     )  # fmt: skip

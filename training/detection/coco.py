@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.detection.annotations import assemble, check_file
-from training.detection.dataset import Scenes
-from training.detection.metrics import Found
+from training.detection.dataset import DetectionData
+from training.detection.metrics import Detections
 from training.errors import DataError
 
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-def load(path: Path, images: Path | None = None) -> Scenes:
+def load(path: Path, images: Path | None = None) -> DetectionData:
     """The scenes of a JSON file, or of a folder with one a split (`annotations/instances_train2017.json`, ...).
 
     Args:
@@ -92,12 +92,12 @@ def read(file: Path, folder: Path):
     return tuple(categories), found
 
 
-def numbers(classes: tuple[str, ...], categories: tuple[int, ...]) -> dict[str, int]:
+def category_numbers(classes: tuple[str, ...], categories: tuple[int, ...]) -> dict[str, int]:
     """Class -> `category_id`: as the annotations have it, or counted from 1 where they have none."""
     return dict(zip(classes, categories or range(1, len(classes) + 1), strict=True))
 
 
-def rows(found: Found, image, classes: tuple[str, ...], numbers: dict[str, int]) -> list[dict]:
+def result_rows(found: Detections, image, classes: tuple[str, ...], numbers: dict[str, int]) -> list[dict]:
     """A dictionary each: `image_id`, `category_id`, `category`, `bbox` (x, y, width, height), `score`."""
     return [
         {

@@ -9,11 +9,11 @@ from keras_cnns.detection.network import Built, FasterRCNN
 from keras_cnns.values import Count, Range
 from training.detection import recipe
 from training.detection.recipe import DetectionRecipe
-from training.run_folder.config import Repeatable
+from training.run_folder.config import RunConfig
 
 
 @dataclass(frozen=True)
-class DetectionConfig(Repeatable):
+class DetectionConfig(RunConfig):
     """One training run of a detector; fields mean what they do in `training.classification.config.Config`.
 
     Attributes:

@@ -11,7 +11,7 @@ NONE = -1  # class of a place without a box
 
 
 @dataclass(frozen=True, eq=False)
-class Boxed:
+class BoxDataset:
     """Images with boxes, addressed by index.
 
     Attributes:
@@ -39,11 +39,11 @@ class Boxed:
     def __len__(self):
         return len(self.labels)
 
-    def take(self, indices) -> "Boxed":
+    def take(self, indices) -> "BoxDataset":
         """The images of these indices, in this order."""
         i = np.asarray(indices, np.int64)
         ids = tuple(self.ids[k] for k in i)
-        return Boxed(self.images.take(i), self.sizes[i], self.boxes[i], self.labels[i], self.doubtful[i], ids)
+        return BoxDataset(self.images.take(i), self.sizes[i], self.boxes[i], self.labels[i], self.doubtful[i], ids)
 
     def truth(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (k, 4), classes (k,), doubts (k,) of one image."""
@@ -52,7 +52,7 @@ class Boxed:
 
 
 @dataclass(frozen=True, eq=False)
-class Scenes:
+class DetectionData:
     """Images with boxes in three disjoint splits, and what the rest needs to know about them.
 
     `mirror` says whether a mirrored object is still one of its class. `origin` is a line for the log, `notes` are
@@ -61,9 +61,9 @@ class Scenes:
 
     name: str
     classes: tuple[str, ...]
-    train: Boxed
-    val: Boxed
-    test: Boxed
+    train: BoxDataset
+    val: BoxDataset
+    test: BoxDataset
     mirror: bool
     origin: str
     notes: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ def packed(lists: list[tuple]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return boxes, labels, doubtful
 
 
-def mended(boxes, labels, doubtful, size: tuple[int, int]):
+def clip_boxes(boxes, labels, doubtful, size: tuple[int, int]):
     """Boxes cut off at the image's edges; what is left of no area, or is no number, goes. And how many of each."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     height, width = size

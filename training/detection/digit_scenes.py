@@ -10,7 +10,7 @@ import numpy as np
 from training.data import sources
 from training.data.dataset import Split
 from training.data.storage import Pixels
-from training.detection.dataset import Boxed, Scenes, packed
+from training.detection.dataset import BoxDataset, DetectionData, packed
 
 SIDE = 256
 FEWEST, MOST = 3, 8
@@ -22,15 +22,15 @@ TRIES = 200
 CONTRAST = 90  # least distance of a digit's grey level from that of what is below it
 
 
-def load() -> Scenes:
+def load() -> DetectionData:
     """2,000 scenes to train, 100 to validate, 500 to test."""
     digits = sources.digits()
     parts = {name: split(getattr(digits, name), name, count) for name, count in COUNTS.items()}
     origin = f"{digits.origin.split(';')[0]}, pasted on textures; disjoint digits in train, val and test"
-    return Scenes("digit_scenes", digits.classes, **parts, mirror=False, origin=origin)
+    return DetectionData("digit_scenes", digits.classes, **parts, mirror=False, origin=origin)
 
 
-def split(digits: Split, name: str, count: int) -> Boxed:
+def split(digits: Split, name: str, count: int) -> BoxDataset:
     """The first `count` scenes of a split, made of these digits."""
     images, truths = np.empty((count, SIDE, SIDE, 3), np.uint8), []
     cut = [ink(image[..., 0]) for image in digits.images.array]
@@ -38,7 +38,7 @@ def split(digits: Split, name: str, count: int) -> Boxed:
         images[i], *truth = scene(cut, digits.labels, name, i)
         truths.append((*truth, np.zeros(len(truth[1]), bool)))
     sizes = np.full((count, 2), SIDE, np.int32)
-    return Boxed(Pixels(images), sizes, *packed(truths), tuple(range(count)))
+    return BoxDataset(Pixels(images), sizes, *packed(truths), tuple(range(count)))
 
 
 def scene(cut: list[np.ndarray], labels: np.ndarray, name: str, index: int):

@@ -8,8 +8,8 @@ import numpy as np
 
 from training.detection.pipeline import padded, resized
 from training.detection.trained import Detector
-from training.errors import Failure
-from training.exporting.tflite import converted, silence
+from training.errors import RunError
+from training.exporting.tflite import converted, silence_stderr
 from training.report.folder import write_json, write_text
 
 FORMATS = {"saved_model": "saved_model", "tflite": "model.tflite", "keras": "model.keras"}
@@ -65,18 +65,18 @@ def compare(wanted: list[dict], came: list[dict], path: Path) -> float:
     for one, other in zip(wanted, came, strict=True):
         count, theirs = int(one["count"][0]), int(other["count"][0])
         if theirs != count:
-            raise Failure(f"{path} finds {theirs} objects where the network finds {count}")
+            raise RunError(f"{path} finds {theirs} objects where the network finds {count}")
         for box, score, kind in zip(*(one[k][0, :count] for k in NAMES[:3]), strict=True):
             alike = (other["classes"][0, :count] == kind) & (
                 np.abs(other["scores"][0, :count] - score) <= CLOSE / 100
             )
             if not alike.any():
-                raise Failure(
+                raise RunError(
                     f"{path} does not find class {kind} with a score of {score:.3f}, as the network does"
                 )
             worst = max(worst, float(np.abs(other["boxes"][0, :count][alike] - box).max(axis=1).min()))
     if worst > CLOSE:
-        raise Failure(f"{path} places a box {worst:.2f} pixels off")
+        raise RunError(f"{path} places a box {worst:.2f} pixels off")
     return worst
 
 
@@ -96,7 +96,7 @@ def _tflite(model: keras.Model, path: Path):
     """A TFLite file of builtin operations: one image at a time."""
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory() as folder, silence():
+    with tempfile.TemporaryDirectory() as folder, silence_stderr():
         archive = keras.export.ExportArchive()
         spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, "image")
         archive.add_endpoint("serve", lambda image: model(image, training=False), [spec])
@@ -106,7 +106,7 @@ def _tflite(model: keras.Model, path: Path):
         try:
             content = converted(converter)
         except ValueError as error:
-            raise Failure(str(error)) from error
+            raise RunError(str(error)) from error
     path.write_bytes(content)
     from ai_edge_litert.interpreter import Interpreter
 

@@ -13,7 +13,7 @@ COCO_MOST = 100  # detections of an image
 
 
 @dataclass(frozen=True)
-class Found:
+class Detections:
     """Detections of one image: boxes (k, 4), scores (k,), classes (k,)."""
 
     boxes: np.ndarray
@@ -21,7 +21,7 @@ class Found:
     classes: np.ndarray
 
 
-def measure(found: list[Found], split, classes: int) -> dict:
+def measure(found: list[Detections], split, classes: int) -> dict:
     """All figures of a split: `ap50` (VOC, area under the curve), `ap50_voc07` (11 points), `ap`, `ap75` (COCO).
 
     Each is the mean over the classes that the split holds, 0 where it holds none; `ap50_coco` is COCO's own at an

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_cnns.values import Count, Value
-from training.data.stateless_random import draws
+from training.data.stateless_random import uniform
 from training.data.storage import Pixels
-from training.detection.dataset import NONE, Boxed
+from training.detection.dataset import NONE, BoxDataset
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Fit(Value):
         return (self.longer, self.shorter) if high else (self.shorter, self.longer)
 
 
-def is_high(split: Boxed) -> np.ndarray:
+def is_high(split: BoxDataset) -> np.ndarray:
     """Which images are higher than wide."""
     return split.sizes[:, 0] > split.sizes[:, 1]
 
 
-def training_plan(split: Boxed, batch: int, seed: int, epoch: int) -> list[np.ndarray]:
+def training_plan(split: BoxDataset, batch: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Full batches, in another order every epoch; the last of either kind is filled up with its first."""
     chance = np.random.RandomState([seed, epoch])  # its stream is frozen for ever
     order, high = chance.permutation(len(split)), is_high(split)
@@ -57,19 +57,19 @@ def training_plan(split: Boxed, batch: int, seed: int, epoch: int) -> list[np.nd
     return [batches[i] for i in chance.permutation(len(batches))]
 
 
-def measuring_plan(split: Boxed, batch: int) -> list[np.ndarray]:
+def measuring_plan(split: BoxDataset, batch: int) -> list[np.ndarray]:
     """Indices of all images, the wide ones first."""
     groups = [np.flatnonzero(is_high(split) == lie) for lie in (False, True)]
     return [g[i : i + batch] for g in groups for i in range(0, len(g), batch)]
 
 
-def steps_per_epoch(split: Boxed, batch: int) -> int:
+def steps_per_epoch(split: BoxDataset, batch: int) -> int:
     """Batches of an epoch."""
     return len(training_plan(split, batch, 0, 0))
 
 
 def train_batches(
-    split: Boxed,
+    split: BoxDataset,
     *,
     fit: Fit,
     batch: int,
@@ -96,12 +96,12 @@ def train_batches(
                     yield epoch, index
 
     spec = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.int32))
-    truth, high = Truth(split), is_high(split)
+    truth, high = BoxTensors(split), is_high(split)
 
     def one(epoch, index):
         image, boxes, labels, extent = fitted(split, truth, fit, index)
         if mirror:
-            turned = draws(seed, epoch, index, 0)(0) < 0.5
+            turned = uniform(seed, epoch, index, 0)(0) < 0.5
             image, boxes = tf.cond(turned, lambda: mirrored(image, boxes, extent), lambda: (image, boxes))
         return (padded(preprocess(image), fit, tf.gather(high, index)), boxes, labels, extent), labels
 
@@ -110,11 +110,11 @@ def train_batches(
     return stream.batch(batch, drop_remainder=True).prefetch(2)
 
 
-def measuring_batches(split: Boxed, *, fit: Fit, batch: int, preprocess: Callable):
+def measuring_batches(split: BoxDataset, *, fit: Fit, batch: int, preprocess: Callable):
     """Pairs (indices, images (b, h, w, c)) of a whole split."""
     import tensorflow as tf
 
-    truth, high = Truth(split), is_high(split)
+    truth, high = BoxTensors(split), is_high(split)
 
     def one(index):
         return padded(preprocess(fitted(split, truth, fit, index)[0]), fit, tf.gather(high, index))
@@ -125,10 +125,10 @@ def measuring_batches(split: Boxed, *, fit: Fit, batch: int, preprocess: Callabl
         yield row, next(iter(images.batch(len(row))))
 
 
-class Truth:
+class BoxTensors:
     """The boxes of a split as tensors; doubtful ones left out."""
 
-    def __init__(self, split: Boxed):
+    def __init__(self, split: BoxDataset):
         import tensorflow as tf
 
         labels = np.where(split.doubtful, NONE, split.labels) + 1
@@ -137,7 +137,7 @@ class Truth:
             self.labels = tf.constant(labels, tf.int32)
 
 
-def fitted(split: Boxed, truth: Truth, fit: Fit, index):
+def fitted(split: BoxDataset, truth: BoxTensors, fit: Fit, index):
     """One image, float32 0 to 255, at its size, with boxes, labels and extent."""
     import tensorflow as tf
 

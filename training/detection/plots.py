@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from keras_cnns.detection import LOSSES
-from training.detection.metrics import Found
+from training.detection.metrics import Detections
 from training.report.canvas import blank, plain, short
 
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")  # Okabe and Ito
@@ -13,7 +13,7 @@ COLUMNS = 4
 LEAST = 0.5  # score of what is drawn on a sheet
 
 
-def draw(axis, image: np.ndarray, found: Found, classes) -> None:
+def draw(axis, image: np.ndarray, found: Detections, classes) -> None:
     """An image with its boxes, each with class and score, in the colour of its class."""
     from matplotlib.patches import Rectangle
 
@@ -34,7 +34,7 @@ def draw(axis, image: np.ndarray, found: Found, classes) -> None:
         )
 
 
-def sheet(images: list, found: list[Found], classes, title: str, least: float = LEAST):
+def sheet(images: list, found: list[Detections], classes, title: str, least: float = LEAST):
     """Some images with what was found on them at a score from `least` on."""
     columns = min(COLUMNS, len(images))
     lines = math.ceil(len(images) / columns)
@@ -44,11 +44,11 @@ def sheet(images: list, found: list[Found], classes, title: str, least: float = 
         axis.set_axis_off()
     for axis, image, one in zip(axes, images, found, strict=False):
         good = one.scores >= least
-        draw(axis, image, Found(one.boxes[good], one.scores[good], one.classes[good]), classes)
+        draw(axis, image, Detections(one.boxes[good], one.scores[good], one.classes[good]), classes)
     return figure
 
 
-def alone(image: np.ndarray, found: Found, classes):
+def alone(image: np.ndarray, found: Detections, classes):
     """One image with what was found on it, at its own size or larger."""
     height, width = image.shape[:2]
     scale = max(480 / min(height, width), 1) / 110

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from training.detection import metrics
-from training.detection.dataset import Boxed
-from training.detection.metrics import Found
+from training.detection.dataset import BoxDataset
+from training.detection.metrics import Detections
 from training.detection.pipeline import Fit, measuring_batches
 
 BATCH = 8
@@ -20,7 +20,7 @@ def forward(model: keras.Model):
     return tf.function(lambda images: model(images, training=False), autograph=False)
 
 
-def detections(run, split: Boxed, fit: Fit, preprocess, batch: int = BATCH) -> list[Found]:
+def detections(run, split: BoxDataset, fit: Fit, preprocess, batch: int = BATCH) -> list[Detections]:
     """What a function of `forward` finds on a split, image by image, in pixels of the stored images."""
     found: list = [None] * len(split)
     for rows, images in measuring_batches(split, fit=fit, batch=batch, preprocess=preprocess):
@@ -29,22 +29,22 @@ def detections(run, split: Boxed, fit: Fit, preprocess, batch: int = BATCH) -> l
     return found
 
 
-def each(answers: dict) -> Iterator[Found]:
+def each(answers: dict) -> Iterator[Detections]:
     """The detections of a batch, image by image, without what is beyond the count."""
     boxes, scores, classes, counts = (np.asarray(answers[k]) for k in ("boxes", "scores", "classes", "count"))
     for i, count in enumerate(counts):
-        yield Found(boxes[i, :count], scores[i, :count], classes[i, :count])
+        yield Detections(boxes[i, :count], scores[i, :count], classes[i, :count])
 
 
-def scaled(found: Found, size, fit: Fit) -> Found:
+def scaled(found: Detections, size, fit: Fit) -> Detections:
     """Detections on an image as it was fitted, in pixels of the image itself."""
     size = np.asarray(size, np.float64)
     grown = np.maximum(np.rint(size * fit.scale(*size)), 1) / size
     boxes = found.boxes / np.tile(grown[::-1], 2)
     limit = np.tile(size[::-1], 2)
-    return Found(np.clip(boxes, 0, limit).astype(np.float32), found.scores, found.classes)
+    return Detections(np.clip(boxes, 0, limit).astype(np.float32), found.scores, found.classes)
 
 
-def measure(run, split: Boxed, fit: Fit, preprocess, classes: int) -> dict:
+def measure(run, split: BoxDataset, fit: Fit, preprocess, classes: int) -> dict:
     """The figures of `metrics.measure` on a split."""
     return metrics.measure(detections(run, split, fit, preprocess), split, classes)

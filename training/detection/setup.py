@@ -7,15 +7,15 @@ from keras_cnns.detection.weights import suited
 from keras_cnns.values import with_settings
 from training.detection import detectors, recipe, sources
 from training.detection.config import PARTS, DetectionConfig
-from training.engine.backends import HERE
+from training.engine.backends import backend
 
 
 def prepare(args):
     """Arguments -> (config, scenes, compute, lines for the log). Raises ValueError for a bad argument."""
-    if HERE.name != "tensorflow":
-        raise ValueError(f"detectors train on TensorFlow; KERAS_BACKEND={HERE.name} came")
+    if backend.name != "tensorflow":
+        raise ValueError(f"detectors train on TensorFlow; KERAS_BACKEND={backend.name} came")
     name = recipe.named(args.recipe, args.data)
-    chosen = HERE.choose(args.replicas, args.precision, args.xla, args.deterministic)
+    chosen = backend.choose(args.replicas, args.precision, args.xla, args.deterministic)
     detector = detectors.choose(args.backbone, small=name == recipe.QUICK.name)
     bare = replace(detector, norms="live", frozen_stages=0)  # there is nothing that could be frozen
     detector = suited(detector, args.weights) if args.weights else bare

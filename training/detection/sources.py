@@ -4,11 +4,11 @@ from pathlib import Path
 
 from training.data.sources import looks_like_path
 from training.detection import coco, digit_scenes, tfds, voc
-from training.detection.dataset import Scenes
+from training.detection.dataset import DetectionData
 from training.errors import DataError
 
 
-def load(spec: str, images: Path | None = None, *, data_dir: str | None = None) -> Scenes:
+def load(spec: str, images: Path | None = None, *, data_dir: str | None = None) -> DetectionData:
     """The scenes that `spec` names.
 
     Looked up in this order: a path (a JSON file or a folder of COCO's form, a folder of VOC's), the word

@@ -16,10 +16,10 @@ from keras_cnns.detection.network import Built
 from keras_cnns.detection.weights import load
 from training.detection import pipeline, plots, scoring
 from training.detection.config import DetectionConfig
-from training.detection.dataset import Scenes
+from training.detection.dataset import DetectionData
 from training.engine.devices import Compute
-from training.engine.step import StepModel, steps_done, synchronise
-from training.errors import arguments
+from training.engine.step import StepModel, steps_done, sync_batch_norm
+from training.errors import usage_errors
 from training.processes import deferred
 from training.recipes.schedules import Rate
 from training.report import pictures
@@ -30,10 +30,10 @@ from training.report.tensorboard import Board
 from training.run_folder import checkpoints
 from training.run_folder.checkpoints import START, weights_sha256
 from training.run_folder.config import digest
-from training.run_folder.results import beside
-from training.trainer.callbacks import Clock, Narrator, Watch
-from training.trainer.checkpoint_saver import Counter, Every, Saver
-from training.trainer.trainer import check_space, stretch, unreadable_images
+from training.run_folder.results import replace_when_complete
+from training.trainer.callbacks import NaNMonitor, ProgressLogger, SpeedMonitor
+from training.trainer.checkpoint_saver import CheckpointSaver, ProgressCounter, SaveInterval
+from training.trainer.trainer import check_space, fit_segment, unreadable_images
 
 COLUMNS = ("epoch", "step", "loss", *LOSSES, "val_ap50", "val_ap", "rate", "images_per_second", "seconds")
 
@@ -74,11 +74,11 @@ class DetectionRun:
     """What a run is made of, handed around together."""
 
     config: DetectionConfig
-    data: Scenes
+    data: DetectionData
     compute: Compute
     folder: Path
     log: Log
-    every: Every = Every()
+    every: SaveInterval = SaveInterval()
 
     @property
     def steps(self) -> int:
@@ -118,7 +118,7 @@ class Measured(keras.callbacks.Callback):
         recipe = self.run.config.recipe
         if (epoch + 1) % recipe.measure_every and epoch + 1 != recipe.epochs:
             return
-        synchronise(self.model)
+        sync_batch_norm(self.model)
         figures = self.run.measured(self.forward, "val")
         logs.update(val_ap50=figures["ap50"], val_ap=figures["ap"])
 
@@ -136,7 +136,7 @@ def train(run: DetectionRun) -> dict:
     with run.compute.scope(), deep_recursion():
         built = config.build()
         if config.weights:
-            with told(log), arguments():
+            with told(log), usage_errors():
                 load(built.inference, config.detector, config.weights)
         rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, run.steps)
         model = compiled(built, config, rate, run.compute)
@@ -144,9 +144,9 @@ def train(run: DetectionRun) -> dict:
     count = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     log(f"network: {count:,} trainable parameters, {recipe.epochs} epochs of {run.steps} steps")
     check_space(run.folder, model, 1)
-    with arguments():  # a checkpoint of another version or another run is refused
+    with usage_errors():  # a checkpoint of another version or another run is refused
         found = _latest(run)
-    clock, history = Clock(recipe.batch_size), History(run.folder / "history.csv", COLUMNS)
+    clock, history = SpeedMonitor(recipe.batch_size), History(run.folder / "history.csv", COLUMNS)
     purge = found.place.number if found else None
     with Board(run.folder / "tensorboard", purge_step=purge, warn=log) as board:
         if found:
@@ -155,7 +155,7 @@ def train(run: DetectionRun) -> dict:
         with deferred() as pending, unreadable_images(run.data):
             while _go_on(run, model, built.inference, found, (bar, history, board, clock), pending):
                 found = _latest(run)
-        synchronise(model)
+        sync_batch_norm(model)
         return conclude(run, built.inference, model, clock, history, board)
 
 
@@ -177,18 +177,18 @@ def _go_on(run, model, inference, found, report, pending) -> bool:
     recipe, (bar, history, board, clock) = run.config.recipe, report
     place, sums = (found.place, found.restore(model)) if found else (START, {})
     history.truncate(place.epoch)
-    counter = Counter(place, sums, run.steps)
-    narrator = Narrator(bar, history, board, clock, counter)
+    counter = ProgressCounter(place, sums, run.steps)
+    narrator = ProgressLogger(bar, history, board, clock, counter)
     if found:
         narrator.restore(found.states["narrator"])
     if place.epoch == recipe.epochs:
         return False
-    saver = Saver(
+    saver = CheckpointSaver(
         run.folder / "checkpoints", digest(run.config), run.every, counter, {"narrator": narrator}, pending
     )
-    watch = Watch(counter, lambda epoch, step: run.log(f"images of the batch: {_batch(run, epoch, step)}"))
+    watch = NaNMonitor(counter, lambda epoch, step: run.log(f"images of the batch: {_batch(run, epoch, step)}"))
     callbacks = [counter, watch, clock, Measured(run, inference), narrator, saver]
-    return stretch(
+    return fit_segment(
         model, place, run.steps, recipe.epochs, lambda: run.training(place.epoch, place.step), callbacks
     )
 
@@ -204,7 +204,7 @@ SHOWN = 8  # test images in the picture
 def conclude(run, inference, model, clock, history, board) -> dict:
     """Saves the model, measures val and test once, draws, writes `result.json`."""
     config, step = run.config, steps_done(model)
-    with deep_recursion(), beside(run.folder / "model.keras") as path:
+    with deep_recursion(), replace_when_complete(run.folder / "model.keras") as path:
         inference.save(path)
     write_text(run.folder / "labels.txt", "\n".join(config.classes) + "\n")
     forward, figures = scoring.forward(inference), {}

@@ -5,14 +5,14 @@ import numpy as np
 from training.data import tfds as named
 from training.data.storage import Encoded, most_bytes
 from training.detection.annotations import cut_splits
-from training.detection.dataset import Boxed, Scenes, mended, mending, packed
+from training.detection.dataset import BoxDataset, DetectionData, clip_boxes, mending, packed
 from training.errors import DataError, some
 
 UNLABELLED_TEST = ("voc/2012", "coco/2014", "coco/2017")
 NEEDED = {"bbox", "label"}
 
 
-def load(names: str, *, data_dir: str | None = None) -> Scenes:
+def load(names: str, *, data_dir: str | None = None) -> DetectionData:
     """The scenes of `voc/2007`, or of a union such as `voc/2007+voc/2012`.
 
     Training is on all that is labelled but the test split, as detectors are compared; a twentieth of it is held
@@ -50,7 +50,7 @@ def check_features(tfds, name: str, features) -> None:
         )
 
 
-def read(tfds, names: str, builders, classes: tuple[str, ...]) -> Scenes:
+def read(tfds, names: str, builders, classes: tuple[str, ...]) -> DetectionData:
     """All splits in memory, images encoded."""
     size = sum(b.info.splits[s].num_bytes for n, b in builders for s in labelled(n, b))
     if size > most_bytes():
@@ -73,7 +73,7 @@ def read(tfds, names: str, builders, classes: tuple[str, ...]) -> Scenes:
     whole, notes = boxed(examples)
     origin = f"TFDS {', '.join(b.info.full_name for _, b in builders)}; {how}"
     splits = {name: whole.take(rows) for name, rows in parts.items()}
-    return Scenes(names, classes, **splits, mirror=True, origin=origin, notes=notes)
+    return DetectionData(names, classes, **splits, mirror=True, origin=origin, notes=notes)
 
 
 def labelled(name: str, builder) -> list[str]:
@@ -87,8 +87,8 @@ def stream(tfds, builder, split: str):
     yield from named.stream(tfds, builder, split, {"image": tfds.decode.SkipDecoding()}).as_numpy_iterator()
 
 
-def boxed(examples: list[dict]) -> tuple[Boxed, tuple[str, ...]]:
-    """Examples as one `Boxed`."""
+def boxed(examples: list[dict]) -> tuple[BoxDataset, tuple[str, ...]]:
+    """Examples as one `BoxDataset`."""
     sizes, truths, ids, cut, gone = [], [], [], 0, 0
     for i, example in enumerate(examples):
         objects = example["objects"]
@@ -96,13 +96,13 @@ def boxed(examples: list[dict]) -> tuple[Boxed, tuple[str, ...]]:
         top, left, bottom, right = np.reshape(objects["bbox"], (-1, 4)).T
         boxes = np.stack([left * size[1], top * size[0], right * size[1], bottom * size[0]], axis=1)
         doubts = objects.get("is_difficult", objects.get("is_crowd", np.zeros(len(boxes), bool)))
-        kept, one, other = mended(boxes, objects["label"], doubts, size)
+        kept, one, other = clip_boxes(boxes, objects["label"], doubts, size)
         sizes.append(size)
         truths.append(kept)
         ids.append(int(example["image/id"]) if "image/id" in example else _word(example.get("image/filename", i)))
         cut, gone = cut + one, gone + other
     images = Encoded(tuple(e["image"] for e in examples))
-    return Boxed(images, np.array(sizes, np.int32), *packed(truths), tuple(ids)), mending(cut, gone)
+    return BoxDataset(images, np.array(sizes, np.int32), *packed(truths), tuple(ids)), mending(cut, gone)
 
 
 def extent(encoded: bytes) -> tuple[int, int]:

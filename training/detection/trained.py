@@ -12,8 +12,8 @@ from keras_cnns.preprocessing import Preprocessing
 from training.classification.trained import check_hash
 from training.detection import scoring
 from training.detection.config import DetectionConfig
-from training.detection.dataset import Boxed
-from training.detection.metrics import Found
+from training.detection.dataset import BoxDataset
+from training.detection.metrics import Detections
 from training.detection.pipeline import Fit, padded, resized
 from training.errors import DataError
 
@@ -40,13 +40,13 @@ class Detector:
     images: Path | None = None
     categories: tuple[int, ...] = ()
 
-    def find(self, run, image: np.ndarray) -> Found:
+    def find(self, run, image: np.ndarray) -> Detections:
         """What `scoring.forward(model)` finds on a uint8 image (h, w, 3), in its own pixels."""
         high = image.shape[0] > image.shape[1]
         seen = padded(self.preprocessing(resized(image, self.fit)[0]), self.fit, high)[None]
         return scoring.scaled(next(scoring.each(run(seen))), image.shape[:2], self.fit)
 
-    def in_order(self, classes: tuple[str, ...], split: Boxed) -> Boxed:
+    def in_order(self, classes: tuple[str, ...], split: BoxDataset) -> BoxDataset:
         """A split of data with other classes, in the order of the network's.
 
         Raises:
@@ -58,7 +58,7 @@ class Detector:
         if odd:
             raise DataError(f"{self.name} does not know the class {odd[0]!r} (it knows {', '.join(self.classes)})")
         places = np.array([self.classes.index(c) for c in classes] + [-1], np.int32)  # the last is for none
-        return Boxed(split.images, split.sizes, split.boxes, places[split.labels], split.doubtful, split.ids)
+        return BoxDataset(split.images, split.sizes, split.boxes, places[split.labels], split.doubtful, split.ids)
 
 
 def from_run(folder: Path) -> Detector:

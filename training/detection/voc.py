@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from keras_cnns.errors import unknown
 from training.data.folder import SUFFIXES
 from training.detection.annotations import assemble
-from training.detection.dataset import Scenes
+from training.detection.dataset import DetectionData
 from training.errors import DataError
 
 MOST_BYTES = 2**24  # of an XML file
@@ -21,7 +21,7 @@ def is_voc(folder: Path) -> bool:
     return any((folder / "Annotations").glob("*.xml")) or any(folder.glob("*.xml"))
 
 
-def load(folder: Path) -> Scenes:
+def load(folder: Path) -> DetectionData:
     """The scenes of a folder.
 
     Classes are the names in `labels.txt`, a line each, if there is one, else all that occur, sorted.

@@ -1,4 +1,4 @@
-"""What `backends.HERE` is on JAX and on torch."""
+"""What `backends.backend` is on JAX and on torch."""
 
 import importlib.util
 from collections.abc import Callable
@@ -10,11 +10,11 @@ import keras
 import numpy as np
 
 from training.data import numpy_pipeline
-from training.data.numpy_ops import opened
+from training.data.numpy_ops import read_image
 from training.engine.backend_tensorflow import TensorFlow
 from training.engine.devices import ALONE, LONGEST, Compute, Group
-from training.engine.keras_step import KerasStep, prepare
-from training.engine.prefetch import Whole, ahead
+from training.engine.keras_step import KerasStep, configure_optimizer
+from training.engine.prefetch import PaddedBatches, prefetch
 from training.recipes.schedules import Rate
 
 BIG_ENOUGH = 8  # compute capability from which bfloat16 is fast (Ampere)
@@ -33,10 +33,10 @@ class Other(TensorFlow):
 
     step = KerasStep
     pixels = numpy_pipeline
-    tries_sizes = False
-    opened = staticmethod(opened)
+    can_probe_batch_size = False
+    read_image = staticmethod(read_image)
 
-    def refuse(self, args, recipe) -> None:
+    def check_supported(self, args, recipe) -> None:
         asked = {"--find-lr": args.find_lr, "accumulate": recipe.accumulate > 1, "growing": recipe.growing}
         asked |= {"tuning": recipe.tuning, "forgetting": recipe.forgetting}
         self._without(asked)
@@ -83,7 +83,7 @@ class Other(TensorFlow):
         return Compute(kind, replicas, precision, self.compiles, None, why)
 
     def reader(self, split, augment=(), mix=None, repeats: int = 1, growing=None) -> ModuleType:
-        missing = numpy_pipeline.lack(split, augment, mix, repeats, growing)
+        missing = numpy_pipeline.unsupported(split, augment, mix, repeats, growing)
         if missing is None:
             return numpy_pipeline
         if not importlib.util.find_spec("tensorflow"):
@@ -91,25 +91,25 @@ class Other(TensorFlow):
         _tensorflow_without_gpus()
         return super().reader(split)
 
-    def model(self, inputs, outputs, recipe, shares, prepare) -> keras.Model:
-        return self.step(inputs, outputs, shares, prepare)
+    def build_model(self, inputs, outputs, recipe, loss_weights, preprocess) -> keras.Model:
+        return self.step(inputs, outputs, loss_weights, preprocess)
 
     def optimizer(self, recipe, rate: Rate, model) -> keras.optimizers.Optimizer:
         found = recipe.optimizer.build(rate, recipe.average)
         found.brake = rate.brake  # so it is one of the optimizer's variables: JAX takes all others for constants
-        prepare(found, model, recipe.decay, recipe.undecayed, recipe.clip)
+        configure_optimizer(found, model, recipe.decay, recipe.undecayed, recipe.clip)
         return found
 
-    def feed(self, chosen: Compute, batches, size: int, model):
-        return ahead(batches, model)
+    def training_data(self, chosen: Compute, batches, size: int, model):
+        return prefetch(batches, model)
 
-    def whole(self, chosen: Compute, batches, size: int):
-        return Whole(batches, -(-size // chosen.replicas) * chosen.replicas)
+    def validation_data(self, chosen: Compute, batches, size: int):
+        return PaddedBatches(batches, -(-size // chosen.replicas) * chosen.replicas)
 
     def is_local(self, variable) -> bool:
         return False
 
-    def tried(self, model, images, labels) -> str:
+    def check_xla(self, model, images, labels) -> str:
         return f"XLA: on, as {self.name} has it"
 
     def on_device(self, model) -> Callable:
@@ -121,14 +121,14 @@ class Other(TensorFlow):
         return lambda images: keras.ops.convert_to_numpy(run(np.asarray(images)))
 
     @property
-    def accelerated(self) -> bool:
+    def has_accelerator(self) -> bool:
         return self.devices(None)[0] != "CPU"
 
     @property
-    def unreadable(self) -> tuple[type, ...]:
-        return super().unreadable if importlib.util.find_spec("tensorflow") else ()
+    def read_errors(self) -> tuple[type, ...]:
+        return super().read_errors if importlib.util.find_spec("tensorflow") else ()
 
-    def exhausted(self, error: BaseException) -> bool:
+    def is_oom(self, error: BaseException) -> bool:
         text = f"{type(error).__name__} {error}"
         return isinstance(error, MemoryError) or "OutOfMemory" in text or "RESOURCE_EXHAUSTED" in text
 
@@ -151,7 +151,7 @@ class Jax(Other):
         kind = "CPU" if found[0].platform == "cpu" else "GPU"
         return kind, len(found), min(able)
 
-    def hold(self, model) -> None:
+    def sync_variables(self, model) -> None:
         model.jax_state_sync()
 
     def rate(self, model) -> float | None:

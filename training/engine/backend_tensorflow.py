@@ -1,4 +1,4 @@
-"""What `backends.HERE` is on TensorFlow, and what every engine must answer."""
+"""What `backends.backend` is on TensorFlow, and what every engine must answer."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -20,9 +20,9 @@ class TensorFlow:
     compiles = False  # always, by XLA
     step = StepModel
     choose = staticmethod(devices.choose)
-    tried = staticmethod(xla_check.settle)
+    check_xla = staticmethod(xla_check.check_xla)
 
-    def refuse(self, args, recipe) -> None:
+    def check_supported(self, args, recipe) -> None:
         """Raises ValueError for options and recipes that this engine does not have."""
 
     def reader(self, split, augment=(), mix=None, repeats: int = 1, growing=None) -> ModuleType:
@@ -30,28 +30,28 @@ class TensorFlow:
         return pipeline
 
     pixels = pipeline  # `fit` and `with_channels` of single images
-    tries_sizes = True  # looks for a batch size that fits into memory
+    can_probe_batch_size = True  # looks for a batch size that fits into memory
 
-    opened = staticmethod(decoded)  # an image file and its EXIF orientation -> uint8 (h, w, 3)
+    read_image = staticmethod(decoded)  # an image file and its EXIF orientation -> uint8 (h, w, 3)
 
-    def model(self, inputs, outputs, recipe, shares, prepare) -> keras.Model:
+    def build_model(self, inputs, outputs, recipe, loss_weights, preprocess) -> keras.Model:
         """The model that trains, not yet compiled; it prepares its images itself."""
         r = recipe
-        return self.step(inputs, outputs, r.decay, r.undecayed, shares, r.clip, r.accumulate, prepare)
+        return self.step(inputs, outputs, r.decay, r.undecayed, loss_weights, r.clip, r.accumulate, preprocess)
 
     def optimizer(self, recipe, rate: Rate, model) -> keras.optimizers.Optimizer:
         """The recipe's optimizer for that model."""
         return recipe.optimizer.build(rate, recipe.average)
 
-    def feed(self, chosen: Compute, batches, size: int, model):
+    def training_data(self, chosen: Compute, batches, size: int, model):
         """A training stream as `fit` takes it."""
         return chosen.feed(batches, size, endless=True)
 
-    def whole(self, chosen: Compute, batches, size: int):
+    def validation_data(self, chosen: Compute, batches, size: int):
         """Batches to validate on, as `fit` takes them again and again."""
         return chosen.feed(batches, size)
 
-    def hold(self, model) -> None:
+    def sync_variables(self, model) -> None:
         """Makes the model's variables hold what its last step has made of them."""
 
     def rate(self, model) -> float | None:
@@ -72,20 +72,20 @@ class TensorFlow:
         )
 
     @property
-    def accelerated(self) -> bool:
+    def has_accelerator(self) -> bool:
         """Whether this machine has more than a CPU."""
         import tensorflow as tf
 
         return bool(tf.config.list_physical_devices("GPU"))
 
     @property
-    def unreadable(self) -> tuple[type, ...]:
+    def read_errors(self) -> tuple[type, ...]:
         """What reading of files raises while training."""
         import tensorflow as tf
 
         return (tf.errors.OpError,)
 
-    def exhausted(self, error: BaseException) -> bool:
+    def is_oom(self, error: BaseException) -> bool:
         """Whether the memory was too small."""
         import tensorflow as tf
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.errors import Failure, Refusal
+from training.errors import RunError, UsageError
 
 CHUNK = 2**24  # int32 numbers in one message: 64 MiB
 LONGEST = 600.0  # seconds without a step after which a worker gives up
@@ -85,7 +85,7 @@ class Group:
             return tf.distribute.MultiWorkerMirroredStrategy(resolver)
 
 
-def hush() -> None:
+def silence_stderr() -> None:
     """Keeps TensorFlow's C++ lines, many when a peer dies, out of stderr; Python's own still get there."""
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
         return
@@ -127,11 +127,11 @@ def lost_peers() -> Iterator[None]:
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        raise Failure(f"another worker is gone: {AGAIN}") from error
+        raise RunError(f"another worker is gone: {AGAIN}") from error
     except (tf.errors.InternalError, tf.errors.FailedPreconditionError, tf.errors.DeadlineExceededError) as error:
         if "ollective" not in str(error) and "oordination" not in str(error):
             raise
-        raise Failure(f"another worker is gone: {AGAIN}") from error
+        raise RunError(f"another worker is gone: {AGAIN}") from error
 
 
 class Watchdog:
@@ -167,7 +167,7 @@ class Watchdog:
         os._exit(1)
 
 
-class Wire:
+class Communicator:
     """Messages between the workers, by the strategy's own all-reduce. Every worker must call alike, in order.
 
     Made before anything else uses TensorFlow; waits until all have come.
@@ -180,7 +180,7 @@ class Wire:
         self.group = group
         others = ", ".join(worker for i, worker in enumerate(group.workers) if i != group.index)
         print(f"worker {group.index} waits for {others}, {patience:.0f} seconds at most", flush=True)
-        hush()
+        silence_stderr()
         # TensorFlow keeps the interpreter locked while it waits, so no thread of Python's could end it.
         with open(os.devnull, "w") as nowhere:
             faulthandler.dump_traceback_later(patience, exit=True, file=nowhere)
@@ -238,18 +238,18 @@ class Wire:
             parts.append(self.total(numbers).view(np.uint8)[:size].tobytes())
         return b"".join(parts)
 
-    def agree(self, facts: dict) -> None:
+    def assert_equal_config(self, facts: dict) -> None:
         """Raises Refusal, on all, unless all workers were started alike."""
         told = [json.loads(text) for text in self.gather(json.dumps(facts, sort_keys=True).encode())]
         for index, other in enumerate(told):
             for key in sorted(set(told[0]) | set(other)):
                 if told[0].get(key) != other.get(key):
-                    raise Refusal(
+                    raise UsageError(
                         f"all workers must be started alike; {key} is {told[0].get(key)!r} on the chief "
                         f"and {other.get(key)!r} on worker {index}"
                     )
 
-    def hand_out(self, folder: Path) -> None:
+    def broadcast_files(self, folder: Path) -> None:
         """Gives every worker the chief's files below a folder, in their own folder of that name."""
         files = []
         if self.group.chief:
@@ -261,6 +261,6 @@ class Wire:
             content = self.broadcast(content)
             if not self.group.chief:
                 if len(content) != size or ".." in Path(name).parts:
-                    raise Failure(f"{name} did not come whole from the chief: {AGAIN}")
+                    raise RunError(f"{name} did not come whole from the chief: {AGAIN}")
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(content)

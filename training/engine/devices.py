@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import lcm
 from typing import Any
 
-from training.data.pipeline import Share
-from training.engine.cluster import LONGEST, Group, Wire, lost_peers
+from training.data.pipeline import Shard
+from training.engine.cluster import LONGEST, Communicator, Group, lost_peers
 
 ALONE = Group()
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -34,7 +34,7 @@ class Compute:
     xla: bool
     strategy: Any
     why: str
-    wire: Wire | None = None
+    wire: Communicator | None = None
     norms: str = "own"
 
     @property
@@ -56,9 +56,9 @@ class Compute:
         return nullcontext() if self.wire is None else lost_peers()
 
     @property
-    def share(self) -> Share:
+    def shard(self) -> Shard:
         """Which images of every batch this process takes."""
-        return Share(self.group.index, self.group.count)
+        return Shard(self.group.index, self.group.count)
 
     def feed(self, batches, size: int, endless: bool = False):
         """This process' batches as `fit` takes them; `size` is that of a whole batch, over all replicas.
@@ -136,7 +136,7 @@ def choose(
         why += ", batch norm: synchronised"
     if gpus and not group.alone:
         tf.config.set_visible_devices(gpus[:replicas], "GPU")
-    wire = None if group.alone else Wire(group, patience)
+    wire = None if group.alone else Communicator(group, patience)
     strategy = _mirrored(tf, gpus, replicas) if wire is None else wire.strategy
     return Compute(kind, replicas * group.count, precision, compiled, strategy, why, wire, norms)
 

@@ -10,23 +10,25 @@ from keras import ops
 class KerasStep(keras.Model):
     """A functional model that trains as a `StepModel` does, on any engine; gives logits.
 
-    Loss, shares of training heads, decay, clipping and metrics are the same; so are the numbers, to rounding.
+    Loss, weights of training heads, decay, clipping and metrics are the same; so are the numbers, to rounding.
     Passes cannot be accumulated. Several devices of JAX compute one step together (`keras.distribution`), so batch
     norm takes its statistics over the whole batch.
 
     Attributes:
-        shares: weight of each output's loss; the first output is the network's answer, others are training heads.
-        prepare: from the images of a batch to what the network takes; done on the device.
+        loss_weights: of each output; the first output is the network's answer, others are training heads.
+        preprocess: from the images of a batch to what the network takes; done on the device.
         xla: whether the step is compiled by XLA.
-        waited: seconds that training has waited for input so far.
+        data_wait_seconds: seconds that training has waited for input so far.
     """
 
-    def __init__(self, inputs, outputs, shares: tuple[float, ...] = (1.0,), prepare: Callable | None = None):
+    def __init__(
+        self, inputs, outputs, loss_weights: tuple[float, ...] = (1.0,), preprocess: Callable | None = None
+    ):
         super().__init__(inputs[0] if len(inputs) == 1 else inputs, outputs)  # torch warns of a list of one
-        self.shares = shares
-        self.prepare = prepare or (lambda images: images)
-        self.counted = len(shares)  # outputs
-        self.waited = 0.0
+        self.loss_weights = loss_weights
+        self.preprocess = preprocess or (lambda images: images)
+        self.counted = len(loss_weights)  # outputs
+        self.data_wait_seconds = 0.0
         self.mean_loss = keras.metrics.Mean("loss")
         self.top1 = keras.metrics.SparseCategoricalAccuracy("top1")
 
@@ -40,7 +42,7 @@ class KerasStep(keras.Model):
         self.loss, self.xla = loss, xla
 
     def call(self, inputs, training=None, mask=None):
-        return super().call(self.prepare(inputs), training=training, mask=mask)
+        return super().call(self.preprocess(inputs), training=training, mask=mask)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         each = self._each(y, y_pred)
@@ -60,17 +62,20 @@ class KerasStep(keras.Model):
         try:
             return super().test_step(*given)
         finally:
-            self.counted = len(self.shares)
+            self.counted = len(self.loss_weights)
 
     def _each(self, labels, y_pred):
         """Loss of each image, (n,)."""
         outputs = keras.tree.flatten(y_pred)[: self.counted]
         return sum(
-            s * self.loss.call(labels, ops.cast(o, "float32")) for s, o in zip(self.shares, outputs, strict=False)
+            s * self.loss.call(labels, ops.cast(o, "float32"))
+            for s, o in zip(self.loss_weights, outputs, strict=False)
         )
 
 
-def prepare(optimizer, model: keras.Model, decay: float, undecayed: tuple[str, ...], clip: float | None) -> None:
+def configure_optimizer(
+    optimizer, model: keras.Model, decay: float, undecayed: tuple[str, ...], clip: float | None
+) -> None:
     """Makes an optimizer clip the norm of all gradients together, then add decay times the weight, then update.
 
     Keras' `weight_decay` is another algorithm, which takes the decay past the momentum.

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-AHEAD = 4  # batches that are ready before they are asked for
+BUFFER = 4  # batches that are ready before they are asked for
 
 
-def ahead(batches, model) -> Iterator[tuple]:
-    """The batches as NumPy arrays, made by a thread; `model.waited` counts the seconds without one."""
-    ready, over = queue.Queue(AHEAD), threading.Event()
+def prefetch(batches, model) -> Iterator[tuple]:
+    """The batches as NumPy arrays, made by a thread; `model.data_wait_seconds` counts the seconds without one."""
+    ready, over = queue.Queue(BUFFER), threading.Event()
 
     def work():
         try:
@@ -39,7 +39,7 @@ def ahead(batches, model) -> Iterator[tuple]:
         while True:
             began = time.perf_counter()
             item = ready.get()
-            model.waited += time.perf_counter() - began
+            model.data_wait_seconds += time.perf_counter() - began
             if item is None:
                 return
             if isinstance(item, BaseException):
@@ -50,7 +50,7 @@ def ahead(batches, model) -> Iterator[tuple]:
         thread.join()
 
 
-class Whole(keras.utils.PyDataset):
+class PaddedBatches(keras.utils.PyDataset):
     """Batches to measure on, every one of `size` images: a short last one is filled up, with weights of zero.
 
     So there is one shape to compile, and devices have equal shares. Read in order, again and again.

@@ -28,13 +28,13 @@ class StepModel(keras_private.Built, keras.Model):
     Attributes:
         decay: L2 coefficient; decay times the weight is added to the gradient.
         undecayed: patterns of the paths of weights that are left out of it, as ("*/bias", "*/gamma").
-        shares: weight of each output's loss; the first output is the network's answer, others are training heads.
+        loss_weights: of each output; the first output is the network's answer, others are training heads.
         clip: largest norm of all gradients together, after their sum over replicas and before decay; None is any.
         accumulate: parts into which a replica's images are cut, one forward and backward pass each.
-        prepare: from the images of a batch to what the network takes; done on the device.
-        correct: changes the gradients of the learning variables after their sum and limit, before decay; or None.
-        learning: the variables that learn; see `learn`.
-        waited: seconds that training has waited for input so far.
+        preprocess: from the images of a batch to what the network takes; done on the device.
+        gradient_hook: changes the gradients after their sum and limit, before decay; or None.
+        learning_variables: the variables that learn; see `set_trainable_subset`.
+        data_wait_seconds: seconds that training has waited for input so far.
         traces: how often Python went through `gradients`; once a replica, or shapes change.
     """
 
@@ -44,23 +44,23 @@ class StepModel(keras_private.Built, keras.Model):
         outputs,
         decay: float = 0.0,
         undecayed: tuple[str, ...] = (),
-        shares: tuple[float, ...] = (1.0,),
+        loss_weights: tuple[float, ...] = (1.0,),
         clip: float | None = None,
         accumulate: int = 1,
-        prepare: Callable | None = None,
+        preprocess: Callable | None = None,
     ):
         super().__init__(inputs, outputs)
-        if len(shares) != len(self.outputs):
-            raise ValueError(f"{len(self.outputs)} outputs need as many shares; {shares} came")
+        if len(loss_weights) != len(self.outputs):
+            raise ValueError(f"{len(self.outputs)} outputs need as many loss_weights; {loss_weights} came")
         self.decay = decay
         self.undecayed = undecayed
-        self.shares = shares
+        self.loss_weights = loss_weights
         self.clip = clip
         self.accumulate = accumulate
-        self.prepare = prepare or (lambda images: images)
-        self.correct = None
-        self.awake = None
-        self.waited = 0.0
+        self.preprocess = preprocess or (lambda images: images)
+        self.gradient_hook = None
+        self.trainable_subset = None
+        self.data_wait_seconds = 0.0
         self.traces = 0
         self.mean_loss = keras.metrics.Mean("loss")
         self.top1 = keras.metrics.SparseCategoricalAccuracy("top1")
@@ -76,19 +76,19 @@ class StepModel(keras_private.Built, keras.Model):
         """
         super().compile(optimizer, loss, jit_compile=False, steps_per_execution=steps_per_execution)
         self.xla = xla
-        self.first_half = self.second_half = None
+        self.gradient_fn = self.update_fn = None
 
     def gradients(self, images, labels, weights):
         """One replica's half: loss of each image, logits, gradients of the mean loss, scaled for float16."""
         import tensorflow as tf
 
         self.traces += 1
-        variables = [v.value for v in self.learning]
-        with tf.GradientTape(watch_accessed_variables=self.awake is None) as tape:
-            if self.awake is not None:
+        variables = [v.value for v in self.learning_variables]
+        with tf.GradientTape(watch_accessed_variables=self.trainable_subset is None) as tape:
+            if self.trainable_subset is not None:
                 tape.watch(variables)
-            outputs = keras.tree.flatten(self(self.prepare(images), training=True))
-            each = sum(s * self._each(labels, o) for s, o in zip(self.shares, outputs, strict=True))
+            outputs = keras.tree.flatten(self(self.preprocess(images), training=True))
+            each = sum(s * self._each(labels, o) for s, o in zip(self.loss_weights, outputs, strict=True))
             penalty = sum(self.losses) if self.losses else 0.0
             weighted = each if weights is None else each * keras.ops.cast(weights, each.dtype)
             objective = self.optimizer.scale_loss(keras.ops.mean(weighted) + penalty)
@@ -99,16 +99,16 @@ class StepModel(keras_private.Built, keras.Model):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         losses, logits, gradients = [], [], []
         for part in self._parts(images, labels, weights):
-            each, answers, slopes = self.first_half(*part)
+            each, answers, slopes = self.gradient_fn(*part)
             losses.append(each)
             logits.append(answers)
             gradients = [a + b for a, b in zip(gradients, slopes, strict=True)] if gradients else slopes
-        self.second_half(gradients)
+        self.update_fn(gradients)
         self._measure(keras.ops.concatenate(losses), labels, keras.ops.concatenate(logits), weights)
 
     def test_step(self, data):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        images = self.prepare(self._never_empty(images))
+        images = self.preprocess(self._never_empty(images))
         logits = keras.tree.flatten(self(images, training=False))[0][: keras.ops.shape(labels)[0]]
         self._measure(self._each(labels, logits), labels, logits, weights, counted=weights)
 
@@ -127,31 +127,33 @@ class StepModel(keras_private.Built, keras.Model):
             norm = tf.linalg.global_norm(gradients)
             limit = self.optimizer.scale_loss(tf.constant(self.clip, norm.dtype))
             gradients = [g * keras.ops.cast(limit / tf.maximum(norm, limit), g.dtype) for g in gradients]
-        if self.correct is not None:
-            gradients = self.correct(gradients, self.learning)
-        self.optimizer.apply_gradients(zip(self._decayed(gradients), self.learning, strict=True))
+        if self.gradient_hook is not None:
+            gradients = self.gradient_hook(gradients, self.learning_variables)
+        self.optimizer.apply_gradients(zip(self._decayed(gradients), self.learning_variables, strict=True))
 
     @property
-    def learning(self) -> list:
-        return [v for v in self.trainable_variables if self.awake is None or id(v) in self.awake]
+    def learning_variables(self) -> list:
+        return [
+            v for v in self.trainable_variables if self.trainable_subset is None or id(v) in self.trainable_subset
+        ]
 
-    def learn(self, variables: list | None) -> None:
+    def set_trainable_subset(self, variables: list | None) -> None:
         """From the next step on only these of the trainable variables learn; None is all of them.
 
         The backward pass ends where none of them is left, so that a head alone costs little more than inference.
         """
-        before = self.awake
-        self.awake = None if variables is None else frozenset(map(id, variables))
-        if self.awake != before and self.first_half is not None:
-            self.make_halves()
+        before = self.trainable_subset
+        self.trainable_subset = None if variables is None else frozenset(map(id, variables))
+        if self.trainable_subset != before and self.gradient_fn is not None:
+            self.make_functions()
             self.make_train_function(force=True)
 
     def make_train_function(self, force=False):
         """Keras calls this once; taking the batch outside the graph lets the wait for it be measured."""
         if self.train_function is not None and not force:
             return self.train_function
-        if self.first_half is None:
-            self.make_halves()
+        if self.gradient_fn is None:
+            self.make_functions()
         step = self._on_every_replica(self.train_step)
 
         def train(iterator):
@@ -168,9 +170,9 @@ class StepModel(keras_private.Built, keras.Model):
         step = self._on_every_replica(self.test_step)
 
         def test(iterator):
-            waited = self.waited
+            waited = self.data_wait_seconds
             self._execute(step, iterator)
-            self.waited = waited
+            self.data_wait_seconds = waited
             return self.get_metrics_result()
 
         self.test_function = test
@@ -186,16 +188,16 @@ class StepModel(keras_private.Built, keras.Model):
                 if number:
                     return
                 raise
-            self.waited += time.perf_counter() - began
+            self.data_wait_seconds += time.perf_counter() - began
             step(data)
 
-    def make_halves(self) -> None:
+    def make_functions(self) -> None:
         """Makes the graphs of the two halves, compiled or not as `xla` says, and the optimizer ready."""
         import tensorflow as tf
 
         compiled = partial(tf.function, jit_compile=True, autograph=False) if self.xla else lambda half: half
-        self.first_half = compiled(self.gradients)
-        self.second_half = compiled(self.update) if self._replicas == 1 else self.update
+        self.gradient_fn = compiled(self.gradients)
+        self.update_fn = compiled(self.update) if self._replicas == 1 else self.update
         with self.distribute_strategy.scope():
             if not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
@@ -242,7 +244,7 @@ class StepModel(keras_private.Built, keras.Model):
         decay = self.optimizer.scale_loss(keras.ops.cast(self.decay, "float32"))
         return [
             g if any(fnmatch(v.path, p) for p in self.undecayed) else g + keras.ops.cast(decay, g.dtype) * v
-            for g, v in zip(gradients, self.learning, strict=True)
+            for g, v in zip(gradients, self.learning_variables, strict=True)
         ]
 
     def _each(self, labels, logits):
@@ -250,7 +252,7 @@ class StepModel(keras_private.Built, keras.Model):
         return keras.losses.get(self.loss).call(labels, keras.ops.cast(logits, "float32"))
 
     def _measure(self, losses, labels, logits, weights, counted=None):
-        # Sums and counts, not means: replicas may have unequal shares of a last batch, or nothing at all.
+        # Sums and counts, not means: replicas may have unequal loss_weights of a last batch, or nothing at all.
         self.mean_loss.update_state(losses, sample_weight=weights)
         right = labels if len(labels.shape) == 1 else keras.ops.argmax(labels, axis=-1)
         self.top1.update_state(right, logits, sample_weight=counted)
@@ -284,7 +286,7 @@ def differ_by_replica(model: keras.Model) -> None:
             generator.next = partial(of, generator)
 
 
-def synchronise(model: keras.Model) -> None:
+def sync_batch_norm(model: keras.Model) -> None:
     """Makes all replicas hold the mean of their batch-norm statistics, which is also what is saved.
 
     After it, evaluation under the strategy is evaluation of the saved model.

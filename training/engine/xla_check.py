@@ -8,7 +8,7 @@ from training.engine.step import StepModel
 STEPS = 3
 
 
-def settle(model: StepModel, images: np.ndarray, labels: np.ndarray) -> str:
+def check_xla(model: StepModel, images: np.ndarray, labels: np.ndarray) -> str:
     """Tries the compiled half of the step and turns XLA off if it fails; says which and why in one line.
 
     The network is as before afterwards. What was compiled is used in training.
@@ -19,12 +19,12 @@ def settle(model: StepModel, images: np.ndarray, labels: np.ndarray) -> str:
     """
     import tensorflow as tf
 
-    model.make_halves()
+    model.make_functions()
     before = [(v, keras.ops.convert_to_numpy(v)) for v in model.non_trainable_variables]
     strategy = model.distribute_strategy
     half = tf.function(
         # A lambda around it: TensorFlow would lift the compilation of a bare tf.function around all replicas.
-        lambda *data: strategy.run(lambda x, y: model.first_half(x, y, None)[0], args=data),
+        lambda *data: strategy.run(lambda x, y: model.gradient_fn(x, y, None)[0], args=data),
         autograph=False,
     )
     try:
@@ -35,7 +35,7 @@ def settle(model: StepModel, images: np.ndarray, labels: np.ndarray) -> str:
         return f"XLA: on for {'every replica' if len(losses) > 1 else 'the step'} ({STEPS} compiled steps worked)"
     except (tf.errors.OpError, ValueError, RuntimeError, TypeError, NotImplementedError) as error:
         model.xla = False
-        model.make_halves()
+        model.make_functions()
         reason = " ".join(str(error).split())[:200]
         return f"XLA: off, for compiled steps fail here ({type(error).__name__}: {reason})"
     finally:

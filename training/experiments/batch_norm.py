@@ -14,9 +14,9 @@ from training.classification.config import Config
 from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import fitted, named
-from training.experiments.definition import Experiment, Outcome, Trial, epochs_to
+from training.experiments.definition import Experiment, ExperimentResults, Trial, epochs_to
 from training.experiments.runner import images_for
-from training.experiments.welch import Finding, less, mean, said
+from training.experiments.welch import Finding, lower, mean, mean_std
 from training.recipes.optimizers import SGD
 
 NORMED = zoo.architecture("plain20")
@@ -43,7 +43,7 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
     )
 
 
-def study(outcome: Outcome) -> dict:
+def study(outcome: ExperimentResults) -> dict:
     """Mean and deviation of what each ReLU takes, layer by layer, before training and after; one seed."""
     found = {}
     for label in (f"norms-{LOW:g}", f"bare-{LOW:g}"):
@@ -69,14 +69,14 @@ def _signals(model: keras.Model, images) -> dict:
     return {"mean": [float(np.abs(a.mean((0, 1, 2))).mean()) for a in arrays], "deviation": spread}
 
 
-def judge(outcome: Outcome) -> list[Finding]:
+def judge(outcome: ExperimentResults) -> list[Finding]:
     """Faster, at rates that a bare network does not bear, without dropout, whatever the scale of the inputs."""
     o = outcome
     best_bare = min((f"bare-{r:g}" for r in (LOW, HIGH)), key=lambda t: mean(o.error(t)))
     chance = 100 * (1 - 1 / len(o.data.classes))
 
     def learned(text, a, b):
-        found = less(text, a, b)
+        found = lower(text, a, b)
         if min(mean(a), mean(b)) <= chance / 2:
             return found
         return replace(found, text=f"{found.text} (neither has learned: undecided)", held=None)
@@ -88,9 +88,9 @@ def judge(outcome: Outcome) -> list[Finding]:
     decided = True if bears else False if broken else None
     return [
         _faster(o, best_bare),
-        less(f"test error, with norms (rate {HIGH:g}) below the best without ({best_bare})",
+        lower(f"test error, with norms (rate {HIGH:g}) below the best without ({best_bare})",
              o.error(f"norms-{HIGH:g}"), o.error(best_bare)),
-        Finding(f"{high} {said(norms)} % against {said(bare)} % (chance: {chance:.0f} %)",
+        Finding(f"{high} {mean_std(norms)} % against {mean_std(bare)} % (chance: {chance:.0f} %)",
                 decided if o.seeds > 1 else None),
         learned("test error, norms and no dropout below dropout and no norms",
                 o.error(f"norms-{LOW:g}"), o.error(f"dropout-{LOW:g}")),
@@ -101,7 +101,7 @@ def judge(outcome: Outcome) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _faster(outcome: Outcome, bare: str) -> Finding:
+def _faster(outcome: ExperimentResults, bare: str) -> Finding:
     """Epochs to the best accuracy that the network without norms has at all, seed by seed."""
     norms = f"norms-{HIGH:g}"
     text = f"epochs to the least validation error of {bare}, {norms} before {bare}"
@@ -110,11 +110,11 @@ def _faster(outcome: Outcome, bare: str) -> Finding:
     one, two = ([epochs_to(pair[i].history, g) for pair, g in zip(pairs, goals, strict=True)] for i in (0, 1))
     if np.inf in one:
         return Finding(f"{text}: not reached by all runs", None)
-    found = less(text, one, two, "")
+    found = lower(text, one, two, "")
     return replace(found, text=f"{found.text} (the paper: 14 times fewer steps)")
 
 
-def draw(outcome: Outcome) -> dict:
+def draw(outcome: ExperimentResults) -> dict:
     """Curves of all trials; the signal from layer to layer."""
     labels = [t.label for t in outcome.trials]
     panels = {"with norms, and without": labels[:4], "dropout, and raw inputs": labels[4:]}

@@ -12,9 +12,9 @@ from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import fitted
 from training.experiments.deepening import deepened
-from training.experiments.definition import Experiment, Outcome, Trial
+from training.experiments.definition import Experiment, ExperimentResults, Trial
 from training.experiments.runner import images_for, start_of
-from training.experiments.welch import Finding, less, not_above
+from training.experiments.welch import Finding, lower, no_worse
 from training.report.stream import told
 
 SHALLOW, DEEP = 20, 56
@@ -41,7 +41,7 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
     return tuple(found)
 
 
-def study(outcome: Outcome) -> dict:
+def study(outcome: ExperimentResults) -> dict:
     """How far the built network's logits are from the shallow one's before it is trained on, by kind and seed."""
     found = {}
     for kind in KINDS:
@@ -60,7 +60,7 @@ def study(outcome: Outcome) -> dict:
     return {"largest_difference_of_logits": found}
 
 
-def judge(outcome: Outcome) -> list[Finding]:
+def judge(outcome: ExperimentResults) -> list[Finding]:
     """Equal at the start; then no worse than the shallow network, and better than the deep one from scratch."""
     o, findings = outcome, []
     for kind, gaps in o.extra["largest_difference_of_logits"].items():
@@ -74,16 +74,16 @@ def judge(outcome: Outcome) -> list[Finding]:
     for kind in KINDS:
         shallow, scratch, built = f"{kind}{SHALLOW}", f"{kind}{DEEP}", f"{kind}{DEEP}-built"
         name = f"training error of {built} is not above that of {shallow}"
-        findings.append(not_above(name, o.error(built, "train"), o.error(shallow, "train")))
+        findings.append(no_worse(name, o.error(built, "train"), o.error(shallow, "train")))
         name = f"training error, {built} below {scratch} from scratch"
-        findings.append(less(name, o.error(built, "train"), o.error(scratch, "train")))
+        findings.append(lower(name, o.error(built, "train"), o.error(scratch, "train")))
         findings.append(
-            less(f"test error, {built} below {scratch} from scratch", o.error(built), o.error(scratch))
+            lower(f"test error, {built} below {scratch} from scratch", o.error(built), o.error(scratch))
         )
     return findings
 
 
-def draw(outcome: Outcome) -> dict:
+def draw(outcome: ExperimentResults) -> dict:
     """Curves by kind, and the errors at the end."""
     names = {kind: [f"{kind}{SHALLOW}", f"{kind}{DEEP}", f"{kind}{DEEP}-built"] for kind in KINDS}
     panels = {f"{kind} networks": labels for kind, labels in names.items()}

@@ -33,7 +33,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Done:
+class RunResult:
     """One trial's finished run with one seed: its folder, `result.json`, the rows of `history.csv`."""
 
     label: str
@@ -49,7 +49,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentResults:
     """All finished runs of an experiment.
 
     Attributes:
@@ -58,14 +58,14 @@ class Outcome:
 
     data: DataSet
     trials: tuple[Trial, ...]
-    runs: dict[str, list[Done]]
+    runs: dict[str, list[RunResult]]
     extra: dict = field(default_factory=dict)
 
-    def each(self, label: str, value: Callable[[Done], float]) -> list[float]:
+    def each(self, label: str, value: Callable[[RunResult], float]) -> list[float]:
         """A figure of every seed's run."""
         return [value(run) for run in self.runs[label]]
 
-    def whole(self, label: str) -> list[Done]:
+    def whole(self, label: str) -> list[RunResult]:
         """The runs of a trial that were trained to the end."""
         return [run for run in self.runs[label] if run.whole]
 
@@ -101,9 +101,9 @@ class Experiment:
     title: str
     claim: str
     trials: Callable[[DataSet], tuple[Trial, ...]]
-    judge: Callable[[Outcome], list[Finding]]
-    draw: Callable[[Outcome], dict[str, Any]]
-    study: Callable[[Outcome], dict] | None = None
+    judge: Callable[[ExperimentResults], list[Finding]]
+    draw: Callable[[ExperimentResults], dict[str, Any]]
+    study: Callable[[ExperimentResults], dict] | None = None
     seeds: int = 3
     caveats: str = ""
 

@@ -4,8 +4,8 @@ from keras_cnns import zoo
 from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import fitted
-from training.experiments.definition import Experiment, Outcome, Trial
-from training.experiments.welch import Finding, less
+from training.experiments.definition import Experiment, ExperimentResults, Trial
+from training.experiments.welch import Finding, lower
 
 DEPTHS = (20, 32, 44, 56)
 KINDS = ("plain", "resnet")
@@ -17,26 +17,26 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
     return tuple(Trial(f"{k}{d}", zoo.architecture(f"{k}{d}"), recipe) for d in DEPTHS for k in KINDS)
 
 
-def judge(outcome: Outcome) -> list[Finding]:
+def judge(outcome: ExperimentResults) -> list[Finding]:
     """The paper's two sentences, and what makes the first one surprising: it is the training error."""
     o = outcome
     return [
-        less("training error, plain-20 below plain-56", o.error("plain20", "train"), o.error("plain56", "train")),
-        less("test error, plain-20 below plain-56", o.error("plain20"), o.error("plain56")),
-        less(
+        lower("training error, plain-20 below plain-56", o.error("plain20", "train"), o.error("plain56", "train")),
+        lower("test error, plain-20 below plain-56", o.error("plain20"), o.error("plain56")),
+        lower(
             "training error, resnet-56 below plain-56", o.error("resnet56", "train"), o.error("plain56", "train")
         ),
-        less("test error, resnet-56 below plain-56", o.error("resnet56"), o.error("plain56")),
-        less(
+        lower("test error, resnet-56 below plain-56", o.error("resnet56"), o.error("plain56")),
+        lower(
             "training error, resnet-56 below resnet-20",
             o.error("resnet56", "train"),
             o.error("resnet20", "train"),
         ),
-        less("test error, resnet-56 below resnet-20", o.error("resnet56"), o.error("resnet20")),
+        lower("test error, resnet-56 below resnet-20", o.error("resnet56"), o.error("resnet20")),
     ]
 
 
-def draw(outcome: Outcome) -> dict:
+def draw(outcome: ExperimentResults) -> dict:
     """The articles' figure, and the errors against the depth."""
     panels = {f"{kind} networks": [f"{kind}{d}" for d in DEPTHS] for kind in KINDS}
     by_depth = {

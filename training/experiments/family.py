@@ -3,10 +3,10 @@
 from keras_cnns import zoo
 from training.data.dataset import DataSet
 from training.experiments import plots
-from training.experiments.definition import Experiment, Outcome, Trial
+from training.experiments.definition import Experiment, ExperimentResults, Trial
 from training.experiments.hog import baseline
 from training.experiments.report import minutes
-from training.experiments.welch import Finding, less, mean
+from training.experiments.welch import Finding, lower, mean
 from training.recipes import defaults
 
 # One network a family, the smallest that the papers have for images of this size.
@@ -32,12 +32,12 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
     )
 
 
-def study(outcome: Outcome) -> dict:
+def study(outcome: ExperimentResults) -> dict:
     """HOG and a linear SVM."""
     return {"hog": baseline(outcome.data)}
 
 
-def judge(outcome: Outcome) -> list[Finding]:
+def judge(outcome: ExperimentResults) -> list[Finding]:
     """Learned features against designed ones; residual networks against those before them."""
     classical = outcome.extra["hog"]["test_error"]
     below = [name for name in NETWORKS if mean(outcome.error(name)) < classical]
@@ -50,11 +50,11 @@ def judge(outcome: Outcome) -> list[Finding]:
             f"HOG + SVM ({classical:.2f} %); best {best}, {mean(outcome.error(best)):.2f} %",
             len(below) == len(NETWORKS),
         ),
-        less("at equal work, error of residual families below the others' (spread over families)", late, early),
+        lower("at equal work, error of residual families below the others' (spread over families)", late, early),
     ]
 
 
-def draw(outcome: Outcome) -> dict:
+def draw(outcome: ExperimentResults) -> dict:
     """Accuracy against what it costs."""
     classical = outcome.extra["hog"]["test_error"]
     runs = outcome.runs

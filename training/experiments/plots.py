@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.experiments.definition import Outcome
+from training.experiments.definition import ExperimentResults
 from training.experiments.welch import mean, spread
 from training.report.canvas import blank, plain
 
@@ -15,7 +15,7 @@ KINDS = (("top1", "training", "--", "none", 0.6), ("val_top1", "validation", "-"
 LEAST = 0.05  # per cent: where an error of nothing stands on a logarithmic axis
 
 
-def curves(outcome: Outcome, panels: dict[str, list[str]], title: str):
+def curves(outcome: ExperimentResults, panels: dict[str, list[str]], title: str):
     """Error against the epoch: training dashed, validation solid, the band from the best seed to the worst.
 
     A run of one epoch has no curve: the trials stand side by side, training hollow, validation filled, each with
@@ -74,7 +74,7 @@ def _in_numbers(axis) -> None:
     axis.grid(alpha=0.3, which="both")
 
 
-def _errors(outcome: Outcome, label: str, column: str):
+def _errors(outcome: ExperimentResults, label: str, column: str):
     rows = [run.history for run in outcome.whole(label)]
     shortest = min(map(len, rows))
     errors = [[max(100 * (1 - row[column]), LEAST) for row in history[:shortest]] for history in rows]

@@ -11,9 +11,9 @@ from training.classification.config import Config
 from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import fitted, named
-from training.experiments.definition import Experiment, Outcome, Trial
+from training.experiments.definition import Experiment, ExperimentResults, Trial
 from training.experiments.runner import images_for
-from training.experiments.welch import Finding, less, mean
+from training.experiments.welch import Finding, lower, mean
 
 ROW = zoo.architecture("resnet56").row
 ZERO = blocks.ZeroPad()
@@ -39,7 +39,7 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
     )
 
 
-def study(outcome: Outcome) -> dict:
+def study(outcome: ExperimentResults) -> dict:
     """Shares of values below, at and above zero in what each unit gives; the first seed that did not diverge."""
     found = {}
     for label in outcome.runs:
@@ -76,12 +76,12 @@ def _outputs(model, names: list[str], images) -> list[np.ndarray]:
     return [np.asarray(v) for v in values]
 
 
-def judge(outcome: Outcome) -> list[Finding]:
+def judge(outcome: ExperimentResults) -> list[Finding]:
     """The paper's ranking, and what it says of training and test error, and of signs."""
     o = outcome
     order = sorted(ORDERS, key=lambda label: mean(o.error(label)))
     paper = sorted(ORDERS, key=PUBLISHED.get)
-    below = {(a, b): less("", o.error(a), o.error(b)).held for a, b in combinations(paper, 2)}
+    below = {(a, b): lower("", o.error(a), o.error(b)).held for a, b in combinations(paper, 2)}
     neighbours = all(below[pair] for pair in pairwise(paper))
     ranked = False if False in below.values() else True if neighbours else None
 
@@ -90,11 +90,11 @@ def judge(outcome: Outcome) -> list[Finding]:
 
     ranks = ", ".join(f"({label[0]}) {mean(o.error(label)):.2f} %" for label in order)
     return [
-        less("test error, (e) full pre-activation below (a) the original", o.error(E), o.error(A)),
-        less("test error, (a) the original below (b) norm after addition", o.error(A), o.error(B)),
-        less("test error, (a) the original below (c) ReLU before addition", o.error(A), o.error(C)),
+        lower("test error, (e) full pre-activation below (a) the original", o.error(E), o.error(A)),
+        lower("test error, (a) the original below (b) norm after addition", o.error(A), o.error(B)),
+        lower("test error, (a) the original below (c) ReLU before addition", o.error(A), o.error(C)),
         Finding(f"the ranking is the paper's, {', '.join(f'({x[0]})' for x in paper)}: {ranks}", ranked),
-        less("training loss, (a) the original below (e) full pre-activation", loss(A), loss(E), "", digits=4),
+        lower("training loss, (a) the original below (e) full pre-activation", loss(A), loss(E), "", digits=4),
         _signs(o.extra),
     ]  # fmt: skip
 
@@ -111,7 +111,7 @@ def _signs(extra: dict) -> Finding:
     )
 
 
-def draw(outcome: Outcome) -> dict:
+def draw(outcome: ExperimentResults) -> dict:
     """Errors of the five orders beside the paper's, curves, and signs from unit to unit."""
     here = {label: outcome.error(label) for label in ORDERS}
     paper = {label: [value] for label, value in PUBLISHED.items()}

@@ -9,8 +9,8 @@ from keras_cnns.surgery.operated import Exchange, Operated, tanh_for_relu
 from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import FEW, fitted
-from training.experiments.definition import Done, Experiment, Outcome, Trial, epochs_to
-from training.experiments.welch import Finding, less, mean
+from training.experiments.definition import Experiment, ExperimentResults, RunResult, Trial, epochs_to
+from training.experiments.welch import Finding, lower, mean
 from training.recipes.optimizers import SGD
 from training.recipes.schedules import Constant
 
@@ -38,19 +38,19 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
     )
 
 
-def epochs(run: Done, goal: float) -> float:
+def epochs(run: RunResult, goal: float) -> float:
     """Epochs until the training error is at most `goal` per cent; infinite if never, or if the run diverged."""
     return epochs_to(run.history, goal, "top1") if run.whole else float("inf")
 
 
-def fastest(outcome: Outcome, kind: str, goal: float) -> tuple[str, list[float]]:
+def fastest(outcome: ExperimentResults, kind: str, goal: float) -> tuple[str, list[float]]:
     """The trial of an activation that gets there first, and its epochs for every seed."""
     found = {f"{kind}-{r:g}": outcome.each(f"{kind}-{r:g}", lambda d: epochs(d, goal)) for r in RATES}
     best = min(found, key=lambda label: mean(found[label]))
     return best, found[best]
 
 
-def judge(outcome: Outcome) -> list[Finding]:
+def judge(outcome: ExperimentResults) -> list[Finding]:
     """Faster, and how many times, at the paper's goal and at stricter ones."""
     findings = []
     for goal in GOALS:
@@ -59,11 +59,11 @@ def judge(outcome: Outcome) -> list[Finding]:
         if max(*a, *b) == float("inf"):
             findings.append(Finding(f"{name}: not reached by all runs", None))
             continue
-        finding = less(name, a, b, "")
+        finding = lower(name, a, b, "")
         findings.append(Finding(f"{finding.text}, {mean(b) / mean(a):.1f} times", finding.held))
     (fast, a), (slow, b) = (fastest(outcome, kind, GOAL) for kind in KINDS)
     reached = max(*a, *b) < float("inf")
-    told = less("", [3 * x for x in a], b).held if reached else None
+    told = lower("", [3 * x for x in a], b).held if reached else None
     text = f"{mean(b) / mean(a):.1f} times" if reached else "not reached by all runs"
     ends = [label for label in (fast, slow) if label.endswith((f"-{RATES[0]:g}", f"-{RATES[-1]:g}"))]
     edge = f"; of the rates tried, {' and '.join(ends)} stand at the edge" if ends else ""
@@ -71,7 +71,7 @@ def judge(outcome: Outcome) -> list[Finding]:
     return findings
 
 
-def draw(outcome: Outcome) -> dict:
+def draw(outcome: ExperimentResults) -> dict:
     """The paper's figure 1 with each activation's fastest rate, and the epochs at every rate."""
     best = [fastest(outcome, kind, GOAL)[0] for kind in KINDS]
     groups = {kind: {f"rate {r:g}": outcome.each(f"{kind}-{r:g}", _goal) for r in RATES} for kind in KINDS}

@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 
 from keras_cnns import __version__
-from training.experiments.definition import Done, Experiment, Outcome, Trial
-from training.experiments.welch import Finding, said
+from training.experiments.definition import Experiment, ExperimentResults, RunResult, Trial
+from training.experiments.welch import Finding, mean_std
 from training.recipes.recipe import Recipe
 from training.report import pictures
 from training.report.folder import write_json, write_text
@@ -31,12 +31,12 @@ TOLD = (*("name", "citation", "epochs", "batch_size", "optimizer", "schedule", "
         *("decay", "clip", "image_size"))  # fields of a recipe that every report tells  # fmt: skip
 
 
-def minutes(run: Done) -> float:
+def minutes(run: RunResult) -> float:
     """Training time of a run."""
     return sum(row["seconds"] for row in run.history) / 60
 
 
-def line(run: Done) -> str:
+def line(run: RunResult) -> str:
     """A run in a line."""
     test = run.result["test"]
     if not run.whole:
@@ -44,7 +44,7 @@ def line(run: Done) -> str:
     return f"test error {100 * (1 - test['top1']):.2f} % (n={test['n']}), {minutes(run):.1f} minutes"
 
 
-def write(experiment: Experiment, outcome: Outcome, order) -> Path:
+def write(experiment: Experiment, outcome: ExperimentResults, order) -> Path:
     """Writes `report.md`, `result.json` and the pictures."""
     findings = experiment.judge(outcome)
     drawn = experiment.draw(outcome) if pictures.CAN else {}
@@ -66,7 +66,9 @@ def verdict(findings: list[Finding]) -> str:
     return ", ".join(f"{n} {word}" for word, n in counts.items() if n)
 
 
-def text(experiment: Experiment, outcome: Outcome, order, findings: list[Finding], drawn: list[str]) -> str:
+def text(
+    experiment: Experiment, outcome: ExperimentResults, order, findings: list[Finding], drawn: list[str]
+) -> str:
     """The report in Markdown."""
     first = next(iter(outcome.runs.values()))[0].result
     rows = [_row(outcome, trial.label) for trial in outcome.trials]
@@ -98,16 +100,16 @@ def text(experiment: Experiment, outcome: Outcome, order, findings: list[Finding
     return joined.replace("`\n- data", "`\n\n- data") + "\n"
 
 
-def _row(outcome: Outcome, label: str) -> list[str]:
+def _row(outcome: ExperimentResults, label: str) -> list[str]:
     result = outcome.runs[label][0].result
     return [
         label,
         f"{result['params']:,}",
         f"{result['macs']:,}",
         str(result["epochs"]),
-        *(said(outcome.error(label, split)) for split in ("train", "val", "test")),
-        said(outcome.each(label, minutes), 2),
-        said(outcome.speeds(label), 0) if outcome.whole(label) else "-",
+        *(mean_std(outcome.error(label, split)) for split in ("train", "val", "test")),
+        mean_std(outcome.each(label, minutes), 2),
+        mean_std(outcome.speeds(label), 0) if outcome.whole(label) else "-",
     ]
 
 
@@ -138,7 +140,7 @@ def _table(heads, rows) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))
 
 
-def record(experiment: Experiment, outcome: Outcome, order, findings: list[Finding]) -> dict:
+def record(experiment: Experiment, outcome: ExperimentResults, order, findings: list[Finding]) -> dict:
     """The same as plain data."""
     return {
         "experiment": experiment.name,

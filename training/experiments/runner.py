@@ -18,13 +18,13 @@ from training.classification.task import SPLITS, Run
 from training.data import pipeline, sources
 from training.data.dataset import DataSet
 from training.engine.devices import Compute
-from training.errors import Diverged, arguments
+from training.errors import Diverged, usage_errors
 from training.experiments import report
-from training.experiments.definition import Done, Experiment, Outcome, Trial
+from training.experiments.definition import Experiment, ExperimentResults, RunResult, Trial
 from training.report.folder import History, Log
 from training.run_folder.claim import acquire
 from training.run_folder.config import OWN
-from training.run_folder.results import beside, finished
+from training.run_folder.results import finished_result, replace_when_complete
 from training.trainer.trainer import train
 
 RUNS = "runs"
@@ -34,7 +34,7 @@ SAMPLE = 512  # images
 
 
 @dataclass(frozen=True)
-class Order:
+class ExperimentSpec:
     """What is asked: which data, what part of the recipes' epochs, how many seeds, where, and the command line.
 
     `settings` are fields of all recipes, as fit.py's --set takes them.
@@ -48,14 +48,16 @@ class Order:
     settings: tuple[str, ...] = ()
 
 
-def perform(experiment: Experiment, order: Order, compute: Compute, say: Callable[[str], None]) -> Path:
+def run_experiment(
+    experiment: Experiment, order: ExperimentSpec, compute: Compute, say: Callable[[str], None]
+) -> Path:
     """Trains what is not trained yet, writes the report, and returns its path.
 
     Runs lie in `runs/<trial>-<seed>/` of the folder and are ordinary ones. All trials of a seed come before the
     next seed, so that an interrupted experiment can be compared with fewer seeds. Two trials that differ in their
     labels alone are one run.
     """
-    with arguments():
+    with usage_errors():
         _check(order.folder)
         data = sources.load(order.data)
         trials = experiment.trials(data)
@@ -64,7 +66,7 @@ def perform(experiment: Experiment, order: Order, compute: Compute, say: Callabl
         configs = {t.label: configure(t.architecture, t.recipe, data, order.data, compute) for t in trials}
     total = order.seeds * len(trials)
     say(f"{experiment.title}: {len(trials)} trials, seeds: {order.seeds}, {total} runs, data: {data.origin}")
-    runs: dict[str, list[Done]] = {t.label: [] for t in trials}
+    runs: dict[str, list[RunResult]] = {t.label: [] for t in trials}
     for seed in range(order.seeds):
         for trial in trials:
             number = sum(map(len, runs.values())) + 1
@@ -74,14 +76,16 @@ def perform(experiment: Experiment, order: Order, compute: Compute, say: Callabl
             if twin is not trial:
                 done = replace(runs[twin.label][-1], label=trial.label)
             elif before and not before.whole:
-                done = _fallen(trial, config, order.folder, data, f"{trial.after}, which it starts from, diverged")
+                done = diverged_run(
+                    trial, config, order.folder, data, f"{trial.after}, which it starts from, diverged"
+                )
             else:
                 if before:
                     config = replace(config, weights=_start(trial, config, before, order.folder, data))
                 done = _run(trial, config, order.folder, data, compute)
             runs[trial.label].append(done)
             say(f"{number}/{total} {trial.label}, seed {seed}: {report.line(done)}")
-    outcome = Outcome(data, trials, runs)
+    outcome = ExperimentResults(data, trials, runs)
     if experiment.study:
         say("studying the trained networks")
         outcome = replace(outcome, extra=experiment.study(outcome))
@@ -116,7 +120,7 @@ def _field(recipe, path: str):
     return recipe
 
 
-def _asked(trial: Trial, order: Order) -> Trial:
+def _asked(trial: Trial, order: ExperimentSpec) -> Trial:
     """The trial at the budget and with the settings that were asked for."""
     recipe = trial.recipe
     if order.budget != 1:
@@ -129,7 +133,7 @@ def folder_of(trial: str, seed: int, folder: Path) -> Path:
     return folder / RUNS / f"{trial}-{seed}"
 
 
-def _start(trial: Trial, config: Config, before: Done, folder: Path, data: DataSet) -> str:
+def _start(trial: Trial, config: Config, before: RunResult, folder: Path, data: DataSet) -> str:
     """Where a trial finds the weights it starts from, made once of the network of an earlier trial."""
     path = start_of(trial.label, config.seed, folder)
     network = before.folder / "model.keras"
@@ -138,7 +142,7 @@ def _start(trial: Trial, config: Config, before: Done, folder: Path, data: DataS
         keras.utils.set_random_seed(config.seed)
         with deep_recursion():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with beside(path) as temporary:
+            with replace_when_complete(path) as temporary:
                 trial.start(before, config.build(), images_for(config, data)).save(temporary)
     return OWN + Path(os.path.relpath(path, folder_of(trial.label, config.seed, folder))).as_posix()
 
@@ -161,9 +165,9 @@ def start_of(trial: str, seed: int, folder: Path) -> Path:
     return folder / "starts" / f"{trial}-{seed}.keras"
 
 
-def _run(trial: Trial, config: Config, folder: Path, data: DataSet, compute: Compute) -> Done:
+def _run(trial: Trial, config: Config, folder: Path, data: DataSet, compute: Compute) -> RunResult:
     own = folder_of(trial.label, config.seed, folder)
-    with arguments():
+    with usage_errors():
         _, result, held = acquire(own, config)
     if result is None:
         with held, Log(own / "log.txt") as log:
@@ -176,11 +180,11 @@ def _run(trial: Trial, config: Config, folder: Path, data: DataSet, compute: Com
                 why = str(error)
         keras.backend.clear_session()  # the next network must not find the graphs of this one in memory
         if result is None:
-            return _fallen(trial, config, folder, data, why)
-    return Done(trial.label, config.seed, own, finished(own), History(own / "history.csv").rows)
+            return diverged_run(trial, config, folder, data, why)
+    return RunResult(trial.label, config.seed, own, finished_result(own), History(own / "history.csv").rows)
 
 
-def _fallen(trial: Trial, config: Config, folder: Path, data: DataSet, why: str) -> Done:
+def diverged_run(trial: Trial, config: Config, folder: Path, data: DataSet, why: str) -> RunResult:
     """A run that diverged; it counts as guessing. Asked for again, it goes on from its last checkpoint."""
     own = folder_of(trial.label, config.seed, folder)
     sizes, classes = measure(config.build()), len(config.classes)
@@ -196,4 +200,4 @@ def _fallen(trial: Trial, config: Config, folder: Path, data: DataSet, why: str)
         "weights_sha256": None,
         "diverged": why,
     }
-    return Done(trial.label, config.seed, own, result, History(own / "history.csv").rows)
+    return RunResult(trial.label, config.seed, own, result, History(own / "history.csv").rows)

@@ -27,7 +27,7 @@ def spread(values: list[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def said(values: list[float], digits: int = 2) -> str:
+def mean_std(values: list[float], digits: int = 2) -> str:
     """Mean and standard deviation as text.
 
     >>> said([1.0, 2.0]), said([3.0])
@@ -37,7 +37,7 @@ def said(values: list[float], digits: int = 2) -> str:
     return f"{text} +- {spread(values):.{digits}f}" if len(values) > 1 else text
 
 
-def less(what: str, a: list[float], b: list[float], unit: str = " %", digits: int = 2) -> Finding:
+def lower(what: str, a: list[float], b: list[float], unit: str = " %", digits: int = 2) -> Finding:
     """The finding that the `a` are smaller than the `b`; open where Welch's t test at 5 % finds no difference.
 
     With one seed, or no spread at all, nothing is known of chance, and nothing is decided.
@@ -49,8 +49,8 @@ def less(what: str, a: list[float], b: list[float], unit: str = " %", digits: in
     return Finding(_compared(what, a, b, unit, digits), True if low > 0 else False if high < 0 else None)
 
 
-def not_above(what: str, a: list[float], b: list[float], margin: float = 1.0, unit: str = " %") -> Finding:
-    """The finding that the `a` are above the `b` by less than a margin, with the same certainty as in `less`.
+def no_worse(what: str, a: list[float], b: list[float], margin: float = 1.0, unit: str = " %") -> Finding:
+    """The finding that the `a` are above the `b` by less than a margin, with the same certainty as in `lower`.
 
     >>> not_above("error", [1.0, 1.1, 1.2], [1.0, 1.1, 1.3]).held
     True
@@ -77,4 +77,4 @@ def _compared(what: str, a: list[float], b: list[float], unit: str, digits: int 
     if not (a and b):
         return f"{what}: a network has no run that came to its end (undecided)"
     one = " (one seed: undecided)" if min(len(a), len(b)) == 1 else ""
-    return f"{what}: {said(a, digits)}{unit} against {said(b, digits)}{unit}{one}"
+    return f"{what}: {mean_std(a, digits)}{unit} against {mean_std(b, digits)}{unit}{one}"

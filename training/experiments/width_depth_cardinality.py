@@ -10,8 +10,8 @@ from keras_cnns.architecture import Architecture
 from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import fitted, named
-from training.experiments.definition import Experiment, Outcome, Trial, epochs_to
-from training.experiments.welch import Finding, less, not_above
+from training.experiments.definition import Experiment, ExperimentResults, Trial, epochs_to
+from training.experiments.welch import Finding, lower, no_worse
 
 BASE = zoo.architecture("resnet20")
 PATHS = 8
@@ -82,7 +82,7 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
     return tuple(found)
 
 
-def study(outcome: Outcome) -> dict:
+def study(outcome: ExperimentResults) -> dict:
     """Seconds of training to an accuracy that every run reaches that came to its end: the worst of their best.
 
     They are the epochs until then at the run's median speed, so building and validating do not count.
@@ -100,7 +100,7 @@ def study(outcome: Outcome) -> dict:
     }
 
 
-def judge(outcome: Outcome) -> list[Finding]:
+def judge(outcome: ExperimentResults) -> list[Finding]:
     """Wide nets are as good and faster; paths are better than one path, width and depth.
 
     What two networks say that are the same at equal parameters and at equal operations is said once.
@@ -118,24 +118,24 @@ def judge(outcome: Outcome) -> list[Finding]:
         start = f"equal {WORDS[what]}: "
         for other, name in (("bottlenecks", "bottlenecks with one path"), ("wide", "wide"), ("deep", "deep")):
             if not told("paths", other):
-                findings.append(less(f"{start}test error, paths below {name}", *of(o.error, "paths", other)))
+                findings.append(lower(f"{start}test error, paths below {name}", *of(o.error, "paths", other)))
         if not told("wide", "deep"):
             errors, speeds, times = (of(value, "wide", "deep") for value in (o.error, o.speeds, seconds.get))
             findings += [
-                not_above(f"{start}test error, wide not above deep", *errors),
-                less(f"{start}images a second, deep below wide", *speeds[::-1], " images/s", 0),
-                less(f"{start}seconds to {goal:.1f} % validation error, wide below deep", *times, " s", 1),
+                no_worse(f"{start}test error, wide not above deep", *errors),
+                lower(f"{start}images a second, deep below wide", *speeds[::-1], " images/s", 0),
+                lower(f"{start}seconds to {goal:.1f} % validation error, wide below deep", *times, " s", 1),
             ]
     return findings
 
 
-def _twins(outcome: Outcome, shape: str) -> bool:
+def _twins(outcome: ExperimentResults, shape: str) -> bool:
     """Whether a shape is the same network at equal parameters and at equal operations, and was trained once."""
     one, other = ([run.folder for run in outcome.runs[f"{shape}-equal-{what}"]] for what in EQUAL)
     return one == other
 
 
-def draw(outcome: Outcome) -> dict:
+def draw(outcome: ExperimentResults) -> dict:
     """Errors, speeds, and the time to an accuracy that all reach."""
 
     def of(value):

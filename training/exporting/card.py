@@ -1,12 +1,12 @@
 """`card.md`: what an export is and how it is called."""
 
-from training.exporting.export_model import Subject
-from training.exporting.provenance import Origin
+from training.exporting.export_model import ExportModel
+from training.exporting.provenance import Provenance
 
 HEAD = "| file | size | top-1 | drop | agreement | largest difference | latency | against Keras |"
 
 
-def card(name: str, subject: Subject, origin: Origin, record: dict, advice: list[str]) -> str:
+def card(name: str, subject: ExportModel, origin: Provenance, record: dict, advice: list[str]) -> str:
     """The text. `record` is what `export.json` holds; `advice` are sentences about what was left out."""
     network, files = subject.network, record["files"]
     lite = next((f for f in files if f.endswith(".tflite")), None)
@@ -61,7 +61,7 @@ def _measured_on(record: dict) -> str:
     )
 
 
-def _view(subject: Subject) -> str:
+def _view(subject: ExportModel) -> str:
     side, crop = subject.shorter_side, subject.network.crop
     how = "" if isinstance(crop, float) else f" ({crop.interpolation})"
     return f"An image is resized to {side} by its shorter side{how} and its middle is cropped."

@@ -10,12 +10,12 @@ from keras_cnns.deep import deep_recursion
 from training.classification.trained import Trained
 from training.data import pipeline
 from training.data.dataset import Split
-from training.data.eval_transform import View
+from training.data.eval_transform import EvalTransform
 from training.report.stream import told
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExportModel:
     """A network, and its inference form.
 
     Attributes:
@@ -32,12 +32,12 @@ class Subject:
     def shorter_side(self) -> int:
         """Pixels that the shorter side of an image is resized to before the middle is cropped."""
         crop = self.network.crop
-        return crop.shorter if isinstance(crop, View) else round(self.network.size / crop)
+        return crop.shorter if isinstance(crop, EvalTransform) else round(self.network.size / crop)
 
     def seen(self, images):
         """uint8 images (n, h, w, 1 or 3) -> uint8 (n, size, size, channels): what the network is shown of them."""
         n = self.network
-        return pipeline.with_channels(pipeline.fit(images, n.size, n.crop), n.channels)
+        return pipeline.with_channels(pipeline.resize_and_crop(images, n.size, n.crop), n.channels)
 
     def shown(self, split: Split, indices) -> np.ndarray:
         """Images of a split as the network is shown them, uint8 (n, size, size, channels)."""
@@ -48,14 +48,14 @@ class Subject:
         return out
 
 
-def of(network: Trained) -> Subject:
+def of(network: Trained) -> ExportModel:
     """The subject of a network."""
     with deep_recursion():
         image = keras.Input(network.model.input_shape[1:], name="image")
         whole = keras.Model(image, network.model(network.preprocessing.as_layers(image)), name=network.model.name)
         fused = fuse(network.model)
         with told([].append):  # it would say the same again
-            return Subject(network, fused, fuse(whole))
+            return ExportModel(network, fused, fuse(whole))
 
 
 def spread(count: int, wanted: int) -> np.ndarray:

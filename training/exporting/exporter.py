@@ -9,12 +9,12 @@ from keras_cnns import __version__
 from keras_cnns.deep import deep_recursion
 from training.classification.trained import Trained
 from training.data.dataset import DataSet
-from training.errors import Failure
+from training.errors import RunError
 from training.exporting import card as cards
 from training.exporting import export_model, output_folder, qat, quantization_report
 from training.exporting.formats import QUANTIZE, Format
-from training.exporting.provenance import Origin
-from training.exporting.verification import ENOUGH, Judge, Proof
+from training.exporting.provenance import Provenance
+from training.exporting.verification import ENOUGH, Verification, Verifier
 from training.report.environment import machine
 from training.report.folder import write_json, write_text
 from training.run_folder.checkpoints import weights_sha256
@@ -23,7 +23,7 @@ CALIBRATION = 500  # training images; ranges of activations hardly move after 30
 
 
 @dataclass(frozen=True)
-class Order:
+class ExportSpec:
     """What is to be made.
 
     Attributes:
@@ -43,8 +43,8 @@ class Order:
     fine_tune: int = 0
 
 
-def make(
-    order: Order, network: Trained, origin: Origin, data: DataSet | None, say: Callable[[str], None]
+def export(
+    order: ExportSpec, network: Trained, origin: Provenance, data: DataSet | None, say: Callable[[str], None]
 ) -> list[str]:
     """Makes an export; returns the files' names.
 
@@ -55,7 +55,7 @@ def make(
     output_folder.check(order.out)
     one, weights = export_model.of(network), weights_sha256(network.model)
     refused, files = [], {}
-    with output_folder.staged(order.out) as folder, tempfile.TemporaryDirectory() as aside:
+    with output_folder.staging_folder(order.out) as folder, tempfile.TemporaryDirectory() as aside:
         reference = Path(aside) / "reference.keras"
         with deep_recursion():
             network.model.save(reference)
@@ -63,7 +63,7 @@ def make(
         measured = export_model.spread(len(split), order.images) if split else None
         calibration = data and one.shown(data.train, export_model.spread(len(data.train), CALIBRATION))
         kept = output_folder.earlier(order.out, weights)
-        with Judge(one, reference, split, measured, order.threads) as judge:
+        with Verifier(one, reference, split, measured, order.threads) as judge:
             for form in order.formats:
                 say(f"{form.file}: writing")
                 kept.pop(form.file, None)
@@ -76,14 +76,14 @@ def make(
                     proof = judge.prove(form, path)
                     say(f"{form.file}: {proof.line()}")
                     _check_drop(form, proof, order, one, calibration)
-                except Failure as fault:
+                except RunError as fault:
                     output_folder.remove(path)
                     refused.append(str(fault))
                     continue
                 size, hashes = output_folder.sizes_and_hashes(path)
                 files[form.file] = {"bytes": size, **proof.to_json(), "sha256": hashes}
         if not files:
-            raise Failure(" | ".join(refused))
+            raise RunError(" | ".join(refused))
         for name in kept:
             output_folder.keep(order.out, folder, name)
         facts = {"weights_sha256": weights, "calibration_images": 0 if calibration is None else len(calibration)}
@@ -92,11 +92,11 @@ def make(
         write_json(folder / output_folder.RECORD, record)
         write_text(folder / output_folder.CARD, cards.card(order.out.name, one, origin, record, refused))
     if refused:
-        raise Failure(" | ".join([*refused, f"published without it: {order.out}"]))
+        raise RunError(" | ".join([*refused, f"published without it: {order.out}"]))
     return list(files)
 
 
-def _facts(order: Order, one: export_model.Subject, origin: Origin, data: DataSet | None) -> dict:
+def _facts(order: ExportSpec, one: export_model.ExportModel, origin: Provenance, data: DataSet | None) -> dict:
     """What `export.json` holds besides measurements."""
     network = one.network
     return {
@@ -121,13 +121,15 @@ def _facts(order: Order, one: export_model.Subject, origin: Origin, data: DataSe
     }
 
 
-def _check_drop(form: Format, proof: Proof, order: Order, one: export_model.Subject, calibration) -> None:
+def _check_drop(
+    form: Format, proof: Verification, order: ExportSpec, one: export_model.ExportModel, calibration
+) -> None:
     """Raises Failure for a file that loses too much, with the layers to blame and what to try next."""
     if proof.drop is None or proof.drop <= order.max_drop:
         return
     few = f" ± {proof.drop_standard_error:.4f} on only {proof.n} images"
     about = few if proof.n < ENOUGH else f" (n={proof.n})"
-    raise Failure(
+    raise RunError(
         f"{form.file} is not published: it loses {proof.drop:.4f} of top-1{about}, --max-drop allows "
         f"{order.max_drop:g}; {quantization_report.advice(one, calibration, form.file, order.fine_tune)}"
     )

@@ -25,7 +25,7 @@ def check(out: Path) -> None:
 
 
 @contextmanager
-def staged(out: Path) -> Iterator[Path]:
+def staging_folder(out: Path) -> Iterator[Path]:
     """A hidden folder beside `out` to fill; it takes the place of `out` when the block ends.
 
     An error leaves nothing; a kill leaves the hidden folder, which the next export to `out` clears away.

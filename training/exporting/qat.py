@@ -18,13 +18,15 @@ from keras_cnns.surgery.equalise import equalise
 from training.data import pipeline
 from training.data.dataset import Split
 from training.exporting import tflite
-from training.exporting.export_model import Subject
+from training.exporting.export_model import ExportModel
 
 RATE, BATCH, SEED = 1e-4, 64, 0
 TOLD = 10  # lines of progress
 
 
-def tuned(subject: Subject, train: Split, images: np.ndarray, epochs: int, say: Callable[[str], None]) -> Subject:
+def tuned(
+    subject: ExportModel, train: Split, images: np.ndarray, epochs: int, say: Callable[[str], None]
+) -> ExportModel:
     """The subject with weights that have learned to be rounded to int8.
 
     Args:

@@ -6,12 +6,12 @@ import numpy as np
 from keras_cnns import stock_layers
 from keras_cnns.surgery import rehearse
 from training.exporting import tflite
-from training.exporting.export_model import Subject
+from training.exporting.export_model import ExportModel
 
 IMAGES, NAMED = 32, 3
 
 
-def layers(subject: Subject, images: np.ndarray) -> list[tuple[str, float, str]]:
+def layers(subject: ExportModel, images: np.ndarray) -> list[tuple[str, float, str]]:
     """(layer, noise of rounding as a share of the signal, its range), the worst first."""
     model = stock_layers(subject.whole, but=tflite.NATIVE)
     found = [
@@ -27,7 +27,7 @@ def layers(subject: Subject, images: np.ndarray) -> list[tuple[str, float, str]]
     return sorted(found, key=lambda one: -one[1])
 
 
-def advice(subject: Subject, images: np.ndarray, file: str, fine_tuned: int) -> str:
+def advice(subject: ExportModel, images: np.ndarray, file: str, fine_tuned: int) -> str:
     """Names the layers, and the next thing to try, for a file that lost too much."""
     hurt = ", ".join(
         f"{name} ({span}: noise {noise:.1%})" for name, noise, span in layers(subject, images)[:NAMED]

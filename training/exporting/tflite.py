@@ -16,7 +16,7 @@ import numpy as np
 from keras_cnns import layers as ours
 from keras_cnns import stock_layers
 from keras_cnns.deep import deep_recursion
-from training.exporting.export_model import Subject
+from training.exporting.export_model import ExportModel
 
 # Operations of TFLite's own that stand for a layer of ours; all others are converted from stock layers.
 NATIVE = (ours.Conv2D, ours.LocalResponseNormalization)
@@ -25,7 +25,7 @@ NATIVE = (ours.Conv2D, ours.LocalResponseNormalization)
 class Plain:
     """float32 throughout."""
 
-    def __call__(self, subject: Subject, path: Path, images=None) -> None:
+    def __call__(self, subject: ExportModel, path: Path, images=None) -> None:
         path.write_bytes(convert(subject.whole, self))
 
     def set(self, converter, lite) -> None:
@@ -55,7 +55,7 @@ class Dynamic(Plain):
 class Calibrated(Plain):
     """A rule that wants images."""
 
-    def __call__(self, subject: Subject, path: Path, images=None) -> None:
+    def __call__(self, subject: ExportModel, path: Path, images=None) -> None:
         path.write_bytes(convert(subject.whole, self, images))
 
 
@@ -95,7 +95,7 @@ def convert(model: keras.Model, rule: Plain, images: np.ndarray | None = None, b
     """
     import tensorflow as tf
 
-    with deep_recursion(), tempfile.TemporaryDirectory() as folder, silence():
+    with deep_recursion(), tempfile.TemporaryDirectory() as folder, silence_stderr():
         model = stock_layers(model, but=NATIVE)
         archive = keras.export.ExportArchive()
         spec = tf.TensorSpec((batch, *model.input_shape[1:]), tf.float32, "image")
@@ -146,7 +146,7 @@ def operations(content: bytes) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def silence():
+def silence_stderr():
     """Inside, the converter's chatter, which it writes straight to file descriptor 2, goes nowhere."""
     own = os.dup(2)
     with open(os.devnull, "w") as nowhere:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from training.data.dataset import Split
-from training.errors import Failure
-from training.exporting.export_model import Subject
+from training.errors import RunError
+from training.exporting.export_model import ExportModel
 from training.exporting.formats import Format
 from training.exporting.runtime_client import Failed, Runtime
 
@@ -18,7 +18,7 @@ ENOUGH = 1000  # images from which on a difference of accuracies speaks for itse
 
 
 @dataclass(frozen=True)
-class Proof:
+class Verification:
     """One file's figures; accuracies as fractions, None without labelled images.
 
     Attributes:
@@ -57,7 +57,7 @@ class Proof:
         return asdict(self)
 
 
-class Judge:
+class Verifier:
     """The Keras network's answers to some images, and its process, to compare files with. For a `with`.
 
     Args:
@@ -67,7 +67,7 @@ class Judge:
             accuracy.
     """
 
-    def __init__(self, subject: Subject, reference: Path, split: Split | None, indices, threads: int):
+    def __init__(self, subject: ExportModel, reference: Path, split: Split | None, indices, threads: int):
         self.subject, self.split, self.indices, self.threads = subject, split, indices, threads
         side, channels = subject.network.size, subject.network.channels
         if split is None:
@@ -78,7 +78,7 @@ class Judge:
         try:
             self.reference = Runtime("reference", reference, threads)
         except Failed as error:
-            raise Failure(f"the network itself does not run: {error}") from error
+            raise RunError(f"the network itself does not run: {error}") from error
         try:
             self.answers = self.reference.all("", self.images, subject.network.preprocessing)
         except BaseException:
@@ -91,7 +91,7 @@ class Judge:
     def __exit__(self, *error):
         self.reference.close()
 
-    def prove(self, form: Format, path: Path) -> Proof:
+    def prove(self, form: Format, path: Path) -> Verification:
         """The figures of a file.
 
         Raises:
@@ -106,11 +106,11 @@ class Judge:
                     answers = runtime.all("", self.images)
                 found = self._figures(answers, *self._race(runtime))
         except Failed as error:
-            raise Failure(f"{form.file} does not run in its runtime: {error}") from error
+            raise RunError(f"{form.file} does not run in its runtime: {error}") from error
         _close(form, "the network", found.largest_difference)
         return found
 
-    def _figures(self, answers: np.ndarray, latency: float, keras_latency: float, speed: float) -> Proof:
+    def _figures(self, answers: np.ndarray, latency: float, keras_latency: float, speed: float) -> Verification:
         if not np.isfinite(answers).all():
             raise Failed("its answers are not finite")
         mine, theirs = answers.argmax(axis=1), self.answers.argmax(axis=1)
@@ -120,7 +120,7 @@ class Judge:
             top1, keras_top1 = float(right.mean()), float(known.mean())
             lost = known.astype(float) - right
             drop, error = float(lost.mean()), float(lost.std() / np.sqrt(len(lost)))
-        return Proof(
+        return Verification(
             n=len(self.images),
             top1=top1,
             keras_top1=keras_top1,
@@ -164,7 +164,7 @@ class Judge:
 
 def _close(form: Format, what: str, difference: float) -> None:
     if form.largest is not None and not difference <= form.largest:
-        raise Failure(
+        raise RunError(
             f"{form.file} is not published: a probability differs from that of {what} by {difference:.2g}; "
             f"{form.largest:g} would be rounding"
         )

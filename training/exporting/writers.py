@@ -10,16 +10,16 @@ from keras_cnns import layers as ours
 from keras_cnns import stock_layers
 from keras_cnns.deep import deep_recursion
 from training.data.storage import decode
-from training.exporting.export_model import Subject
+from training.exporting.export_model import ExportModel
 
 
-def keras_file(subject: Subject, path: Path, images=None) -> None:
+def keras_file(subject: ExportModel, path: Path, images=None) -> None:
     """The whole network of stock Keras layers: loads without this package."""
     with deep_recursion():
         stock_layers(subject.whole).save(path)
 
 
-def saved_model(subject: Subject, path: Path, images=None) -> None:
+def saved_model(subject: ExportModel, path: Path, images=None) -> None:
     """A SavedModel of three signatures, each with the output `probabilities` (n, classes).
 
     - `images`, also `serving_default`: `images`, uint8 (n, h, w, 3) of any one size. Resized, cropped and
@@ -61,7 +61,7 @@ def saved_model(subject: Subject, path: Path, images=None) -> None:
         archive.write_out(str(path), verbose=False)
 
 
-def onnx(subject: Subject, path: Path, images=None) -> None:
+def onnx(subject: ExportModel, path: Path, images=None) -> None:
     """The whole network for ONNX runtimes, by tf2onnx."""
     with deep_recursion():
         # Without stock grouped convolutions, which call XLA: no converter takes that.

@@ -17,7 +17,7 @@ AT_WORK = "another prune.py is at work in {folder} ({{holder}}); give another --
 
 
 @dataclass(frozen=True)
-class Task(Value):
+class PruningConfig(Value):
     """Which pruning a folder holds. `weights_sha256` is of the network before, wherever its run lies."""
 
     weights_sha256: str
@@ -27,7 +27,7 @@ class Task(Value):
     seed: Annotated[int, Range(0, 2**31 - 1)]
 
 
-def check(folder: Path, task: Task) -> None:
+def check(folder: Path, task: PruningConfig) -> None:
     """Writes nothing.
 
     Raises:
@@ -52,17 +52,17 @@ def check(folder: Path, task: Task) -> None:
         raise ValueError(f"{folder} holds another pruning ({'; '.join(differences)}); give another --out")
 
 
-def _read(path: Path) -> Task:
+def _read(path: Path) -> PruningConfig:
     try:
-        task = values.from_json(path.read_text(encoding="utf-8"), {"Task": Task})
+        task = values.from_json(path.read_text(encoding="utf-8"), {"Task": PruningConfig})
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be used: {error}; give another --out") from None
-    if not isinstance(task, Task):
+    if not isinstance(task, PruningConfig):
         raise ValueError(f"{path} cannot be used: it holds no pruning's task; give another --out")
     return task
 
 
-def hold(folder: Path, task: Task) -> Lock:
+def hold(folder: Path, task: PruningConfig) -> Lock:
     """Makes the folder this task's and locks it.
 
     Raises:

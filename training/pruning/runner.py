@@ -26,7 +26,7 @@ from training.classification.task import Run
 from training.data import pipeline
 from training.data.dataset import DataSet
 from training.engine.devices import Compute
-from training.errors import arguments
+from training.errors import usage_errors
 from training.pruning import folder as pruning_folder
 from training.recipes.optimizers import SGD
 from training.recipes.recipe import Recipe
@@ -36,8 +36,8 @@ from training.report.tensorboard import Board
 from training.run_folder import config as configs
 from training.run_folder.checkpoints import weights_sha256
 from training.run_folder.claim import acquire
-from training.run_folder.results import beside, finished
-from training.trainer.finish import Pace, conclude
+from training.run_folder.results import finished_result, replace_when_complete
+from training.trainer.finish import Throughput, finish
 from training.trainer.trainer import train
 
 START, INNER = "start.keras", "compactors"
@@ -46,7 +46,7 @@ SPARED = ("*/bias", "*/gamma", "*/beta", "*_compactor/kernel")
 
 
 @dataclass(frozen=True)
-class Order:
+class PruningSpec:
     """What is asked: which run, how much of its MACs to keep, where the result goes, how long, from which seed."""
 
     source: Path
@@ -86,10 +86,10 @@ class Pruning:
 
     method: ClassVar[str]
 
-    def __init__(self, order: Order, data: Callable[[str], DataSet], compute: Compute):
+    def __init__(self, order: PruningSpec, data: Callable[[str], DataSet], compute: Compute):
         self.order, self.compute = order, compute
         self.before = classification_trained.from_run(order.source)
-        if (result := finished(order.source)) is None:
+        if (result := finished_result(order.source)) is None:
             raise ValueError(f"the run in {str(order.source)!r} is not finished: it has no result.json")
         if "test" not in result:
             raise ValueError(f"result.json in {str(order.source)!r} cannot be used: it has no test figures")
@@ -114,7 +114,7 @@ class Pruning:
             raise ValueError(f"--out must be another folder than --run; {str(order.out)!r} came")
         self.epochs = order.epochs or self.base.recipe.epochs
         sha = weights_sha256(self.before.model)
-        self.task = pruning_folder.Task(sha, self.method, order.keep_macs, self.epochs, order.seed)
+        self.task = pruning_folder.PruningConfig(sha, self.method, order.keep_macs, self.epochs, order.seed)
         pruning_folder.check(order.out, self.task)
         self.data = data(self.base.data)
         self.steps = pipeline.steps_per_epoch(len(self.data.train), self.base.recipe.batch_size)
@@ -122,11 +122,11 @@ class Pruning:
     @property
     def done(self) -> dict | None:
         """The record of before and after, where nothing is left to do."""
-        return pruning_folder.record(self.order.out) if finished(self.order.out) else None
+        return pruning_folder.record(self.order.out) if finished_result(self.order.out) else None
 
     def run(self, say: Callable[[str], None]) -> None:
         """Prunes, or goes on with it; nobody else does in this folder at that time."""
-        with arguments():
+        with usage_errors():
             held = pruning_folder.hold(self.order.out, self.task)
         with held:
             self._work(say)
@@ -136,18 +136,21 @@ class Pruning:
 
     def _configure(self, architecture: Architecture, recipe: Recipe) -> Config:
         start = configs.OWN + START
-        with arguments():
+        with usage_errors():
             made = configure(architecture, recipe, self.data, self.base.data, self.compute, self.order.seed, start)
         return replace(made, preprocessing=self.base.preprocessing, image_size=self.base.image_size)
 
     def _train(self, folder: Path, config: Config, start: keras.Model) -> dict:
         """Trains from a network, or goes on with it, unless that is done."""
-        with arguments():  # the folder may hold something else
+        with usage_errors():  # the folder may hold something else
             folder, result, held = acquire(folder, config, pruning_folder.OURS)
         if result is not None:
             return result
         with held, Log(folder / "log.txt", sys.stdout) as log:
-            with deep_recursion(), beside(folder / START) as path:  # anew: the one that is there may be damaged
+            with (
+                deep_recursion(),
+                replace_when_complete(folder / START) as path,
+            ):  # anew: the one that is there may be damaged
                 start.save(path)
             log(f"run: {folder} ({config.architecture.name}), {config.recipe.epochs} epochs")
             log(self.compute.why)
@@ -175,8 +178,8 @@ class ByResRep(Pruning):
     def _work(self, say: Callable[[str], None]) -> None:
         architecture, steps = resrep.compacted(self.architecture), self.steps
         recipe = after_training(self.base.recipe, self.epochs, "resrep", f"{resrep.PAPER}, section 4.1, shortened")
-        recipe = algorithms_resrep.forgetful(recipe, self.costs, self.order.keep_macs, steps)
-        say(algorithms_resrep.told(recipe.forgetting, self.epochs * steps))
+        recipe = algorithms_resrep.with_resrep(recipe, self.costs, self.order.keep_macs, steps)
+        say(algorithms_resrep.describe(recipe.forgetting, self.epochs * steps))
         config = self._configure(architecture, recipe)
         self._settle(config, *self._trained(config, say))
 
@@ -208,7 +211,7 @@ class ByResRep(Pruning):
         plain.set_weights(small.get_weights())
         shutil.copyfile(out / INNER / "history.csv", out / "history.csv")
         configs.write(config, out)
-        pace = Pace(self.epochs * self.steps, inner["images_per_second"], inner["data_wait"], inner["xla"])
+        pace = Throughput(self.epochs * self.steps, inner["images_per_second"], inner["data_wait"], inner["xla"])
         with Log(out / "log.txt", sys.stdout) as log, Board(out / "tensorboard", warn=log) as board:
             longest = max(gone, default=0.0)
             log(f"{len(gone)} of {sum(map(len, rows.values()))} channels deleted, the longest row {longest:.1e}")
@@ -218,7 +221,7 @@ class ByResRep(Pruning):
                 had = f"with them its test top-1 was {inner['test']['top1']:.4f}"
                 log(f"longer than {resrep.ZERO:g}, so the network is another ({had}); more --epochs help")
             run = Run(config, self.data, self.compute, out, log)
-            result = conclude(run, plain, pace, History(out / "history.csv"), board)
+            result = finish(run, plain, pace, History(out / "history.csv"), board)
             more = {
                 "method": self.method,
                 "lasso": config.recipe.forgetting.masked,

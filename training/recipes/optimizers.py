@@ -53,23 +53,23 @@ class Graded:
     """Comes before a Keras optimizer among the bases.
 
     Attributes:
-        shares: of the rate, one for each trainable variable in the order of `build`; () is all of it for all.
+        lr_multipliers: factors of the rate, one for each trainable variable in the order of `build`; () is none.
 
     Example:
 
     >>> optimizer = GradedAdam(0.1)
-    >>> optimizer.shares = (1.0, 0.5)
+    >>> optimizer.lr_multipliers = (1.0, 0.5)
     >>> weights = [keras.Variable([0.0]), keras.Variable([0.0])]
     >>> optimizer.apply([keras.ops.ones(1), keras.ops.ones(1)], weights)
     >>> [round(float(w[0]), 3) for w in weights]
     [-0.1, -0.05]
     """
 
-    shares: tuple[float, ...] = ()
+    lr_multipliers: tuple[float, ...] = ()
 
     def update_step(self, gradient, variable, learning_rate):
-        if self.shares:
-            learning_rate = learning_rate * self.shares[self._get_variable_index(variable)]
+        if self.lr_multipliers:
+            learning_rate = learning_rate * self.lr_multipliers[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate)
 
 

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from training.data.npz import headers
-from training.errors import Diverged, Failure
+from training.errors import Diverged, RunError
 from training.report.folder import write_json
 from training.run_folder import tensors
 
@@ -31,7 +31,7 @@ STEP, BEST, OLD = "step_", "best_", "epoch_"
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """Where a run is: `epoch` epochs are finished, and `step` steps of the next; `number` batches in all."""
 
     epoch: int
@@ -39,7 +39,7 @@ class Place:
     number: int
 
 
-START = Place(0, 0, 0)
+START = Position(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Checkpoint:
     """
 
     folder: Path
-    place: Place
+    place: Position
     states: dict
 
     def restore(self, model: keras.Model) -> dict[str, np.ndarray]:
@@ -72,7 +72,7 @@ class Checkpoint:
         return {name: array for name, array in arrays.items() if name.startswith(tensors.METRIC)}
 
 
-def save(folder: Path, kind: str, place: Place, model: keras.Model, states: dict, run: str, sums=None) -> None:
+def save(folder: Path, kind: str, place: Position, model: keras.Model, states: dict, run: str, sums=None) -> None:
     """Writes `folder/<kind><number>` whole or not at all and removes all but the last two of its kind.
 
     Args:
@@ -108,7 +108,7 @@ def save(folder: Path, kind: str, place: Place, model: keras.Model, states: dict
         sync(folder)
         prune(folder, kind)
     except OSError as error:
-        raise Failure(
+        raise RunError(
             f"the checkpoint {target} cannot be written ({error.strerror or error}); the last good one is kept"
         ) from error
     finally:
@@ -151,7 +151,7 @@ def latest(folder: Path, kind: str, run: str, say: Callable[[str], None]) -> Che
         if state["run"] != run:
             raise ValueError(f"{path} belongs to another run (its configuration has another hash)")
         try:
-            return Checkpoint(path, Place(**state["place"]), dict(state["states"]))
+            return Checkpoint(path, Position(**state["place"]), dict(state["states"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path / STATE} is not what this version writes ({error})") from error
     return None

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from training.report.folder import next_folder, write_text
 from training.run_folder import config as configs
-from training.run_folder.config import Repeatable
+from training.run_folder.config import RunConfig
 from training.run_folder.lock import NAME, Lock
-from training.run_folder.results import finished
+from training.run_folder.results import finished_result
 
 CHECKPOINTS = "checkpoints"
 SWEPT = {"rates.png", "rates.txt", "rates.csv"}  # what `--find-lr` leaves
@@ -30,7 +30,7 @@ def _ours(path: Path) -> bool:
     return path.name in SWEPT or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
-def compare(folder: Path, config: Repeatable) -> None:
+def check_same_config(folder: Path, config: RunConfig) -> None:
     """Raises ValueError where the folder holds a run of another configuration."""
     differences = type(config).read(folder).differences(config)
     if differences:
@@ -58,7 +58,7 @@ def lock_folder(folder: Path) -> Lock:
 
 
 def acquire(
-    asked: Path | None, config: Repeatable, besides: frozenset[str] = frozenset()
+    asked: Path | None, config: RunConfig, besides: frozenset[str] = frozenset()
 ) -> tuple[Path, dict | None, Lock | None]:
     """The folder to work in; the result of a finished run, or None; the lock on the folder of another.
 
@@ -70,12 +70,12 @@ def acquire(
     if asked is None:
         asked = next_folder(Path("runs"), config.label, config.data)
     check(asked, besides)
-    if (asked / "config.json").exists() and (result := finished(asked)) is not None:
-        compare(asked, config)
+    if (asked / "config.json").exists() and (result := finished_result(asked)) is not None:
+        check_same_config(asked, config)
         return asked, result, None
     lock = lock_folder(asked)
     if (asked / "config.json").exists():
-        compare(asked, config)
+        check_same_config(asked, config)
     else:
         configs.write(config, asked)
     return asked, None, lock

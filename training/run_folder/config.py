@@ -15,12 +15,12 @@ FREE = ("replicas", "xla", "workers")
 OWN = "run:"  # before a path from the run's folder, which may be moved
 
 
-class Repeatable(Value):
+class RunConfig(Value):
     """What a run is made of, so that it can be repeated and taken up again. `PARTS` is what its JSON may name."""
 
     PARTS: ClassVar[Mapping[str, Callable]]
 
-    def differences(self, other: "Repeatable") -> list[str]:
+    def differences(self, other: "RunConfig") -> list[str]:
         """Fields, by path, in which another run differs from this one, as "epochs: 30 here, 60 asked"."""
         return differing(self, other, (*FREE, "version"))
 
@@ -50,17 +50,17 @@ def differing(one: Value, other: Value, free: tuple[str, ...]) -> list[str]:
     return [f"{p}: {mine.get(p)!r} here, {theirs.get(p)!r} asked" for p in paths if mine.get(p) != theirs.get(p)]
 
 
-def fixed(config: Repeatable) -> dict:
+def fixed(config: RunConfig) -> dict:
     """All that may not change when a run is taken up again, by path."""
     return {path: value for path, value in flat(values.encode(config)).items() if path not in (*FREE, "version")}
 
 
-def digest(config: Repeatable) -> str:
+def digest(config: RunConfig) -> str:
     """Hash of `fixed`."""
     return hashlib.sha256(json.dumps(sorted(fixed(config).items()), default=str).encode()).hexdigest()
 
 
-def write(config: Repeatable, folder: Path) -> None:
+def write(config: RunConfig, folder: Path) -> None:
     """Writes `config.json`."""
     write_text(folder / "config.json", values.to_json(config) + "\n")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def replace_when_complete(path: Path) -> Iterator[Path]:
     """A path of the same suffix to write to; it takes the place of `path` when the block ends well."""
     temporary = path.with_name(f"unfinished-{path.name}")
     try:
@@ -17,7 +17,7 @@ def beside(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def finished(folder: Path) -> dict | None:
+def finished_result(folder: Path) -> dict | None:
     """The result of a run that is done, or None."""
     path = folder / "result.json"
     if not path.is_file():

@@ -9,7 +9,7 @@ import re
 import keras
 import numpy as np
 
-from training.engine.backends import HERE
+from training.engine.backends import backend
 
 METRIC = "metric"
 COUNTED = {
@@ -38,7 +38,7 @@ def check(model: keras.Model, arrays: dict[str, tuple]) -> None:
         raise ValueError(f"the tensors must be the model's {len(wanted)}; {odd[0]} {lack}")
     for name, variable in wanted.items():
         shape, kind = arrays[name]
-        local = HERE.is_local(variable) and len(shape) == len(variable.shape) + 1
+        local = backend.is_local(variable) and len(shape) == len(variable.shape) + 1
         if tuple(shape[1:] if local else shape) != tuple(variable.shape) or str(kind) != variable.dtype:
             raise ValueError(f"{name} must be {variable.dtype} {tuple(variable.shape)}; {kind} {shape} came")
 
@@ -48,7 +48,7 @@ def scatter(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
     wanted = _named(model)
     for name, array in arrays.items():
         variable = wanted[name]
-        if not HERE.is_local(variable):
+        if not backend.is_local(variable):
             variable.assign(array)
             continue
         local = _replicas(model, variable)
@@ -89,7 +89,7 @@ def _replicas(model, variable) -> list:
 
 
 def _read(model, variable) -> np.ndarray:
-    if HERE.is_local(variable):
+    if backend.is_local(variable):
         local = _replicas(model, variable)
         # With several processes only the common value can be known here.
         if 1 < len(local) == model.distribute_strategy.num_replicas_in_sync:

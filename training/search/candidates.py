@@ -8,20 +8,20 @@ from pathlib import Path
 
 from keras_cnns.dimensions import dimensions
 from keras_cnns.spaces import Choice, LogUniform
-from training.errors import Refusal
+from training.errors import UsageError
 from training.search import trials as folders
-from training.search.config import Search
-from training.search.cost import Sizes
+from training.search.config import SearchConfig
+from training.search.cost import CostModel
 from training.search.space import Candidate
 from training.search.trials import Trial
 
 TRIES = 300
 PATIENCE = 60.0  # seconds that a search looks for anything allowed before it begins
 MOST_LISTED = 20_000  # a larger space is drawn from, not listed
-OWN = "tuner/"  # Hyperband's bookkeeping among a trial's values
+OWN_PICKS = "tuner/"  # Hyperband's bookkeeping among a trial's values
 
 
-class Proposals:
+class CandidateSampler:
     """Which choices are left, and what each of them would train and cost.
 
     Args:
@@ -30,7 +30,7 @@ class Proposals:
         past: the trials so far.
     """
 
-    def __init__(self, search: Search, sizes: Sizes, past: list[Trial] = ()):
+    def __init__(self, search: SearchConfig, sizes: CostModel, past: list[Trial] = ()):
         self.search, self.sizes = search, sizes
         self.known: dict[tuple, tuple[Candidate, dict] | str] = {}
         self.tried = {t.candidate for t in past}  # not by choice: two may mean the same (the reduction of no gate)
@@ -130,7 +130,7 @@ class Proposals:
         count = len(self.known)
         none = "no candidate of this space is allowed" if count == self.search.space.size else "found none allowed"
         how = f"all {count}" if count == self.search.space.size else f"{count} different tries"
-        raise Refusal(f"{none} ({how}); the nearest: {min(self.known.values(), key=_amount)}")
+        raise UsageError(f"{none} ({how}); the nearest: {min(self.known.values(), key=_amount)}")
 
     def _smallest_first(self) -> list[dict]:
         """The listed choices by the sum of their terms' places among small values: a guess at what is cheap."""
@@ -170,7 +170,7 @@ def _drawn(domain, rng: random.Random, reach: float):
     return ordered[int(share * reach * len(ordered))]
 
 
-def record_trial(root: Path, proposals: Proposals, number: int, picks: dict) -> None:
+def record_trial(root: Path, proposals: CandidateSampler, number: int, picks: dict) -> None:
     """Writes `trial.json` of what was picked, whatever the limits say of it now: it has been proposed.
 
     Raises:

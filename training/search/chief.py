@@ -15,13 +15,13 @@ from pathlib import Path
 from keras_tuner.engine import base_tuner
 
 from training.cli import Terminated
-from training.errors import Failure
+from training.errors import RunError
 from training.search import trials as folders
 from training.search.worker import FRESH, WATCH
 
-TURN = 0.5  # seconds between two looks
-DEATHS = 2  # of workers at one trial, until it is the trial's fault
-BARREN = 5  # deaths of workers that had no trial, in a row
+POLL_SECONDS = 0.5  # seconds between two looks
+MAX_CRASHES = 2  # of workers at one trial, until it is the trial's fault
+MAX_IDLE_CRASHES = 5  # deaths of workers that had no trial, in a row
 GRACE = 60.0
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
@@ -107,7 +107,7 @@ class Workers:
         """
         if self.chief.fault:
             address = ":".join(os.environ[name] for name in VARIABLES[1:])
-            raise Failure(f"the chief cannot serve at {address}: {self.chief.fault}")
+            raise RunError(f"the chief cannot serve at {address}: {self.chief.fault}")
         for index, (name, process) in enumerate(list(self.running.items())):
             status = process.poll() if process else 0
             if status is None or process is None:
@@ -117,7 +117,7 @@ class Workers:
                 self.running[name] = None
                 continue
             if status in (1, 2):
-                raise Failure(f"{name}: {self._last_words(name)}")
+                raise RunError(f"{name}: {self._last_words(name)}")
             if status != FRESH:
                 self._blame(name, status)
             self.running[name] = self._start(name, index)
@@ -127,15 +127,17 @@ class Workers:
         record = self.chief.oracle.ongoing_trials.get(name)
         if record is None:
             self.barren += 1
-            if self.barren >= BARREN:
-                raise Failure(f"{name} died {BARREN} times before it had a trial: {self._last_words(name)}")
+            if self.barren >= MAX_IDLE_CRASHES:
+                raise RunError(
+                    f"{name} died {MAX_IDLE_CRASHES} times before it had a trial: {self._last_words(name)}"
+                )
             return
         self.barren, number = 0, int(record.trial_id)
         self.deaths[number] += 1
         how = f"signal {-status}" if status < 0 else f"status {status}"
         self.say(f"{name} died at trial {number} ({how}); another goes on")
-        if self.deaths[number] >= DEATHS:
-            why = f"its process died {DEATHS} times ({how}): out of memory?"
+        if self.deaths[number] >= MAX_CRASHES:
+            why = f"its process died {MAX_CRASHES} times ({how}): out of memory?"
             folders.fail(folders.place(self.root, number), why)
             record.status, record.message = "FAILED", why
             self.chief.oracle.end_trial(record)

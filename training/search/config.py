@@ -8,7 +8,7 @@ from keras_cnns import spaces, values
 from keras_cnns.spaces import Choice, Int
 from keras_cnns.values import Count, Range, Value, by_name
 from training.classification import config as configs
-from training.search.cost import Limits
+from training.search.cost import Constraints
 from training.search.objective import Objective
 from training.search.space import Candidate, Space, Term
 
@@ -16,7 +16,7 @@ NAME = "search.json"
 
 
 @dataclass(frozen=True)
-class Search(Value):
+class SearchConfig(Value):
     """What a search does; how many trials, workers and kept weights may differ from start to start.
 
     Attributes:
@@ -31,7 +31,7 @@ class Search(Value):
     space: Space
     tuner: Literal["random", "bayesian", "hyperband"]
     objective: Objective
-    limits: Limits
+    limits: Constraints
     seed: Annotated[int, Range(0, 2**31 - 1)]
     classes: Count
     image_size: Count
@@ -63,15 +63,19 @@ def _picked(term: Term, pick: float):
     )
 
 
-PARTS = {**configs.PARTS, **spaces.PARTS, **by_name((Candidate, Limits, Objective, Search, Space, Term))}
+PARTS = {
+    **configs.PARTS,
+    **spaces.PARTS,
+    **by_name((Candidate, Constraints, Objective, SearchConfig, Space, Term)),
+}
 
 
-def write(search: Search, folder: Path) -> None:
+def write(search: SearchConfig, folder: Path) -> None:
     """Writes `search.json`."""
     configs.write_text(folder / NAME, values.to_json(search) + "\n")
 
 
-def read(folder: Path) -> Search | None:
+def read(folder: Path) -> SearchConfig | None:
     """The search of a folder, or None.
 
     Raises:
@@ -84,6 +88,6 @@ def read(folder: Path) -> Search | None:
         found = values.from_json(path.read_text(encoding="utf-8"), PARTS)
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be used: {error}") from None
-    if not isinstance(found, Search):
+    if not isinstance(found, SearchConfig):
         raise ValueError(f"{path} holds a {type(found).__name__}, not a Search")
     return found

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.errors import Failure, Refusal
+from training.errors import RunError, UsageError
 from training.processes import free_ports
 from training.report.folder import Log, next_folder
 from training.run_folder import config as configs
@@ -15,19 +15,19 @@ from training.run_folder.lock import NAME as LOCK
 from training.run_folder.lock import Busy, Lock
 from training.search import chief, config, report
 from training.search import trials as folders
-from training.search.candidates import Proposals, record_trial
-from training.search.config import Search
-from training.search.cost import Sizes
+from training.search.candidates import CandidateSampler, record_trial
+from training.search.config import SearchConfig
+from training.search.cost import CostModel
 from training.search.live_table import Table
 from training.search.oracles import oracle, score_of
 from training.search.trials import Trial, ranked
 
 USUAL_TRIALS = 20
-DOOR = Path(__file__).parent.parent / "tune.py"
+TUNE = Path(__file__).parent.parent / "tune.py"
 
 
 @dataclass(frozen=True)
-class Effort:
+class SearchBudget:
     """What may differ from start to start of a search.
 
     Attributes:
@@ -46,10 +46,10 @@ class Effort:
         """That starts a worker."""
         steps, seconds = self.save_every
         every = str(steps) if steps else f"{seconds:g}s"
-        return [sys.executable, str(DOOR), "--run", str(root.resolve()), "--save-every", every]
+        return [sys.executable, str(TUNE), "--run", str(root.resolve()), "--save-every", every]
 
 
-def resumed(asked: Path | None, search: Search, sizes: Sizes) -> Path:
+def resumed(asked: Path | None, search: SearchConfig, sizes: CostModel) -> Path:
     """The folder of the search, new or to go on in.
 
     Raises:
@@ -71,7 +71,7 @@ def resumed(asked: Path | None, search: Search, sizes: Sizes) -> Path:
         before = config.read(asked)
     except ValueError as error:
         before, damage = None, f"{error}; it is written again"
-    different = configs.differing(before, search, ("version",)) if before else _strange(asked, search, sizes)
+    different = configs.differing(before, search, ("version",)) if before else foreign_trials(asked, search, sizes)
     if different:
         raise ValueError(f"{asked} holds another search ({'; '.join(different)}); give another --run")
     if damage:
@@ -79,20 +79,20 @@ def resumed(asked: Path | None, search: Search, sizes: Sizes) -> Path:
     return asked
 
 
-def _strange(root: Path, search: Search, sizes: Sizes) -> list[str]:
+def foreign_trials(root: Path, search: SearchConfig, sizes: CostModel) -> list[str]:
     """The first trial that is not one of this search, in words; of a folder without a usable `search.json`."""
     for folder in sorted((root / folders.FOLDER).glob("[0-9]*")):
         try:
             trial = folders.read(folder)
         except ValueError:
             continue  # looked after when the trials are read
-        if not _belongs(trial, search, sizes):
+        if not belongs(trial, search, sizes):
             chosen = ", ".join(f"{name}={value}" for name, value in trial.chosen.items())
             return [f"its trial {folder.name}, of {chosen}, is none of the one asked for"]
     return []
 
 
-def _belongs(trial: Trial, search: Search, sizes: Sizes) -> bool:
+def belongs(trial: Trial, search: SearchConfig, sizes: CostModel) -> bool:
     try:
         candidate = search.space.candidate(search.picked(trial.picks), sizes)
     except ValueError:
@@ -101,7 +101,7 @@ def _belongs(trial: Trial, search: Search, sizes: Sizes) -> bool:
     return tuned and candidate == trial.candidate and set(trial.chosen) == set(search.space.names)
 
 
-def lead(root: Path, search: Search, sizes: Sizes, notes: list[str], effort: Effort) -> None:
+def coordinate(root: Path, search: SearchConfig, sizes: CostModel, notes: list[str], effort: SearchBudget) -> None:
     """Proposes, watches the workers, shows and writes what comes, to the end.
 
     Raises:
@@ -112,13 +112,13 @@ def lead(root: Path, search: Search, sizes: Sizes, notes: list[str], effort: Eff
     try:
         held = Lock(root, f"another search is at work in {root} ({{holder}}); give another --run")
     except Busy as error:
-        raise Refusal(str(error)) from None
+        raise UsageError(str(error)) from None
     with held, Log(root / "log.txt", sys.stdout) as log:
         log(f"search: {root} ({search.space.base.architecture.name})")
         for note in notes:
             log(note)
         config.write(search, root)
-        fresh = Proposals(search, sizes)
+        fresh = CandidateSampler(search, sizes)
         past = folders.read_all(root, lambda number, picks: record_trial(root, fresh, number, picks), log)
         score(search, past)
         ended = sum(t.status != "open" for t in past)
@@ -128,14 +128,14 @@ def lead(root: Path, search: Search, sizes: Sizes, notes: list[str], effort: Eff
         watcher = Watcher(root, search, Table(sys.stdout, log, search.space.names, count), past, effort.keep)
         try:
             if count is None or ended < count:
-                proposals = Proposals(search, sizes, past)
+                proposals = CandidateSampler(search, sizes, past)
                 _work(root, oracle(root, search, proposals, past, count), effort, watcher)
         finally:
             watcher.finish()
         conclude(root, watcher.trials, count, log)
 
 
-def _work(root: Path, made, effort: Effort, watcher: "Watcher") -> None:
+def _work(root: Path, made, effort: SearchBudget, watcher: "Watcher") -> None:
     elsewhere = chief.role() == "chief"  # others may still be at work when those here have ended
     if not elsewhere:
         port = str(free_ports(1)[0])
@@ -146,10 +146,10 @@ def _work(root: Path, made, effort: Effort, watcher: "Watcher") -> None:
     with chief.stopping(workers):
         while workers.look() or (elsewhere and server.serves()):
             watcher.look()
-            time.sleep(chief.TURN)
+            time.sleep(chief.POLL_SECONDS)
 
 
-def score(search: Search, trials: list[Trial]) -> None:
+def score(search: SearchConfig, trials: list[Trial]) -> None:
     """Gives finished trials their score."""
     for trial in trials:
         if trial.status == "done":
@@ -159,7 +159,7 @@ def score(search: Search, trials: list[Trial]) -> None:
 class Watcher:
     """Reads the trials' folders again and again; after each end writes the table, the best, and frees the disk."""
 
-    def __init__(self, root: Path, search: Search, table: Table, past: list[Trial], keep: int):
+    def __init__(self, root: Path, search: SearchConfig, table: Table, past: list[Trial], keep: int):
         self.root, self.search, self.table, self.trials, self.keep = root, search, table, past, keep
         self.ended = -1
         table.said |= {trial.number for trial in past if trial.status != "open"}  # said by an earlier start
@@ -198,7 +198,7 @@ def conclude(root: Path, trials: list[Trial], count: int | None, log: Log) -> No
     if count is not None and len(trials) < count:
         log(f"nothing new and allowed is left in this space: {len(trials)} trials instead of {count}")
     if not best:
-        raise Failure(f"all {failed} trials failed; {root / report.REPORT} says why")
+        raise RunError(f"all {failed} trials failed; {root / report.REPORT} says why")
     log(f"train the best again: {report.again(root)}")
     top, test = best[0], best[0].result["test"]
     chosen = ", ".join(f"{name}={value}" for name, value in top.chosen.items())

@@ -18,14 +18,14 @@ ROUNDS, TIMES = 5, 20
 
 
 @dataclass(frozen=True)
-class Size:
+class Cost:
     """Trainable parameters, and multiply-accumulates of one image at training size."""
 
     params: int
     macs: int
 
 
-class Sizes:
+class CostModel:
     """Counts and times networks for one kind of data, each once, so that equal networks have equal costs.
 
     Args:
@@ -34,14 +34,14 @@ class Sizes:
 
     def __init__(self, image_size: int, channels: int, classes: int):
         self.shape, self.classes = (image_size, image_size, channels), classes
-        self.known: dict[Architecture, Size] = {}
+        self.known: dict[Architecture, Cost] = {}
         self.timed: dict[Architecture, float] = {}
 
-    def __call__(self, architecture: Architecture) -> Size:
+    def __call__(self, architecture: Architecture) -> Cost:
         """Raises ValueError for a network that cannot be built."""
         if architecture not in self.known:
             found = measure(self.build(architecture))
-            self.known[architecture] = Size(found.trainable_params, found.macs)
+            self.known[architecture] = Cost(found.trainable_params, found.macs)
         return self.known[architecture]
 
     def build(self, architecture: Architecture) -> keras.Model:
@@ -74,7 +74,7 @@ def _timed(run, image) -> float:
 
 
 @dataclass(frozen=True)
-class Limits(Value):
+class Constraints(Value):
     """Upper bounds; None is none."""
 
     params: Positive | None = None

@@ -11,8 +11,8 @@ from pathlib import Path
 from keras_cnns.spaces import Choice, Int
 from training.search import objective as objectives
 from training.search import trials as folders
-from training.search.candidates import OWN, Proposals, every, record_trial
-from training.search.config import Search
+from training.search.candidates import OWN_PICKS, CandidateSampler, every, record_trial
+from training.search.config import SearchConfig
 from training.search.trials import Trial
 
 with warnings.catch_warnings():
@@ -27,7 +27,7 @@ FOREVER = 10**9
 RUNNING, STOPPED = "RUNNING", "STOPPED"
 
 
-def parameters(search: Search) -> keras_tuner.HyperParameters:
+def parameters(search: SearchConfig) -> keras_tuner.HyperParameters:
     """The space in KerasTuner's words; of a Choice the index, since it takes numbers and text only."""
     hp = keras_tuner.HyperParameters()
     for term in search.space.terms:
@@ -45,7 +45,7 @@ def parameters(search: Search) -> keras_tuner.HyperParameters:
 class _Guided:
     """What our oracles have in common. `guide` makes them ours."""
 
-    def guide(self, root: Path, proposals: Proposals, past: list[Trial]):
+    def guide(self, root: Path, proposals: CandidateSampler, past: list[Trial]):
         self.root, self.proposals, self.past = root, proposals, {t.number: t for t in past}
         return self
 
@@ -59,7 +59,7 @@ class _Guided:
         values = answer.get("values")
         promoted = values is not None and values.get("tuner/round", 0) > 0
         if answer["status"] == RUNNING and not promoted:
-            own = {k: v for k, v in values.items() if k.startswith(OWN)}
+            own = {k: v for k, v in values.items() if k.startswith(OWN_PICKS)}
             picks = self.proposals.near({k: v for k, v in values.items() if k not in own})
             if picks is None:
                 return {"status": STOPPED, "values": None}
@@ -103,7 +103,7 @@ class Hyperband(_Guided, HyperbandOracle):
     """Many short trials, the better ones again and longer (Li et al. 2016), each from scratch."""
 
 
-def oracle(root: Path, search: Search, proposals: Proposals, past: list[Trial], count: int | None):
+def oracle(root: Path, search: SearchConfig, proposals: CandidateSampler, past: list[Trial], count: int | None):
     """The oracle of a search that stands where its folders say; a folder that was put aside is tried once more."""
     if count is not None and past:
         count += past[-1].number + 1 - len(past)
@@ -122,7 +122,7 @@ def oracle(root: Path, search: Search, proposals: Proposals, past: list[Trial], 
     return rebuilt(made.guide(root, proposals, past), search, past)
 
 
-def rebuilt(made, search: Search, past: list[Trial]):
+def rebuilt(made, search: SearchConfig, past: list[Trial]):
     """The oracle with all trials of the past; those that are open wait to be taken up first."""
     state, width = made.get_state(), len(str(made.max_trials))
     name = {t.number: f"{t.number:0{width}d}" for t in past}
@@ -149,7 +149,7 @@ def rebuilt(made, search: Search, past: list[Trial]):
     return made
 
 
-def score_of(search: Search, trial: Trial) -> float:
+def score_of(search: SearchConfig, trial: Trial) -> float:
     """What the oracle hears of a finished trial."""
     return search.objective.score(trial.top1, trial.cost[search.objective.cost])
 

@@ -13,7 +13,7 @@ from keras_cnns.spaces import LogUniform
 from training.report import pictures as canvas
 from training.report.folder import write_text
 from training.search import plots
-from training.search.config import Search
+from training.search.config import SearchConfig
 from training.search.live_table import progress
 from training.search.objective import front
 from training.search.space import CHANCE
@@ -23,7 +23,7 @@ BEST, TABLE, REPORT = "best", "trials.csv", "report.md"
 LISTED = 10
 
 
-def write_table(root: Path, search: Search, trials: list[Trial]) -> None:
+def write_table(root: Path, search: SearchConfig, trials: list[Trial]) -> None:
     """`trials.csv`: one row a trial, whole or not at all."""
     on_front = {t.number for t in frontier(search, trials)}
     names = search.space.names
@@ -40,7 +40,7 @@ def write_table(root: Path, search: Search, trials: list[Trial]) -> None:
     write_text(root / TABLE, text.getvalue())
 
 
-def frontier(search: Search, trials: list[Trial]) -> list[Trial]:
+def frontier(search: SearchConfig, trials: list[Trial]) -> list[Trial]:
     """Finished trials that no other beats in validation top-1 and cost, cheapest first."""
     done = [t for t in trials if t.status == "done"]
     return [done[i] for i in front((t.top1, t.cost[search.objective.cost]) for t in done)]
@@ -68,7 +68,7 @@ def again(root: Path) -> str:
     return f"python training/fit.py --like {root / BEST} --run {root / 'again'}"
 
 
-def write_all(root: Path, search: Search, trials: list[Trial], command: str) -> None:
+def write_all(root: Path, search: SearchConfig, trials: list[Trial], command: str) -> None:
     """The pictures and the report of what there is."""
     done = [t for t in trials if t.status == "done"]
     if done and canvas.CAN:
@@ -81,7 +81,7 @@ def write_all(root: Path, search: Search, trials: list[Trial], command: str) -> 
     write_text(root / REPORT, text(root, search, trials, command))
 
 
-def text(root: Path, search: Search, trials: list[Trial], command: str) -> str:
+def text(root: Path, search: SearchConfig, trials: list[Trial], command: str) -> str:
     """`report.md`."""
     base, names = search.space.base, search.space.names
     best, failed = ranked(trials), [t for t in trials if t.status == "failed"]

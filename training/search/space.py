@@ -13,7 +13,7 @@ from keras_cnns.values import Value
 from training.data.augment import Affine, PadCrop
 from training.data.policies import RandAugment
 from training.recipes.recipe import Recipe
-from training.search.cost import Sizes
+from training.search.cost import CostModel
 
 Domain = Choice | Int | LogUniform
 CHANCE = ("seed", "split")  # dimensions that are repetitions, not choices
@@ -84,7 +84,7 @@ class Space(Value):
                 architecture = known[name].put(architecture, value)
         return architecture
 
-    def candidate(self, chosen: Mapping[str, Any], sizes: Sizes) -> Candidate:
+    def candidate(self, chosen: Mapping[str, Any], sizes: CostModel) -> Candidate:
         """The run that a choice, by the terms' names, stands for.
 
         Raises:
@@ -136,7 +136,7 @@ def _stronger(part, by: float):
     return part
 
 
-def fitted(architecture: Architecture, what: str, base: Architecture, sizes: Sizes) -> Architecture:
+def fitted(architecture: Architecture, what: str, base: Architecture, sizes: CostModel) -> Architecture:
     """The architecture in the width in which it costs most nearly what `base` does.
 
     Raises:

@@ -18,7 +18,7 @@ from keras_cnns import values
 from keras_cnns.spaces import label
 from training.recipes.recipe import Recipe
 from training.report.folder import write_json
-from training.run_folder.results import finished
+from training.run_folder.results import finished_result
 from training.search.config import PARTS
 from training.search.space import Candidate
 
@@ -108,7 +108,7 @@ def read(folder: Path) -> Trial:
 def refresh(trial: Trial) -> None:
     """Looks again how far it is. A damaged `result.json` is put aside: the run makes it anew."""
     try:
-        trial.result = finished(trial.folder)
+        trial.result = finished_result(trial.folder)
     except ValueError:
         (trial.folder / "result.json").replace(trial.folder / "result.json.damaged")
     failed = trial.folder / "failed.json"

@@ -19,17 +19,17 @@ from training.classification.setup import configure
 from training.classification.task import Run
 from training.data import sources
 from training.data.dataset import DataSet
-from training.engine.backends import HERE
-from training.errors import DiskFull, Failure, Refusal
+from training.engine.backends import backend
+from training.errors import DiskFull, RunError, UsageError
 from training.report.folder import Log
 from training.run_folder import config as run_folder_config
 from training.run_folder.claim import acquire
 from training.run_folder.lock import Busy, Lock
 from training.search import trials as folders
-from training.search.config import Search
+from training.search.config import SearchConfig
 from training.search.oracles import SCORE, score_of
 from training.search.trials import Trial
-from training.trainer.checkpoint_saver import Every
+from training.trainer.checkpoint_saver import SaveInterval
 from training.trainer.trainer import train
 
 FRESH = 75  # exit status: start me anew, the memory is worn
@@ -43,13 +43,13 @@ WATCH = "KERAS_CNNS_WATCH_STDIN"
 class Worker(base_tuner.BaseTuner):
     """KerasTuner's loop; the training is `fit.py`'s. It keeps no state: that is the folders'."""
 
-    def __init__(self, root: Path, search: Search, every: Every):
+    def __init__(self, root: Path, search: SearchConfig, every: SaveInterval):
         stand_in = keras_tuner.oracles.RandomSearchOracle(SCORE, hyperparameters=keras_tuner.HyperParameters())
         self.root, self.search_value, self.every = root, search, every
         self.lived, self.idle, self.spoilt = 0, False, False
         self.data: dict[str, DataSet] = {}
         super().__init__(stand_in, directory=str(root), project_name=folders.ORACLE)
-        self.compute = HERE.choose(1, search.precision, "auto", False)
+        self.compute = backend.choose(1, search.precision, "auto", False)
 
     def save(self):
         """Nothing to save."""
@@ -78,10 +78,10 @@ class Worker(base_tuner.BaseTuner):
         except OSError as error:
             raise FatalError(f"{error.filename or folder}: {error.strerror or error}") from error
         except Exception as error:
-            self.spoilt = HERE.exhausted(error.__cause__ or error)
+            self.spoilt = backend.is_oom(error.__cause__ or error)
             why = (
                 str(error)
-                if isinstance(error, Failure | Refusal | ValueError)
+                if isinstance(error, RunError | UsageError | ValueError)
                 else f"{type(error).__name__}: {error}"
             )
             folders.fail(folder, why)

@@ -9,27 +9,27 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from training.engine.backends import HERE
-from training.engine.step import StepModel, steps_done, synchronise
+from training.engine.backends import backend
+from training.engine.step import StepModel, steps_done, sync_batch_norm
 from training.errors import Diverged
 from training.recipes.schedules import Plateau, Rate
 from training.report.folder import History
 from training.report.progress import Bar
 from training.report.tensorboard import Board
 from training.run_folder import checkpoints
-from training.trainer.checkpoint_saver import Counter
+from training.trainer.checkpoint_saver import ProgressCounter
 
 WARM_UP = 3  # steps that trace, compile and fill buffers
 
 
-class Watch(keras.callbacks.Callback):
+class NaNMonitor(keras.callbacks.Callback):
     """Stops on a loss or a weight that is not finite, before anything is saved; makes replicas alike to validate.
 
     Args:
         blame: takes epoch and step, both from 0, and writes down which images that batch was made of.
     """
 
-    def __init__(self, counter: Counter, blame: Callable[[int, int], None]):
+    def __init__(self, counter: ProgressCounter, blame: Callable[[int, int], None]):
         super().__init__()
         self.counter, self.blame = counter, blame
 
@@ -44,7 +44,7 @@ class Watch(keras.callbacks.Callback):
             )
 
     def on_test_begin(self, logs=None):
-        synchronise(self.model)
+        sync_batch_norm(self.model)
         for variable in self.model.variables:
             value = keras.ops.convert_to_numpy(variable)
             if value.dtype.kind == "f" and not np.isfinite(value).all():
@@ -54,7 +54,7 @@ class Watch(keras.callbacks.Callback):
                 )
 
 
-class Averaged(keras.callbacks.Callback):
+class SwapEMAWeights(keras.callbacks.Callback):
     """Validates the running average of the weights, which is what a recipe with `average` keeps.
 
     Keras' own callback exchanges the two by sums and differences, which changes the weights in their last digits.
@@ -72,7 +72,7 @@ class Averaged(keras.callbacks.Callback):
         del self.own
 
 
-class Clock(keras.callbacks.Callback):
+class SpeedMonitor(keras.callbacks.Callback):
     """Times the steps.
 
     Attributes:
@@ -104,13 +104,13 @@ class Clock(keras.callbacks.Callback):
 
     def data_wait(self, model: StepModel) -> float:
         """Share of the training time that was spent waiting for input."""
-        return min(1.0, model.waited / self.training) if self.training else 0.0
+        return min(1.0, model.data_wait_seconds / self.training) if self.training else 0.0
 
 
-class Narrator(keras.callbacks.Callback):
+class ProgressLogger(keras.callbacks.Callback):
     """Progress bar, `history.csv` and TensorBoard scalars. Remembers how long an interrupted epoch took so far."""
 
-    def __init__(self, bar: Bar, history: History, board: Board, clock: Clock, counter: Counter):
+    def __init__(self, bar: Bar, history: History, board: Board, clock: SpeedMonitor, counter: ProgressCounter):
         super().__init__()
         self.bar, self.history, self.board, self.clock, self.counter = bar, history, board, clock, counter
         self.spent = 0.0
@@ -122,7 +122,7 @@ class Narrator(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         speed = self.clock.images_per_second()
-        rate = HERE.rate(self.model)
+        rate = backend.rate(self.model)
         measures = {name: float(logs[name]) for name in ("loss", "top1") if name in logs}
         self.bar.update(self.counter.place.step, rate, speed, **measures)
 
@@ -151,7 +151,7 @@ class Narrator(keras.callbacks.Callback):
         return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
-class PlateauWatch(keras.callbacks.Callback):
+class ReduceLROnPlateau(keras.callbacks.Callback):
     """Lowers the rate when validation top-1 stops improving (`schedules.Plateau`)."""
 
     def __init__(self, plateau: Plateau, rate: Rate):
@@ -175,7 +175,7 @@ class PlateauWatch(keras.callbacks.Callback):
         self.rate.brake.assign(self.plateau.by ** state["lowered"])
 
 
-class EarlyStop(keras.callbacks.Callback):
+class EarlyStopping(keras.callbacks.Callback):
     """Ends the run when validation top-1 has not risen for `patience` epochs; the first `spared` do not count."""
 
     def __init__(self, patience: int, say: Callable[[str], None], spared: int = 0):
@@ -204,13 +204,13 @@ class EarlyStop(keras.callbacks.Callback):
         self.state = dict(state)
 
 
-class Best(keras.callbacks.Callback):
+class BestCheckpoint(keras.callbacks.Callback):
     """Keeps the weights of the epoch with the highest validation top-1; of equals, that with the least loss.
 
     Where images are few, many epochs have the same top-1, and the first of them is seldom sure of its answers.
     """
 
-    def __init__(self, folder: Path, run: str, counter: Counter):
+    def __init__(self, folder: Path, run: str, counter: ProgressCounter):
         super().__init__()
         self.folder, self.run, self.counter = folder, run, counter
         self.state = {"best": -1.0, "loss": 0.0, "epoch": 0}

@@ -6,24 +6,24 @@ from pathlib import Path
 
 import keras
 
-from training.engine.backends import HERE
-from training.engine.step import synchronise
+from training.engine.backends import backend
+from training.engine.step import sync_batch_norm
 from training.processes import Pending
 from training.run_folder import checkpoints, tensors
-from training.run_folder.checkpoints import Place
+from training.run_folder.checkpoints import Position
 
 SHARE = 20  # saving takes at most about a twentieth of the time, however slow the disk
 
 
 @dataclass(frozen=True)
-class Every:
+class SaveInterval:
     """How often to save within an epoch: every so many steps, or seconds, whichever is given."""
 
     steps: int | None = None
     seconds: float | None = 600.0
 
 
-class Counter(keras.callbacks.Callback):
+class ProgressCounter(keras.callbacks.Callback):
     """Where the run is. Comes first, since the others ask it.
 
     Attributes:
@@ -31,34 +31,42 @@ class Counter(keras.callbacks.Callback):
         sums: of the metrics at `place`, for an epoch that begins in its middle.
     """
 
-    def __init__(self, place: Place, sums: dict, steps: int):
+    def __init__(self, place: Position, sums: dict, steps: int):
         super().__init__()
         self.place, self.sums, self.steps = place, sums, steps
 
     def on_epoch_begin(self, epoch, logs=None):
         if epoch != self.place.epoch:
-            self.place = Place(epoch, 0, epoch * self.steps)
+            self.place = Position(epoch, 0, epoch * self.steps)
         elif self.place.step:
             tensors.scatter(self.model, self.sums)  # Keras has just reset them
         self.offset = self.place.step
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.offset + batch + 1
-        self.place = Place(self.place.epoch, step, self.place.epoch * self.steps + step)
+        self.place = Position(self.place.epoch, step, self.place.epoch * self.steps + step)
 
-    def finished(self) -> Place:
+    def finished(self) -> Position:
         """The place at the end of the epoch under way."""
-        return Place(self.place.epoch + 1, 0, (self.place.epoch + 1) * self.steps)
+        return Position(self.place.epoch + 1, 0, (self.place.epoch + 1) * self.steps)
 
 
-class Saver(keras.callbacks.Callback):
+class CheckpointSaver(keras.callbacks.Callback):
     """Writes checkpoints, with the states of the callbacks; when a signal is pending, saves and acts on it.
 
     Comes last: what the others did at the end of an epoch is in the checkpoint. Within an epoch nothing is
     changed by saving, so a run that saves more often has the same weights.
     """
 
-    def __init__(self, folder: Path, run: str, every: Every, counter: Counter, stateful: dict, pending: Pending):
+    def __init__(
+        self,
+        folder: Path,
+        run: str,
+        every: SaveInterval,
+        counter: ProgressCounter,
+        stateful: dict,
+        pending: Pending,
+    ):
         super().__init__()
         self.folder, self.run, self.every, self.counter = folder, run, every, counter
         self.stateful, self.pending = stateful, pending
@@ -84,14 +92,14 @@ class Saver(keras.callbacks.Callback):
             self.pending.act()
 
     def on_epoch_end(self, epoch, logs=None):
-        synchronise(self.model)
+        sync_batch_norm(self.model)
         self.save(self.counter.finished())
         self.pending.act()
 
-    def save(self, place: Place, sums: dict | None = None) -> None:
+    def save(self, place: Position, sums: dict | None = None) -> None:
         """Writes a checkpoint now."""
         began = time.monotonic()
-        HERE.hold(self.model)
+        backend.sync_variables(self.model)
         states = {name: callback.state for name, callback in self.stateful.items()}
         checkpoints.save(self.folder, checkpoints.STEP, place, self.model, states, self.run, sums)
         self.last, self.since = time.monotonic(), 0

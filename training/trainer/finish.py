@@ -15,14 +15,14 @@ from training.report import pictures
 from training.report.folder import History, write_json, write_text
 from training.report.tensorboard import Board
 from training.run_folder import checkpoints
-from training.run_folder.results import beside
-from training.trainer.callbacks import Clock
+from training.run_folder.results import replace_when_complete
+from training.trainer.callbacks import SpeedMonitor
 
 MOST_WAIT = 0.02  # share of the training time
 
 
 @dataclass(frozen=True)
-class Pace:
+class Throughput:
     """How training went, for `result.json`: steps, images a second, share of waiting, "on" or "off"."""
 
     step: int
@@ -31,16 +31,16 @@ class Pace:
     xla: str
 
 
-def pace_of(model, clock: Clock, history: History) -> Pace:
+def throughput(model, clock: SpeedMonitor, history: History) -> Throughput:
     """The pace of a model that has just been trained."""
     speed = clock.images_per_second() or _last(history, "images_per_second")
-    return Pace(steps_done(model), speed, clock.data_wait(model), "on" if model.xla else "off")
+    return Throughput(steps_done(model), speed, clock.data_wait(model), "on" if model.xla else "off")
 
 
-def conclude(run: Run, plain, pace: Pace, history: History, board: Board) -> dict:
+def finish(run: Run, plain, pace: Throughput, history: History, board: Board) -> dict:
     """Saves the model, measures the splits once, draws the pictures, writes `result.json`."""
     config, step = run.config, pace.step
-    with deep_recursion(), beside(run.folder / "model.keras") as path:
+    with deep_recursion(), replace_when_complete(run.folder / "model.keras") as path:
         plain.save(path)
     write_text(run.folder / "labels.txt", "\n".join(config.classes) + "\n")
     forward = evaluation.forward(evaluation.logits_model(plain))

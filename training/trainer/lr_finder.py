@@ -11,11 +11,11 @@ import numpy as np
 from keras_cnns.deep import deep_recursion
 from training.classification.task import Run
 from training.data import pipeline
-from training.errors import Failure
+from training.errors import RunError
 from training.recipes.schedules import Sweep
 from training.report import pictures
 from training.report.folder import write_text
-from training.trainer.trainer import begun, compiled
+from training.trainer.trainer import build_from_start, compiled
 
 PICTURE, TABLE, LOG = "rates.png", "rates.csv", "rates.txt"
 STEPS = 120
@@ -27,7 +27,7 @@ FALL = 0.1  # of the first loss: less is noise
 SKIP = 10  # steps whose mean says how it goes
 
 
-class Recorder(keras.callbacks.Callback):
+class LRFinderCallback(keras.callbacks.Callback):
     """Keeps rate and loss of every step; ends the sweep when the loss runs away."""
 
     def __init__(self):
@@ -84,7 +84,7 @@ def _valley(smooth: np.ndarray) -> int:
     return least
 
 
-def find(run: Run) -> float:
+def find_learning_rate(run: Run) -> float:
     """Draws `rates.png`, writes `rates.csv`, returns the suggested rate. Nothing of the network is kept.
 
     Raises:
@@ -107,13 +107,13 @@ def find(run: Run) -> float:
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(run.compute.policy)
     with run.compute.scope(), deep_recursion():
-        plain, logits = begun(run)
+        plain, logits = build_from_start(run)
         model, _ = compiled(plain, logits, config, steps, run.compute)
     run.log(f"trying {epochs * steps} rates from {LOW:g} to {HIGH:g}, one a step")
-    recorder = Recorder()
+    recorder = LRFinderCallback()
     model.fit(run.training(), epochs=epochs, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[recorder])
     if len(recorder.losses) <= SKIP:
-        raise Failure(f"the loss is not finite after {len(recorder.losses)} steps of rates from {LOW:g} on")
+        raise RunError(f"the loss is not finite after {len(recorder.losses)} steps of rates from {LOW:g} on")
     smooth = smoothed(recorder.losses)
     rate = suggest(recorder.rates, smooth)
     table = io.StringIO()

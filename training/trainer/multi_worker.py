@@ -14,7 +14,7 @@ from training.classification.config import Config
 from training.classification.task import SPLITS
 from training.data.dataset import DataSet
 from training.engine.devices import Compute
-from training.errors import arguments
+from training.errors import usage_errors
 from training.processes import Terminated
 from training.run_folder.claim import acquire
 from training.run_folder.config import fixed
@@ -32,9 +32,9 @@ def take_part(args, config: Config, data: DataSet, compute: Compute, notes: list
 
     wire, every = compute.wire, (args.save_every[0], None)  # by steps only
     with compute.peers(), contextlib.ExitStack() as stack:
-        wire.agree({**facts(config, data), "save-every": every[0], "dry run": args.dry_run})
+        wire.assert_equal_config({**facts(config, data), "save-every": every[0], "dry run": args.dry_run})
         if compute.group.chief and not args.dry_run:
-            with arguments():
+            with usage_errors():
                 folder, result, held = acquire(args.run, config)
             if wire.total([result is not None])[0]:
                 print(f"this run is finished already\n{summary(result, folder)}")
@@ -49,7 +49,7 @@ def take_part(args, config: Config, data: DataSet, compute: Compute, notes: list
             print(f"worker {compute.group.index} of {compute.group.count}: {compute.group.workers[0]} has the run")
             sys.stdout.flush()
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
-        wire.hand_out(folder / "checkpoints")
+        wire.broadcast_files(folder / "checkpoints")
         try:
             work(folder, config, data, compute, [*notes, EVERY], every)
         except (KeyboardInterrupt, Terminated) as stop:

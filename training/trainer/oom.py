@@ -5,28 +5,28 @@ from contextlib import contextmanager
 
 import keras
 
-from training.engine.backends import HERE
-from training.errors import Failure
+from training.engine.backends import backend
+from training.errors import RunError
 
 
 @contextmanager
-def advice(model: keras.Model, batch_size: int, replicas: int) -> Iterator[None]:
+def suggest_batch_size(model: keras.Model, batch_size: int, replicas: int) -> Iterator[None]:
     """Inside, running out of memory becomes a Failure that names a batch size; on TensorFlow it was tried."""
     try:
         yield
     except Exception as error:
-        if not HERE.exhausted(error):
+        if not backend.is_oom(error):
             raise
-        if HERE.tries_sizes:
-            fits = fitting(model, batch_size, replicas)
+        if backend.can_probe_batch_size:
+            fits = largest_fitting_batch(model, batch_size, replicas)
             smaller = "no batch size fits: smaller images (--set image_size=N) may"
             way = f"--batch-size {fits} fits" if fits else smaller
         else:
             way = f"--batch-size {max(1, batch_size // 2)} may fit"
-        raise Failure(f"out of memory with batches of {batch_size} on {replicas} devices; {way}") from error
+        raise RunError(f"out of memory with batches of {batch_size} on {replicas} devices; {way}") from error
 
 
-def fitting(model: keras.Model, batch_size: int, replicas: int) -> int | None:
+def largest_fitting_batch(model: keras.Model, batch_size: int, replicas: int) -> int | None:
     """The largest half, quarter, ... of a batch of which a forward and backward pass works; None if none does."""
     import tensorflow as tf
 

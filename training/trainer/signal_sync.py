@@ -4,13 +4,13 @@ import signal
 
 import keras
 
-from training.engine.cluster import Wire
+from training.engine.cluster import Communicator
 from training.processes import Pending
 
-ASKED = 10  # steps between two questions
+POLL_STEPS = 10  # steps between two questions
 
 
-class Together(keras.callbacks.Callback):
+class SignalSync(keras.callbacks.Callback):
     """Makes a signal that came to one worker one that all act on, after the same step, and feeds the watchdog.
 
     Comes before what saves: a worker that saved alone would wait for the others for ever.
@@ -20,14 +20,14 @@ class Together(keras.callbacks.Callback):
         common: the one that all have heard of.
     """
 
-    def __init__(self, wire: Wire, own: Pending, common: Pending):
+    def __init__(self, wire: Communicator, own: Pending, common: Pending):
         super().__init__()
         self.wire, self.own, self.common, self.steps = wire, own, common, 0
 
     def on_train_batch_end(self, batch, logs=None):
         self.wire.alive()
         self.steps += 1
-        if self.steps % ASKED == 0:
+        if self.steps % POLL_STEPS == 0:
             self.ask()
 
     def on_test_batch_end(self, batch, logs=None):

@@ -19,10 +19,10 @@ from training.classification.config import Config, start_of
 from training.classification.task import SPLITS, Run
 from training.data import folder, pipeline
 from training.data.dataset import DataSet
-from training.engine.backends import HERE
+from training.engine.backends import backend
 from training.engine.devices import Compute
-from training.engine.step import SoftCrossEntropy, synchronise
-from training.errors import DiskFull, Failure, arguments
+from training.engine.step import SoftCrossEntropy, sync_batch_norm
+from training.errors import DiskFull, RunError, usage_errors
 from training.processes import Pending, deferred
 from training.recipes.schedules import Plateau, Rate
 from training.report import pictures
@@ -31,13 +31,21 @@ from training.report.progress import Bar, duration
 from training.report.stream import told
 from training.report.tensorboard import Board
 from training.run_folder import checkpoints, tensors
-from training.run_folder.checkpoints import START, Checkpoint, Place
+from training.run_folder.checkpoints import START, Checkpoint, Position
 from training.run_folder.config import digest
-from training.trainer.callbacks import Averaged, Best, Clock, EarlyStop, Narrator, PlateauWatch, Watch
-from training.trainer.checkpoint_saver import Counter, Saver
-from training.trainer.finish import conclude, pace_of
-from training.trainer.oom import advice
-from training.trainer.signal_sync import Together
+from training.trainer.callbacks import (
+    BestCheckpoint,
+    EarlyStopping,
+    NaNMonitor,
+    ProgressLogger,
+    ReduceLROnPlateau,
+    SpeedMonitor,
+    SwapEMAWeights,
+)
+from training.trainer.checkpoint_saver import CheckpointSaver, ProgressCounter
+from training.trainer.finish import finish, throughput
+from training.trainer.oom import suggest_batch_size
+from training.trainer.signal_sync import SignalSync
 
 SHOWN = 32  # images in batch.png
 
@@ -55,7 +63,7 @@ def train(run: Run) -> dict:
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(run.compute.policy)
     with run.compute.scope(), deep_recursion():
-        plain, logits = begun(run)
+        plain, logits = build_from_start(run)
         sizes = measure(plain, config.input_shape)
         model, rate = compiled(plain, logits, config, steps, run.compute)
         model.optimizer.build(model.trainable_variables)
@@ -63,16 +71,16 @@ def train(run: Run) -> dict:
         _normalise(model, True)
     if model.xla:
         each = config.recipe.batch_size // run.compute.replicas // config.recipe.accumulate
-        log(HERE.tried(model, *(column[:each] for column in run.first_batch)))
+        log(backend.check_xla(model, *(column[:each] for column in run.first_batch)))
         if run.compute.wire and run.compute.wire.total([not model.xla])[0]:
             model.xla = False  # on all workers or on none
-            model.make_halves()
+            model.make_functions()
     log(f"network: {sizes.trainable_params:,} parameters, {sizes.macs:,} MACs at {config.image_size} pixels")
     check_space(run.folder, model, 2 if config.recipe.keep == "best" else 1)
     identity = digest(config)
-    with arguments():  # a checkpoint of another version or another run is refused
+    with usage_errors():  # a checkpoint of another version or another run is refused
         found = checkpoints.latest(run.folder / "checkpoints", checkpoints.STEP, identity, log)
-    clock = Clock(config.recipe.batch_size)
+    clock = SpeedMonitor(config.recipe.batch_size)
     history = History(run.folder / "history.csv")
     place = found.place if found else START
     with Board(run.folder / "tensorboard", purge_step=place.number if found else None, warn=log) as board:
@@ -83,23 +91,23 @@ def train(run: Run) -> dict:
             log(f"continuing after epoch {place.epoch} of {config.recipe.epochs}{where}")
         if place.epoch < config.recipe.epochs and run.compute.group.alone:
             _announce(run, plain, steps, place.epoch)
-        room = advice(model, config.recipe.batch_size, run.compute.replicas)
+        room = suggest_batch_size(model, config.recipe.batch_size, run.compute.replicas)
         with deferred() as pending, unreadable_images(run.data), room, run.compute.peers():
-            while _go_on(run, model, rate, found, (bar, history, board, clock), pending):
+            while fit_segment_(run, model, rate, found, (bar, history, board, clock), pending):
                 # The rest of a broken epoch is a `fit` of its own; all goes on from the checkpoint it leaves.
                 found = checkpoints.latest(run.folder / "checkpoints", checkpoints.STEP, identity, log)
         if config.recipe.keep == "best":
             best = checkpoints.latest(run.folder / "checkpoints", checkpoints.BEST, identity, log)
             if best is None:
-                raise Failure(f"no checkpoint of the best epoch is left whole in {run.folder / 'checkpoints'}")
+                raise RunError(f"no checkpoint of the best epoch is left whole in {run.folder / 'checkpoints'}")
             best.restore(model)
         # Keras does this at the end of `fit`; a run that was interrupted after its last epoch comes here without.
         model.optimizer.finalize_variable_values(model.trainable_variables)
-        synchronise(model)
+        sync_batch_norm(model)
         _normalise(model, False)
-        fine_tuning.free_norms(plain)
+        fine_tuning.unfreeze_norms(plain)
         plain = _kept(run, plain)
-        return conclude(run, plain, pace_of(model, clock, history), history, board)
+        return finish(run, plain, throughput(model, clock, history), history, board)
 
 
 def _normalise(model: keras.Model, synchronized: bool) -> None:
@@ -122,7 +130,7 @@ def _kept(run: Run, plain: keras.Model) -> keras.Model:
     return copy
 
 
-def _go_on(
+def fit_segment_(
     run: Run, model: keras.Model, rate: Rate, found: Checkpoint | None, report: tuple, pending: Pending
 ) -> bool:
     """Trains from a checkpoint, or the start, to the end of a broken epoch or of the run: is more to come?"""
@@ -130,38 +138,38 @@ def _go_on(
     steps = pipeline.steps_per_epoch(len(run.data.train), recipe.batch_size)
     place, sums = (found.place, found.restore(model)) if found else (START, {})
     history.truncate(place.epoch)
-    counter = Counter(place, sums, steps)
-    narrator = Narrator(bar, history, board, clock, counter)
+    counter = ProgressCounter(place, sums, steps)
+    narrator = ProgressLogger(bar, history, board, clock, counter)
     stateful = {"narrator": narrator, **_stateful(run, rate, counter)}
     if found:
         for name, callback in stateful.items():
             callback.restore(found.states[name])
     if place.epoch == recipe.epochs or any(getattr(c, "stopped", False) for c in stateful.values()):
         return False
-    watch = Watch(counter, lambda epoch, step: run.log(f"images of the batch: {_batch(run, epoch, step)}"))
+    watch = NaNMonitor(counter, lambda epoch, step: run.log(f"images of the batch: {_batch(run, epoch, step)}"))
     together = []
     if run.compute.wire:
         own, pending = pending, Pending()
-        together.append(Together(run.compute.wire, own, pending))
-    saver = Saver(run.folder / "checkpoints", digest(config), run.every, counter, stateful, pending)
-    first = recipe.tuning and fine_tuning.HeadFirst(recipe.tuning.head_epochs, recipe.tuning.by, run.log)
+        together.append(SignalSync(run.compute.wire, own, pending))
+    saver = CheckpointSaver(run.folder / "checkpoints", digest(config), run.every, counter, stateful, pending)
+    first = recipe.tuning and fine_tuning.GradualUnfreezing(recipe.tuning.head_epochs, recipe.tuning.by, run.log)
     callbacks = [
         counter,
         *([first] if first else []),
-        *([resrep.Masks(config, steps, counter, run.log)] if recipe.forgetting else []),
+        *([resrep.ResRepMasks(config, steps, counter, run.log)] if recipe.forgetting else []),
         watch,
         clock,
         *together,
-        *([Averaged()] if recipe.average else []),
+        *([SwapEMAWeights()] if recipe.average else []),
         *stateful.values(),
         saver,
     ]
-    validation = HERE.whole(run.compute, run.evaluation(run.data.val), run.evaluation_batch)
+    validation = backend.validation_data(run.compute, run.evaluation(run.data.val), run.evaluation_batch)
 
     def batches():
-        return HERE.feed(run.compute, run.training(place.epoch, place.step), recipe.batch_size, model)
+        return backend.training_data(run.compute, run.training(place.epoch, place.step), recipe.batch_size, model)
 
-    return stretch(model, place, steps, recipe.epochs, batches, callbacks, validation)
+    return fit_segment(model, place, steps, recipe.epochs, batches, callbacks, validation)
 
 
 def _batch(run: Run, epoch: int, step: int) -> str:
@@ -185,23 +193,23 @@ def unreadable_images(data: DataSet) -> Iterator[None]:
     """Names the files when reading fails because images broke or vanished after they were indexed."""
     try:
         yield
-    except HERE.unreadable as error:
+    except backend.read_errors as error:
         bad = [b for split in SPLITS for b in folder.unreadable(getattr(data, split))]
         if not bad:
             raise
         path, reason = bad[0]
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise Failure(f"{path} can no longer be read ({reason}){more}: mend or remove it, then repeat") from error
+        raise RunError(f"{path} can no longer be read ({reason}){more}: mend or remove it, then repeat") from error
 
 
-def begun(run: Run) -> tuple[keras.Model, list[tuple]]:
+def build_from_start(run: Run) -> tuple[keras.Model, list[tuple]]:
     """The network with the weights that training starts from, and its logits as of `Config.build_for_training`."""
     plain, logits = run.config.build_for_training()
     if start := start_of(run.config, run.folder):
         with told(run.log):
             given(start, run.config.architecture.name).load(plain)
     if run.config.recipe.tuning:
-        fine_tuning.silence(keras.Model(plain.inputs, [output for output, _ in logits]))
+        fine_tuning.zero_classifier(keras.Model(plain.inputs, [output for output, _ in logits]))
     return plain, logits
 
 
@@ -211,29 +219,29 @@ def compiled(plain, logits: list[tuple], config: Config, steps: int, compute: Co
     if recipe.tuning:
         fine_tuning.freeze_norms(plain)
     rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, steps)
-    outputs, shares = zip(*logits, strict=True)
-    model = HERE.model(plain.inputs, list(outputs), recipe, shares, config.preprocessing)
+    outputs, loss_weights = zip(*logits, strict=True)
+    model = backend.build_model(plain.inputs, list(outputs), recipe, loss_weights, config.preprocessing)
     loss = SoftCrossEntropy() if recipe.soft else config.architecture.head.loss()
-    optimizer = HERE.optimizer(recipe, rate, model)
+    optimizer = backend.optimizer(recipe, rate, model)
     if recipe.tuning:
-        optimizer.shares = fine_tuning.of_variables(model, recipe.tuning.by)
+        optimizer.lr_multipliers = fine_tuning.variable_lr_multipliers(model, recipe.tuning.by)
     if recipe.forgetting:
-        model.correct = resrep.Correction(model, recipe.forgetting)
+        model.gradient_hook = resrep.GradientReset(model, recipe.forgetting)
         optimizer.momenta = resrep.momenta(model, recipe)
     model.compile(optimizer, loss, xla=compute.xla)
     return model, rate
 
 
-def _stateful(run: Run, rate: Rate, counter: Counter) -> dict[str, keras.callbacks.Callback]:
+def _stateful(run: Run, rate: Rate, counter: ProgressCounter) -> dict[str, keras.callbacks.Callback]:
     recipe = run.config.recipe
     watchers = {}
     if isinstance(recipe.schedule, Plateau):
-        watchers["plateau"] = PlateauWatch(recipe.schedule, rate)
+        watchers["plateau"] = ReduceLROnPlateau(recipe.schedule, rate)
     if recipe.keep == "best":
-        watchers["best"] = Best(run.folder / "checkpoints", digest(run.config), counter)
+        watchers["best"] = BestCheckpoint(run.folder / "checkpoints", digest(run.config), counter)
     if recipe.patience:
         first = recipe.tuning.head_epochs if recipe.tuning else 0
-        watchers["early_stop"] = EarlyStop(recipe.patience, run.log, first)
+        watchers["early_stop"] = EarlyStopping(recipe.patience, run.log, first)
     return watchers
 
 
@@ -274,9 +282,9 @@ def _show_batch(run: Run, board: Board) -> None:
     board.picture("augmented batch", figure, 0)
 
 
-def stretch(
+def fit_segment(
     model: keras.Model,
-    place: Place,
+    place: Position,
     steps: int,
     epochs: int,
     batches: Callable[[], object],

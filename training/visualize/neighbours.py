@@ -13,7 +13,7 @@ from training.data.dataset import Split
 from training.report import pictures
 from training.report.folder import atomic, write_text
 from training.visualize import plots
-from training.visualize.views import Missing, Subject
+from training.visualize.views import Context, NotApplicable
 
 MOST, QUERIES, SHOWN = 4_000, 500, 8
 K = 10
@@ -23,7 +23,7 @@ POINTS = 1_000
 SPRITE = 32
 
 
-def nearest(s: Subject) -> None:
+def nearest(s: Context) -> None:
     """Nearest images three ways: their precision and time in a table, and the first queries in a picture."""
     data, n = _data(s), s.network
     base, queries = _some(data.train, MOST), _some(data.test, QUERIES)
@@ -62,7 +62,7 @@ def nearest(s: Subject) -> None:
     s.draw(figure, "nearest")
 
 
-def projector(s: Subject) -> None:
+def projector(s: Context) -> None:
     """Features for TensorBoard's projector, with labels and images, and laid out in the plane by PCA and t-SNE."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -95,11 +95,13 @@ def projector(s: Subject) -> None:
     s.say(f"{folder} (tensorboard --logdir {folder}, then Projector)")
 
 
-def _data(s: Subject):
+def _data(s: Context):
     if s.data is None:
-        raise Missing("give --data, which images to search")
+        raise NotApplicable("give --data, which images to search")
     if len(s.data.classes) != len(s.network.classes):
-        raise Missing(f"{s.network.name} knows {len(s.network.classes)} classes, the data {len(s.data.classes)}")
+        raise NotApplicable(
+            f"{s.network.name} knows {len(s.network.classes)} classes, the data {len(s.data.classes)}"
+        )
     return s.data
 
 
@@ -108,7 +110,7 @@ def _some(split: Split, most: int) -> Split:
     return split.take(np.random.default_rng(0).permutation(len(split))[:most])
 
 
-def _features(s: Subject, split: Split) -> np.ndarray:
+def _features(s: Context, split: Split) -> np.ndarray:
     n = s.network
     run = evaluation.forward(penultimate(n.model))
     batches = pipeline.eval_batches(
@@ -117,7 +119,7 @@ def _features(s: Subject, split: Split) -> np.ndarray:
     return np.concatenate([np.asarray(run(images)) for images, _ in batches])
 
 
-def _pixels(s: Subject, split: Split, size: int) -> np.ndarray:
+def _pixels(s: Context, split: Split, size: int) -> np.ndarray:
     """(n, size, size, channels) from 0 to 255."""
     batches = pipeline.eval_batches(
         split, size=size, channels=s.network.channels, batch_size=256, preprocess=pipeline.untouched

@@ -22,7 +22,7 @@ LAID_OPEN = (2, 4)  # a photograph's shorter side is from two to four times the 
 
 
 @dataclass(frozen=True)
-class Subject:
+class Context:
     """What is looked at.
 
     Attributes:
@@ -48,30 +48,32 @@ class Subject:
     def fed(self, image: np.ndarray) -> np.ndarray:
         """An image as the network crops it, uint8 (size, size, channels of the network)."""
         n = self.network
-        return np.asarray(pipeline.with_channels(pipeline.fit(image[None], n.size, n.crop), n.channels))[0]
+        return np.asarray(
+            pipeline.with_channels(pipeline.resize_and_crop(image[None], n.size, n.crop), n.channels)
+        )[0]
 
 
-class Missing(ValueError):
+class NotApplicable(ValueError):
     """What was asked for does not go with this network, or needs images or data."""
 
 
-def filters(s: Subject) -> None:
+def filters(s: Context) -> None:
     """The first layer's kernels in a grid."""
     s.draw(pictures.filters(first_filters(s.network.model), f"{s.network.name}: first layer"), "filters")
 
 
-def two_towers(s: Subject) -> None:
+def two_towers(s: Context) -> None:
     """The AlexNet of 2012: each tower's kernels, and how colourful they are."""
     try:
         both = towers(s.network.model)
     except ValueError as error:
-        raise Missing(str(error)) from None
+        raise NotApplicable(str(error)) from None
     colourful = [saturation(kernel) for kernel in both]
     s.draw(plots.two_towers(both, colourful, f"{s.network.name}: the two towers"), "towers")
     s.say("colour saturation of the towers: " + ", ".join(f"{c.mean():.3f}" for c in colourful))
 
 
-def heat(s: Subject) -> None:
+def gradcam(s: Context) -> None:
     """Grad-CAM over every image, for its most probable class."""
     n, shown = s.network, [(name, s.fed(image)) for name, image in _needed(s)[:32]]
     x = n.preprocessing(np.stack([image for _, image in shown]))
@@ -82,12 +84,12 @@ def heat(s: Subject) -> None:
     s.draw(plots.overlays([_rgb(i) for _, i in shown], heats, said, f"{n.name}: Grad-CAM"), "gradcam")
 
 
-def maps(s: Subject) -> None:
+def maps(s: Context) -> None:
     """The feature maps of each endpoint, for the first images."""
     n = s.network
     names = [name for name, tensor in endpoints(n.model).items() if len(tensor.shape) == 4]
     if not names:
-        raise Missing(f"{n.name} has no named endpoints")
+        raise NotApplicable(f"{n.name} has no named endpoints")
     extract = feature_extractor(n.model, names)
     for name, image in _needed(s)[:FEW]:
         seen = s.fed(image)
@@ -96,7 +98,7 @@ def maps(s: Subject) -> None:
         s.draw(plots.feature_maps(seen, drawn, f"{n.name}: feature maps"), f"maps-{Path(name).stem}")
 
 
-def places(s: Subject) -> None:
+def class_map(s: Context) -> None:
     """Class probabilities at every place of a photograph, from the network slid over it."""
     import tensorflow as tf
 
@@ -104,7 +106,7 @@ def places(s: Subject) -> None:
     try:
         slid = fully_convolutional(n.model)
     except ValueError as error:
-        raise Missing(str(error)) from None
+        raise NotApplicable(str(error)) from None
     for name, image in _needed(s)[:FEW]:
         shorter = min(image.shape[:2])
         by = min(max(shorter, LAID_OPEN[0] * n.size), LAID_OPEN[1] * n.size) / shorter
@@ -119,13 +121,13 @@ def places(s: Subject) -> None:
         )
 
 
-def layers(s: Subject) -> None:
+def lenet_walk(s: Context) -> None:
     """LeNet-5 (1998) layer by layer, for the first images."""
     n = s.network
     rbf = next((la for la in n.model.layers if isinstance(la, RBF)), None)
     sparse = next((la for la in n.model.layers if isinstance(la, SparseConv2D)), None)
     if rbf is None or sparse is None:
-        raise Missing(f"{n.name} is not LeNet-5 as published")
+        raise NotApplicable(f"{n.name} is not LeNet-5 as published")
     names = ["C1", "S2", "C3", "S4", "C5", "F6"]
     extract = feature_extractor(n.model, [*names, rbf.name])
     codes = keras.ops.convert_to_numpy(rbf.centres)
@@ -138,9 +140,9 @@ def layers(s: Subject) -> None:
         s.draw(figure, f"layers-{Path(name).stem}")
 
 
-def _needed(s: Subject) -> list[tuple[str, np.ndarray]]:
+def _needed(s: Context) -> list[tuple[str, np.ndarray]]:
     if not s.images:
-        raise Missing("give images, or --data to take some from")
+        raise NotApplicable("give images, or --data to take some from")
     return s.images
 
 
