@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from keras_cnns.errors import unknown
+from keras_cnns.spaces import Int, opened, openings
 from keras_cnns.values import (
     Count,
     Fraction,
@@ -270,6 +271,7 @@ def test_a_class_wins_its_name_against_the_alias_of_another():
 def test_old_paths_are_set(path):
     assert set_field(Plan(CosineDecay()), path, "7", RENAMED) == Plan(CosineDecay(7))
     assert set_field(Plan(), "decay", "half_cosine", RENAMED) == Plan(CosineDecay())
+    assert openings(opened(Plan(CosineDecay()), path, Int(1, 7))) == {"schedule.warmup": Int(1, 7)}
 
 
 @pytest.mark.parametrize(
