@@ -8,7 +8,7 @@ import numpy as np
 from keras_cnns import zoo
 from keras_cnns.graph import trace
 from keras_cnns.preprocessing import Preprocessing
-from keras_cnns.surgery.operated import Dropped, Operated, without_norms
+from keras_cnns.surgery.edited_row import AddDropout, EditedRow, without_norms
 from training.data.dataset import DataSet
 from training.engine import config as configs
 from training.engine import loading
@@ -19,8 +19,8 @@ from training.experiments.value import Experiment, Finding, Outcome, Trial, epoc
 from training.recipe import SGD
 
 NORMED = zoo.architecture("plain20")
-BARE = named(NORMED, "plain20_bare", row=Operated(NORMED.row, without_norms))
-DROPPED = named(BARE, "plain20_bare_dropout", row=Operated(BARE.row, Dropped(0.1)))
+BARE = named(NORMED, "plain20_bare", row=EditedRow(NORMED.row, without_norms))
+DROPPED = named(BARE, "plain20_bare_dropout", row=EditedRow(BARE.row, AddDropout(0.1)))
 NO_SCALING = Preprocessing((0.0,) * 3, (1.0,) * 3)
 LOW, HIGH = 0.01, 0.1
 WORDS = {"mean": "absolute mean", "deviation": "deviation"}
