@@ -80,7 +80,7 @@ class Architecture(Value):
         given = self._check(include_top, weights, pooling, classes, classifier_activation, name)
         suited = self
         if given is not None:
-            given.source  # noqa: B018 (fetched, and its header read, before any layer is built)
+            given.fetch()
             suited = self._suited(given, classes if include_top else 0)
         model = suited._build(shape, input_tensor, include_top, pooling, classes, classifier_activation, name)
         if given is not None:

@@ -1,8 +1,8 @@
-"""The graph of a functional model as a list of nodes. The one place that reads Keras' private history.
+"""The graph of a functional model as a list of nodes. The only file that reads Keras' private history.
 
 Private: `KerasTensor._keras_history`, `Operation._inbound_nodes` and a node's `arguments` (keras 3.15.1;
-tests/test_graph.py fails loudly when they move). The public alternative, `layer.input` and `layer.output`, knows
-only a layer's first call.
+tests/test_graph.py fails when they change). The public alternative, `layer.input` and `layer.output`, gives only
+a layer's first call.
 """
 
 from dataclasses import dataclass, field
@@ -12,17 +12,17 @@ import keras
 
 
 @dataclass(frozen=True)
-class At:
-    """Stands for a symbolic tensor in the arguments of a call: its position in the list of all tensors."""
+class TensorRef:
+    """A symbolic tensor in the arguments of a call, by its position in the list of all tensors."""
 
     position: int
 
 
 @dataclass(frozen=True)
-class Node:
-    """One call of a layer: which tensors came in and which went out, as positions in the list of all tensors.
+class TracedCall:
+    """One call of a layer: its input and output tensors, as positions in the list of all tensors.
 
-    `args` and `kwargs` are those of the call, with an `At` for every tensor.
+    `args` and `kwargs` are those of the call, with a `TensorRef` for every tensor.
     """
 
     layer: Any
@@ -36,7 +36,7 @@ def ends(model: keras.Model) -> tuple[list, list]:
     """A model's input and output tensors.
 
     Raises:
-        ValueError: if the model has no graph (a subclassed model, or a Sequential one that was never built).
+        ValueError: the model has no graph (it is subclassed, or a Sequential that was never built).
     """
     try:
         sources, sinks = list(model.inputs), list(model.outputs)
@@ -48,26 +48,26 @@ def ends(model: keras.Model) -> tuple[list, list]:
 
 
 def entry(model: keras.Model):
-    """A model's inputs as a new model on them should take them: a lone one bare, as it will be called."""
+    """A model's inputs to make a new model of: a single input bare, several as a list."""
     sources, _ = ends(model)
     return sources[0] if len(sources) == 1 else sources
 
 
-def maker(tensor):
-    """The layer that made a symbolic tensor; for a model's input an `InputLayer`."""
+def producer(tensor):
+    """The layer that outputs a symbolic tensor; for a model's input an `InputLayer`."""
     return tensor._keras_history[0]
 
 
-def trace(model: keras.Model) -> tuple[list[Node], list]:
-    """The calls that lead from a model's inputs to its outputs, in order, and all their symbolic tensors.
+def trace(model: keras.Model) -> tuple[list[TracedCall], list]:
+    """The calls from a model's inputs to its outputs, in order, and all their symbolic tensors.
 
     Raises:
-        ValueError: if the model has no graph, as `ends` says.
+        ValueError: the model has no graph, see `ends`.
     """
     sources, sinks = ends(model)
     tensors: list = []
     position: dict[int, int] = {}
-    nodes: list[Node] = []
+    nodes: list[TracedCall] = []
 
     def place(tensor) -> int:
         if id(tensor) not in position:
@@ -78,7 +78,7 @@ def trace(model: keras.Model) -> tuple[list[Node], list]:
     for source in sources:
         place(source)
     stack = sinks[::-1]
-    while stack:  # depth first by hand: a chain of 5,000 layers must not meet Python's recursion limit
+    while stack:  # depth first without recursion: a chain of 5,000 layers exceeds Python's recursion limit
         tensor = stack[-1]
         if id(tensor) in position:
             stack.pop()
@@ -90,7 +90,7 @@ def trace(model: keras.Model) -> tuple[list[Node], list]:
             stack.extend(waiting[::-1])
             continue
         inputs = tuple(place(t) for t in node.input_tensors)
-        args, kwargs = node.arguments.convert(lambda a: At(position[id(a)]) if id(a) in position else a)
-        nodes.append(Node(operation, inputs, tuple(place(t) for t in node.output_tensors), args, kwargs))
+        args, kwargs = node.arguments.convert(lambda a: TensorRef(position[id(a)]) if id(a) in position else a)
+        nodes.append(TracedCall(operation, inputs, tuple(place(t) for t in node.output_tensors), args, kwargs))
         stack.pop()
     return nodes, tensors

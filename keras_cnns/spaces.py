@@ -18,7 +18,7 @@ from types import FunctionType
 from typing import Any
 
 from keras_cnns.errors import unknown
-from keras_cnns.values import Open, Positive, Value, by_name, hints, mismatch
+from keras_cnns.values import Open, Positive, Value, by_name, field_name, mismatch
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ def opened(value: Value, path: str, domain: Open) -> Value:
         ValueError: no such field, or the domain does not fit it.
     """
     head, _, rest = path.partition(".")
-    if not isinstance(value, Value) or head not in hints(type(value)):
-        known = hints(type(value)) if isinstance(value, Value) else ()
-        raise ValueError(unknown(f"field of {type(value).__name__}", head, known))
+    if not isinstance(value, Value):
+        raise ValueError(unknown(f"field of {type(value).__name__}", head, ()))
+    head = field_name(type(value), head)
     return replace(value, **{head: opened(getattr(value, head), rest, domain) if rest else domain})
 
 

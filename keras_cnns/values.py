@@ -3,6 +3,7 @@
 Parts, rows, architectures and recipes are all `Value`s. A field's annotation is its rule: the type, and with
 `Annotated[int, Range(1, 9)]` the range. A function that stands in a field is named in JSON by its own name.
 Reading back goes through an allow-list of names, so a JSON file can build nothing but these values.
+A class or a field that gets a new name keeps the old one readable, by `Value.ALIASES` and `Value.RENAMED`.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 from keras_cnns.errors import unknown
 
@@ -54,6 +55,9 @@ class Value:
         ValueError: with the field, its rule and what came, when a field has the wrong type or range.
     """
 
+    ALIASES: ClassVar[tuple[str, ...]] = ()  # old names of the class, read from JSON but never written
+    RENAMED: ClassVar[Mapping[str, str]] = {}  # old name of a field -> its name; read, but never written
+
     def __post_init__(self):
         for name, hint in hints(type(self)).items():
             fault = mismatch(getattr(self, name), hint)
@@ -76,6 +80,19 @@ def hints(kind: type) -> Mapping[str, Any]:
     """Field name -> annotation of a dataclass, in order."""
     resolved = typing.get_type_hints(kind, include_extras=True)
     return {f.name: resolved[f.name] for f in dataclasses.fields(kind)}
+
+
+def field_name(kind: type, name: str) -> str:
+    """The name of a field of `kind`, from that name or from an old one.
+
+    Raises:
+        ValueError: no such field.
+    """
+    known = hints(kind)
+    current = name if name in known else kind.RENAMED.get(name)
+    if current is None:
+        raise ValueError(unknown(f"field of {kind.__name__}", name, known))
+    return current
 
 
 def describe(hint: Any) -> str:
@@ -173,10 +190,12 @@ def decode(data: Any, allowed: Mapping[str, Callable], *, depth: int = 0) -> Any
     kind = allowed.get(data.get("type")) if isinstance(data.get("type"), str) else None
     if not isinstance(kind, type):
         raise ValueError(unknown("type", data.get("type"), _names(allowed, type)))
-    fields = {k: decode(v, allowed, depth=depth + 1) for k, v in data.items() if k != "type"}
-    surplus = set(fields) - set(hints(kind))
-    if surplus:
-        raise ValueError(unknown(f"field of {kind.__name__}", sorted(surplus)[0], hints(kind)))
+    fields, given = {}, {}
+    for key in sorted(data.keys() - {"type"}):
+        name = field_name(kind, key)
+        if name in fields:
+            raise ValueError(f"{kind.__name__}.{name} is given twice, as {given[name]!r} and as {key!r}")
+        fields[name], given[name] = decode(data[key], allowed, depth=depth + 1), key
     missing = [
         f.name
         for f in dataclasses.fields(kind)
@@ -202,12 +221,15 @@ def from_json(text: str, allowed: Mapping[str, Callable]) -> Any:
 
 
 def by_name(parts: Iterable[Callable]) -> dict[str, Callable]:
-    """An allow-list: name -> type or function."""
-    return {p.__name__: p for p in parts}
+    """An allow-list: name -> type or function. Old names of a class (`Value.ALIASES`) stand behind all names."""
+    parts = tuple(parts)
+    named = {p.__name__: p for p in parts}
+    return named | {old: p for p in parts for old in vars(p).get("ALIASES", ()) if old not in named}
 
 
 def _names(allowed: Mapping[str, Callable], kind: type) -> list[str]:
-    return [name for name, part in allowed.items() if isinstance(part, kind)]
+    """The names to suggest: no old ones."""
+    return [name for name, part in allowed.items() if isinstance(part, kind) and name == part.__name__]
 
 
 # --- setting a field by its path --------------------------------------------------------------------------------
@@ -228,8 +250,7 @@ def set_field(value: Any, path: str, text: str, allowed: Mapping[str, Callable])
     head, _, rest = path.partition(".")
     if not isinstance(value, Value):
         raise ValueError(f"{value!r} has no field {head!r}")
-    if head not in hints(type(value)):
-        raise ValueError(unknown(f"field of {type(value).__name__}", head, hints(type(value))))
+    head = field_name(type(value), head)
     if rest:
         return replace(value, **{head: set_field(getattr(value, head), rest, text, allowed)})
     hint = hints(type(value))[head]

@@ -24,7 +24,7 @@ from keras_cnns.models import (
     wide_resnet,
 )
 from keras_cnns.preprocessing import Preprocessing
-from keras_cnns.surgery import operated
+from keras_cnns.surgery import edited_row
 
 EARLY = (lenet, alexnet, nin, vgg, googlenet)
 PAPERS = (*EARLY, resnet, resnet_v2, wide_resnet, resnext, senet, sknet, resnest, repvgg, resrep)
@@ -37,7 +37,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 PARTS = {
     **blocks.PARTS,
     **{name: part for paper in PAPERS for name, part in getattr(paper, "PARTS", {}).items()},
-    **operated.PARTS,
+    **edited_row.PARTS,
     **values.by_name((Architecture, Preprocessing)),
 }
 

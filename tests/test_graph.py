@@ -35,9 +35,9 @@ def test_arguments_have_places_for_tensors():
     a = keras.layers.Dropout(0.5, name="a")(x, training=True)
     y = keras.layers.Concatenate(name="b")([x, a])
     nodes, _ = graph.trace(keras.Model(x, y))
-    assert [n.args for n in nodes] == [(graph.At(0),), ([graph.At(0), graph.At(1)],)]
+    assert [n.args for n in nodes] == [(graph.TensorRef(0),), ([graph.TensorRef(0), graph.TensorRef(1)],)]
     assert nodes[0].kwargs["training"] is True
-    assert graph.maker(a).name == "a"
+    assert graph.producer(a).name == "a"
 
 
 def test_a_shared_layer_appears_once_a_call():

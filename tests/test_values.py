@@ -5,11 +5,12 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
 from keras_cnns.errors import unknown
+from keras_cnns.spaces import Int, opened, openings
 from keras_cnns.values import (
     Count,
     Fraction,
@@ -213,6 +214,86 @@ def test_deep_nesting():
     for text in ("[" * 100_000, "{", "", "nan'", "[1,]"):
         with pytest.raises(ValueError, match="not JSON"):
             from_json(text, ALLOWED)
+
+
+# --- old names ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CosineDecay(Value):
+    ALIASES: ClassVar = ("Cosine", "HalfCosine")
+    RENAMED: ClassVar = {"warm": "warmup", "floor": "final"}
+
+    warmup: Count = 5
+    final: Fraction = 0.0
+    rate: Rate = Rate()
+
+
+@dataclass(frozen=True)
+class LongCosineDecay(CosineDecay):
+    pass
+
+
+@dataclass(frozen=True)
+class Plan(Value):
+    RENAMED: ClassVar = {"decay": "schedule"}
+
+    schedule: CosineDecay | None = None
+
+
+RENAMED = by_name((CosineDecay, LongCosineDecay, Plan, Rate))
+
+
+@pytest.mark.parametrize("kind", ["CosineDecay", "Cosine", "HalfCosine"])
+def test_old_names_are_read_and_new_ones_written(kind):
+    value = decode({"type": "Plan", "decay": {"type": kind, "warm": 3, "final": 0.5}}, RENAMED)
+    assert value == Plan(CosineDecay(3, 0.5))
+    rate = {"type": "Rate", "start": 0.1, "steps": []}
+    decay = {"type": "CosineDecay", "warmup": 3, "final": 0.5, "rate": rate}
+    assert encode(value) == {"type": "Plan", "schedule": decay}
+
+
+def test_a_subclass_takes_over_renamed_fields_but_no_alias():
+    assert decode({"type": "LongCosineDecay", "warm": 3}, RENAMED) == LongCosineDecay(3)
+    assert RENAMED["Cosine"] is CosineDecay
+
+
+def test_a_class_wins_its_name_against_the_alias_of_another():
+    @dataclass(frozen=True)
+    class Speed(Value):
+        ALIASES: ClassVar = ("Rate",)
+
+    for parts in ((Speed, Rate), (Rate, Speed)):
+        assert by_name(parts) == {"Speed": Speed, "Rate": Rate}
+
+
+@pytest.mark.parametrize("path", ["decay.warm", "schedule.warm", "decay.warmup", "schedule.warmup"])
+def test_old_paths_are_set(path):
+    assert set_field(Plan(CosineDecay()), path, "7", RENAMED) == Plan(CosineDecay(7))
+    assert set_field(Plan(), "decay", "half_cosine", RENAMED) == Plan(CosineDecay())
+    assert openings(opened(Plan(CosineDecay()), path, Int(1, 7))) == {"schedule.warmup": Int(1, 7)}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            {"type": "Cosine", "warmup": 1, "warm": 2},
+            "CosineDecay.warmup is given twice, as 'warm' and as 'warmup'",
+        ),
+        ({"type": "Half"}, "no type 'Half' (4 known: CosineDecay, LongCosineDecay, Plan, Rate)"),
+        ({"type": "CosineDecay", "flor": 1}, "no field of CosineDecay 'flor' (3 known: final, rate, warmup)"),
+        ({"type": "Cosine", "warm": 0}, "CosineDecay.warmup must be int from 1 to 65536"),
+    ],
+)
+def test_old_names_are_never_suggested(data, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        decode(data, RENAMED)
+
+
+def test_old_paths_are_never_suggested():
+    with pytest.raises(ValueError, match=re.escape("no field of Plan 'decoy' (1 known: schedule)")):
+        set_field(Plan(), "decoy", "none", RENAMED)
 
 
 # --- set_field --------------------------------------------------------------------------------------------------

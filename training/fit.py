@@ -133,7 +133,7 @@ def prepare(args):
     asked = given(args.weights, args.arch) if args.weights else None
     if asked:
         with told([].append):
-            asked.source  # noqa: B018 (fetched before there is a run folder)
+            asked.fetch()  # before there is a run folder
             architecture = with_run_preprocessing(architecture.for_weights(args.weights), asked.path)
     if args.epochs and args.budget:
         raise ValueError("--epochs and --budget say the same thing: give one of them")

@@ -1,4 +1,5 @@
-"""The vocabulary: frozen parts, each called on a tensor. Networks in `keras_cnns.models` are sentences of them."""
+"""The building blocks of networks: frozen values, each called on a tensor. `keras_cnns.models` combines them."""
+# ruff: noqa: F401 (`__all__` collects every import)
 
 from keras_cnns.blocks.attention import SelectiveKernel, SplitAttention
 from keras_cnns.blocks.branches import EarlyConcatenation, RepVGGStem, RepVGGUnit, SeparateBranches
@@ -48,59 +49,6 @@ from keras_cnns.blocks.unit import (
 )
 from keras_cnns.values import by_name
 
-PARTS = by_name(
-    (
-        AlwaysProjection,
-        BareProjection,
-        BareProjectionOrPick,
-        Basic,
-        Bottleneck,
-        Classifier,
-        Conv3x3,
-        DenseHead,
-        Inception,
-        LRN,
-        NaiveInception,
-        conv_relu,
-        cross_entropy,
-        DeepStem,
-        EarlyConcatenation,
-        GateBehindReLU,
-        NormAfterAddition,
-        PooledProjection,
-        PreActivationBasic,
-        PreActivationBottleneck,
-        Projection,
-        ReluBeforeAddition,
-        ReluPreActivation,
-        RepVGGStem,
-        RepVGGUnit,
-        SelectiveKernel,
-        SeparateBranches,
-        SplitAttention,
-        SqueezeExcite,
-        Staged,
-        Stem3x3,
-        Stem7x7,
-        StemCeil7x7,
-        StemConv3x3,
-        StemConv7x7,
-        StemZeroPool7x7,
-        ZeroPad,
-        gaussian,
-        he_fan_in,
-        he_fan_out,
-        no_gate,
-        no_lrn,
-        no_shortcut,
-        norm_relu,
-        nothing,
-        truncated,
-        truncated_conv_norm,
-        uniform_dense,
-        xavier,
-        xavier_conv,
-    )
-)
+PARTS = by_name(p for p in list(globals().values()) if getattr(p, "__module__", "").startswith(f"{__name__}."))
 
 __all__ = ["PARTS", *PARTS]

@@ -16,19 +16,6 @@ from keras_cnns.blocks.shortcut import BareProjection, Projection
 from keras_cnns.blocks.spatial import Conv3x3
 from keras_cnns.values import Count, Fraction, Positive, Range, Value
 
-__all__ = [
-    "Basic",
-    "Bottleneck",
-    "NormAfterAddition",
-    "PreActivationBasic",
-    "PreActivationBottleneck",
-    "ReluBeforeAddition",
-    "ReluPreActivation",
-    "no_gate",
-    "norm_relu",
-    "nothing",
-]
-
 
 def nothing(x):
     """A `finish` that does nothing."""

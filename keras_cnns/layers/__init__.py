@@ -7,7 +7,7 @@ from keras_cnns.layers.convolution import Conv2D, QuantisedConv2D
 from keras_cnns.layers.lenet import RBF, MAPLoss, RBFLoss, SparseConv2D, SubSampling2D, scaled_tanh
 from keras_cnns.layers.lrn import LocalResponseNormalization
 from keras_cnns.layers.pooling import CeilMaxPooling2D
-from keras_cnns.layers.quantised import FakeQuantise, QuantisedDense
+from keras_cnns.layers.quantized import FakeQuantise, QuantisedDense
 
 __all__ = [
     "RBF",

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_cnns.layers.quantised import rounded
+from keras_cnns.layers.quantized import rounded
 
 
 @keras.saving.register_keras_serializable("keras_cnns")

@@ -8,7 +8,7 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
     """`keras.layers.MaxPooling2D` with ceil((h - pool) / stride) + 1 cells a side, and never fewer than one.
 
     Keras' "same" agrees on even sizes and gives a row too many on odd ones; "valid" agrees on odd sizes and loses
-    a row on even ones. The missing cells beyond the far edge are zeros, not -inf, since a quantised network could
+    a row on even ones. The missing cells beyond the far edge are zeros, not -inf, since a quantized network could
     not hold that: so the inputs must not be negative, as after a ReLU.
 
     Example:

@@ -1,1 +1,1 @@
-"""Model -> model. Every operation works on a `Draft` of the graph and never touches the original."""
+"""Graph surgery: functions from a model to an edited copy. The original model never changes."""

@@ -1,9 +1,9 @@
-"""Filters that can be taken out of a network, found by following its graph, and how to take them out.
+"""Filter pruning: finds the convolutions whose filters can be removed, and removes filters.
 
-The filters of a convolution can go if one other convolution, and nothing else, reads what becomes of them: through
-its batch norm, activations that keep zero at zero, padding and pooling. In a residual network these are the first
-convolution of a basic unit and the first two of a bottleneck, in VGG all but the last; what is added to a shortcut
-has to stay. So has what a gate is made of, behind a global pooling: it costs next to nothing.
+Filters of a convolution can be removed if its output goes to one other convolution only, through its batch norm,
+activations with f(0) = 0, padding and pooling. In a residual network these are the first convolution of a basic
+unit and the first two of a bottleneck, in VGG all but the last; filters that are added to a shortcut have to stay.
+The convolutions of a gate, after a global pooling, stay too: they cost almost nothing.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ import numpy as np
 from keras import layers as stock
 
 from keras_cnns import layers as ours
-from keras_cnns.graph import At
+from keras_cnns.graph import TensorRef
 from keras_cnns.measure import measure
-from keras_cnns.surgery.draft import Draft, Step
+from keras_cnns.surgery.graph_editor import GraphEditor, Node
 from keras_cnns.surgery.linear import (
     CHANNELWISE,
     CONVOLUTIONS,
@@ -28,18 +28,18 @@ from keras_cnns.surgery.linear import (
 )
 from keras_cnns.values import Count, Value
 
-# What leaves a channel of zeros a channel of zeros and does not mix channels.
+# Layers that map a channel of zeros to zeros and do not mix channels.
 PASSING = (*CHANNELWISE, stock.SpatialDropout2D, ours.CeilMaxPooling2D)
 ACTIVATIONS = ("linear", "relu", "relu6", "leaky_relu", "tanh", "silu", "gelu", "elu")
 
 
 @dataclass(frozen=True)
-class Place:
-    """A convolution whose filters can go: it, its norm or None, and the convolution that reads them."""
+class Prunable:
+    """A convolution whose filters can be removed, its norm or None, and the convolution that reads its output."""
 
-    conv: Step
-    norm: Step | None
-    reader: Step
+    conv: Node
+    norm: Node | None
+    reader: Node
 
     @property
     def name(self) -> str:
@@ -50,76 +50,76 @@ class Place:
         return self.conv.config["filters"]
 
     @property
-    def last(self) -> Step:
-        """The step behind which the channels are as they will be read."""
+    def last(self) -> Node:
+        """The node whose output the reader gets, apart from activation, padding and pooling."""
         return self.norm or self.conv
 
 
-def places(draft: Draft) -> Iterator[Place]:
-    """Every convolution of a draft whose filters can go, in the order of the graph."""
-    for step in list(draft.steps()):
-        if not _is_free(draft, step) or step.config["activation"] != "linear":
+def find_prunable(editor: GraphEditor) -> Iterator[Prunable]:
+    """Every convolution of a graph whose filters can be removed, in graph order."""
+    for node in list(editor.nodes()):
+        if not _is_free(editor, node) or node.config["activation"] != "linear":
             continue
-        if _is_pooled(draft, step.inputs[0]):
+        if _is_pooled(editor, node.inputs[0]):
             continue
-        norm = _norm_behind(draft, step)
-        reader = _reader(draft, (norm or step).outputs[0])
+        norm = _norm_behind(editor, node)
+        reader = _reader(editor, (norm or node).outputs[0])
         if reader is not None:
-            yield Place(step, norm, reader)
+            yield Prunable(node, norm, reader)
 
 
-def _is_free(draft: Draft, step: Step) -> bool:
-    plain = step.kind in CONVOLUTIONS and step.config["groups"] == 1
-    return plain and step.config["data_format"] == "channels_last" and draft.called_once(step)
+def _is_free(editor: GraphEditor, node: Node) -> bool:
+    plain = node.kind in CONVOLUTIONS and node.config["groups"] == 1
+    return plain and node.config["data_format"] == "channels_last" and editor.called_once(node)
 
 
-def _is_pooled(draft: Draft, tensor: int) -> bool:
-    """Whether it is the mean of a map, or a sum of such: what a gate looks at."""
-    if tensor not in draft.makers:
+def _is_pooled(editor: GraphEditor, tensor: int) -> bool:
+    """True for a global pooling or a sum of such: the input of a gate."""
+    if tensor not in editor.producers:
         return False
-    maker = draft.makers[tensor]
+    maker = editor.producers[tensor]
     return maker.kind in GLOBAL_POOLING or (
-        maker.kind is stock.Add and all(_is_pooled(draft, t) for t in maker.inputs)
+        maker.kind is stock.Add and all(_is_pooled(editor, t) for t in maker.inputs)
     )
 
 
-def _norm_behind(draft: Draft, step: Step) -> Step | None:
-    (out,) = step.outputs
-    if draft.uses(out) != 1 or not draft.readers[out]:
+def _norm_behind(editor: GraphEditor, node: Node) -> Node | None:
+    (out,) = node.outputs
+    if editor.uses(out) != 1 or not editor.consumers[out]:
         return None
-    (reader,) = draft.readers[out]
-    return reader if reader.kind in NORMS and draft.called_once(reader) else None
+    (reader,) = editor.consumers[out]
+    return reader if reader.kind in NORMS and editor.called_once(reader) else None
 
 
-def _reader(draft: Draft, tensor: int) -> Step | None:
-    """The convolution that alone reads a tensor, through what passes channels on; None if anything else does."""
-    while draft.uses(tensor) == 1 and draft.readers[tensor]:
-        (step,) = draft.readers[tensor]
-        if _is_free(draft, step):
-            return step
-        if not _passes(step):
+def _reader(editor: GraphEditor, tensor: int) -> Node | None:
+    """The only convolution that reads a tensor, through layers that do not mix channels; else None."""
+    while editor.uses(tensor) == 1 and editor.consumers[tensor]:
+        (node,) = editor.consumers[tensor]
+        if _is_free(editor, node):
+            return node
+        if not _passes(node):
             return None
-        (tensor,) = step.outputs
+        (tensor,) = node.outputs
     return None
 
 
-def _passes(step: Step) -> bool:
-    if step.kind is stock.Activation:
-        return step.layer.get_config()["activation"] in ACTIVATIONS
-    return step.kind in PASSING or step.kind is ours.Compactor
+def _passes(node: Node) -> bool:
+    if node.kind is stock.Activation:
+        return node.layer.get_config()["activation"] in ACTIVATIONS
+    return node.kind in PASSING or node.kind is ours.Compactor
 
 
-# --- edits of a draft, which `Operated` takes -------------------------------------------------------------------
+# --- edits for `EditedRow` --------------------------------------------------------------------------------------
 
 
-def compact(draft: Draft) -> None:
-    """Puts a compactor behind every place: behind the norm, before the activation."""
-    for place in list(places(draft)):
-        (behind,) = place.last.outputs
-        after = draft.tensor(draft.shapes[behind])
-        draft.redirect(behind, after)
-        layer = ours.Compactor(name=compactor_of(place.name), dtype=place.conv.layer.dtype_policy.name)
-        draft.put(Step(layer, (At(behind),), {}, (after,)))
+def compact(editor: GraphEditor) -> None:
+    """Adds a compactor to every prunable convolution: after its norm, before its activation."""
+    for prunable in list(find_prunable(editor)):
+        (behind,) = prunable.last.outputs
+        after = editor.new_tensor(editor.shapes[behind])
+        editor.replace_uses(behind, after)
+        layer = ours.Compactor(name=compactor_of(prunable.name), dtype=prunable.conv.layer.dtype_policy.name)
+        editor.add(Node(layer, (TensorRef(behind),), {}, (after,)))
 
 
 def compactor_of(conv: str) -> str:
@@ -133,51 +133,51 @@ def compactor_of(conv: str) -> str:
 
 @dataclass(frozen=True)
 class Narrow(Value):
-    """Convolutions with fewer filters: pairs of name and number. What reads them narrows with them.
+    """Builds convolutions with fewer filters: pairs of name and number. Their readers get fewer input channels.
 
     Raises:
-        ValueError: when applied to a graph where one of the convolutions does not exist or must keep its filters.
+        ValueError: on the call, if one of the convolutions does not exist or cannot be pruned.
     """
 
     widths: tuple[tuple[str, Count], ...]
 
-    def __call__(self, draft: Draft) -> None:
-        found = {place.name: place for place in places(draft)}
+    def __call__(self, editor: GraphEditor) -> None:
+        found = {prunable.name: prunable for prunable in find_prunable(editor)}
         for name, filters in self.widths:
             if name not in found:
-                raise ValueError(f"{name!r} is no convolution that may have fewer filters")
+                raise ValueError(f"{name!r} is not a convolution that can have fewer filters")
             if filters > found[name].filters:
-                raise ValueError(f"{name} has {found[name].filters} filters; {filters} came")
+                raise ValueError(f"{name} must have at most {found[name].filters} filters, got {filters}")
             found[name].conv.changes["filters"] = filters
 
 
-# --- taking filters out of a trained model ----------------------------------------------------------------------
+# --- removing filters of a trained model ------------------------------------------------------------------------
 
 
-def mix(place: Place, matrix: np.ndarray) -> None:
-    """The place's channels become `channels @ matrix`, (filters, fewer); the reader still reads the old ones.
+def mix_channels(prunable: Prunable, matrix: np.ndarray) -> None:
+    """Replaces the channels by `channels @ matrix`, (filters, fewer); the reader is not yet changed.
 
-    The norm's scale goes into the kernel, and a norm of the mixed channels takes its place, so that the network
-    has the same layers as before. Its moving mean is exact; its moving variance is that of channels that do not
-    vary together, and its gamma undoes that, so at inference nothing changes.
+    The norm's scale goes into the kernel, and a norm of the mixed channels replaces the old one, so that the
+    network keeps its layers. Its moving mean is exact; its moving variance assumes uncorrelated channels, and its
+    gamma cancels that, so inference does not change.
     """
-    kernel, bias = weights_of(place.conv, "kernel", "bias")
-    if place.norm is None:
-        place.conv.weights = {"kernel": kernel @ matrix}
-        if place.conv.config["use_bias"]:
-            place.conv.weights["bias"] = bias @ matrix
-        place.conv.changes["filters"] = matrix.shape[1]
+    kernel, bias = weights_of(prunable.conv, "kernel", "bias")
+    if prunable.norm is None:
+        prunable.conv.weights = {"kernel": kernel @ matrix}
+        if prunable.conv.config["use_bias"]:
+            prunable.conv.weights["bias"] = bias @ matrix
+        prunable.conv.changes["filters"] = matrix.shape[1]
         return
-    scale, shift = scale_and_shift(place.norm)
-    layer = place.norm.layer
+    scale, shift = scale_and_shift(prunable.norm)
+    layer = prunable.norm.layer
     mean = (scale * (array(layer.moving_mean) - bias)) @ matrix
     variance = (scale**2 * array(layer.moving_variance)) @ matrix**2
-    place.conv.weights = {"kernel": (kernel * scale) @ matrix}
-    if place.conv.config["use_bias"]:
-        place.conv.weights["bias"] = np.zeros(matrix.shape[1])
-    place.conv.changes["filters"] = matrix.shape[1]
-    place.norm.changes.update(center=True, scale=True)
-    place.norm.weights = {
+    prunable.conv.weights = {"kernel": (kernel * scale) @ matrix}
+    if prunable.conv.config["use_bias"]:
+        prunable.conv.weights["bias"] = np.zeros(matrix.shape[1])
+    prunable.conv.changes["filters"] = matrix.shape[1]
+    prunable.norm.changes.update(center=True, scale=True)
+    prunable.norm.weights = {
         "gamma": np.sqrt(variance + layer.epsilon),
         "beta": (bias * scale + shift) @ matrix + mean,
         "moving_mean": mean,
@@ -185,30 +185,30 @@ def mix(place: Place, matrix: np.ndarray) -> None:
     }
 
 
-def pick(place: Place, kept: np.ndarray) -> None:
-    """Some of the place's filters, by index, with their norms as they are; the reader still reads all of them."""
-    kernel, bias = weights_of(place.conv, "kernel", "bias")
-    place.conv.weights = {"kernel": kernel[..., kept]}
-    if place.conv.config["use_bias"]:
-        place.conv.weights["bias"] = bias[kept]
-    place.conv.changes["filters"] = len(kept)
-    if place.norm is not None:
-        layer = place.norm.layer
-        place.norm.weights = {w.name: keras.ops.convert_to_numpy(w)[kept] for w in layer.weights}
+def keep_filters(prunable: Prunable, kept: np.ndarray) -> None:
+    """Keeps the filters of these indices, with their norms; the reader is not yet changed."""
+    kernel, bias = weights_of(prunable.conv, "kernel", "bias")
+    prunable.conv.weights = {"kernel": kernel[..., kept]}
+    if prunable.conv.config["use_bias"]:
+        prunable.conv.weights["bias"] = bias[kept]
+    prunable.conv.changes["filters"] = len(kept)
+    if prunable.norm is not None:
+        layer = prunable.norm.layer
+        prunable.norm.weights = {w.name: keras.ops.convert_to_numpy(w)[kept] for w in layer.weights}
 
 
-def unread(place: Place, kept: np.ndarray) -> None:
-    """The reader reads the kept channels only."""
-    reader = place.reader
+def keep_inputs(prunable: Prunable, kept: np.ndarray) -> None:
+    """Makes the reader read the kept channels only."""
+    reader = prunable.reader
     kernel, bias = weights_of(reader, "kernel", "bias")
     reader.weights = {"kernel": kernel[:, :, kept], **({"bias": bias} if reader.config["use_bias"] else {})}
 
 
-# --- what it costs ----------------------------------------------------------------------------------------------
+# --- cost -------------------------------------------------------------------------------------------------------
 
 
 class Costs:
-    """Multiply-accumulates of a model, for one image, by how many filters its places keep.
+    """Multiply-accumulates of a model for one image, as a function of the filters that its convolutions keep.
 
     Compactors are not counted: they go into the convolutions before them.
 
@@ -217,19 +217,19 @@ class Costs:
     """
 
     def __init__(self, model: keras.Model, input_shape=None):
-        draft = Draft(model)
-        self.filters = {place.name: place.filters for place in places(draft)}
-        reads = {place.reader.name: place.name for place in places(draft)}
+        editor = GraphEditor(model)
+        self.filters = {prunable.name: prunable.filters for prunable in find_prunable(editor)}
+        reads = {prunable.reader.name: prunable.name for prunable in find_prunable(editor)}
         rows = [r for r in measure(model, input_shape).layers if r.macs and r.kind != ours.Compactor.__name__]
         self.rows = [(r.macs, r.name if r.name in self.filters else None, reads.get(r.name)) for r in rows]
 
     def __call__(self, kept: dict[str, int]) -> int:
-        """MACs with so many filters at each place."""
+        """MACs with the given number of filters in each prunable convolution."""
         total = 0
         for macs, out, into in self.rows:
-            for place in (out, into):
-                if place is not None:
-                    macs = macs * kept[place] // self.filters[place]
+            for name in (out, into):
+                if name is not None:
+                    macs = macs * kept[name] // self.filters[name]
             total += macs
         return total
 

@@ -1,26 +1,26 @@
-"""Other layers in a finished network: another activation, norm or pooling, without a socket for each."""
+"""Replaces layers of a model: another activation, norm or pooling."""
 
 import inspect
 from collections.abc import Callable
 
 import keras
 
-from keras_cnns.surgery.draft import Draft
+from keras_cnns.surgery.graph_editor import GraphEditor
 
 
 def swap(model: keras.Model, change: Callable) -> keras.Model:
-    """A copy of a model in which every layer is what `change` says. The original stays as it is.
+    """A copy of a model in which every layer is replaced by `change(layer)`. The original is unchanged.
 
     Args:
-        model: any functional or Sequential model; models nested in it are laid open.
-        change: layer -> layer. The same layer back keeps it (as a copy, weights included), another layer takes its
-            place and its name, None leaves it out. A layer that is used twice is asked about once.
+        model: any functional or Sequential model; nested models are flattened.
+        change: layer -> layer. Return the same layer to keep it (as a copy with its weights), another layer to
+            replace it under the same name, None to remove it. A shared layer is passed once.
 
-    A new layer that is not built yet takes over the old one's weights where all their shapes agree; else it starts
-    with fresh ones, and the log says so. A new layer that is built keeps its own.
+    A new layer that is not built gets the old one's weights if all shapes agree; otherwise it starts with fresh
+    weights, which is logged. A new layer that is built keeps its own.
 
     Raises:
-        ValueError: `change` gave something else, or left out a layer with several inputs.
+        ValueError: `change` returned something else, or None for a layer with several inputs.
 
     Example:
 
@@ -32,16 +32,16 @@ def swap(model: keras.Model, change: Callable) -> keras.Model:
     >>> model.get_layer("stem_conv_relu").activation.__name__
     'silu'
     """
-    draft = Draft(model)
-    exchange(draft, change)
-    return draft.build()
+    editor = GraphEditor(model)
+    swap_layers(editor, change)
+    return editor.build()
 
 
-def exchange(draft: Draft, change: Callable) -> None:
-    """`swap` on a draft."""
+def swap_layers(editor: GraphEditor, change: Callable) -> None:
+    """`swap` in a graph editor."""
     answers: dict[int, object] = {}
-    for step in list(draft.steps()):
-        old = step.layer
+    for node in list(editor.nodes()):
+        old = node.layer
         if not isinstance(old, keras.layers.Layer):
             continue
         if id(old) not in answers:
@@ -50,13 +50,13 @@ def exchange(draft: Draft, change: Callable) -> None:
         if new is old:
             continue
         if new is None:
-            if len(step.inputs) != 1 or len(step.outputs) != 1:
-                raise ValueError(f"only a layer of one input and one output can be left out; {old.name!r} is not")
-            draft.skip(step)
+            if len(node.inputs) != 1 or len(node.outputs) != 1:
+                raise ValueError(f"only a layer with one input and one output can be removed, got {old.name!r}")
+            editor.bypass(node)
         elif isinstance(new, keras.layers.Layer):
-            step.changes = {"name": step.name}
-            known = inspect.signature(new.call).parameters  # Keras notes mask=None where the old one takes masks
-            step.kwargs = {key: value for key, value in step.kwargs.items() if key in known}
-            step.layer, step.kind, step.source = new, type(new), new if new.weights else old
+            node.changes = {"name": node.name}
+            known = inspect.signature(new.call).parameters  # Keras records mask=None where the old one takes masks
+            node.kwargs = {key: value for key, value in node.kwargs.items() if key in known}
+            node.layer, node.kind, node.source = new, type(new), new if new.weights else old
         else:
-            raise ValueError(f"change must give a layer or None; {new!r} came for {old.name!r}")
+            raise ValueError(f"change must return a layer or None, got {new!r} for {old.name!r}")

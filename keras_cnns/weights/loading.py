@@ -40,14 +40,18 @@ class Given:
     entry: Entry | None = None
     path: Path | None = None
 
-    @cached_property
-    def source(self) -> Source:
-        """The file's tensors; known weights are fetched now.
+    def fetch(self) -> Source:
+        """Downloads known weights if they are not in the cache, and opens the file; does so once.
 
         Raises:
-            Unreachable: they cannot be fetched.
+            Unreachable: the download failed.
             ValueError: the file cannot be read.
         """
+        return self.source
+
+    @cached_property
+    def source(self) -> Source:
+        """The file's tensors; fetched on first use, see `fetch`."""
         return tensors.read(self.path or _fetched(self.entry))
 
     @cached_property

@@ -135,5 +135,5 @@ def test_dense_evaluation(activation):
 
 
 def test_dense_evaluation_without_views():
-    with pytest.raises(ValueError, match="at least one view"):
+    with pytest.raises(ValueError, match="views must have at least one function"):
         keras_cnns.dense_evaluate(vgg(), images(1, 56, 56, 3), views=())

@@ -7,7 +7,7 @@ from keras import layers as L
 from support import MINIATURES, images, randomise
 
 import keras_cnns
-from keras_cnns.surgery.draft import Draft
+from keras_cnns.surgery.graph_editor import GraphEditor
 
 
 def test_nothing_swapped_is_a_copy():
@@ -53,7 +53,7 @@ def test_none_leaves_a_layer_out():
 
 
 def test_wrong_answers():
-    with pytest.raises(ValueError, match="must give a layer or None; 'relu' came for 'stem_conv'"):
+    with pytest.raises(ValueError, match="must return a layer or None, got 'relu' for 'stem_conv'"):
         keras_cnns.swap(MINIATURES["resnet20"](), lambda layer: "relu")
 
 
@@ -68,14 +68,14 @@ def test_a_shared_layer_is_asked_about_once():
     np.testing.assert_array_equal(swapped.get_layer("twice").kernel, layer.kernel)
 
 
-def test_a_draft_keeps_bare_operations_and_arguments():
+def test_the_editor_keeps_bare_operations_and_arguments():
     image = keras.Input((4, 4, 3), name="image")
     x = keras.ops.concatenate([image * 2.0, keras.ops.flip(image, axis=1)], axis=-1)
     first, _ = keras.ops.split(x, 2, axis=-1)
     normal = L.Normalization(name="normal")
     normal.adapt(images(8, 4, 4, 3))
     model = keras.Model(image, [normal(first), x])
-    copy = Draft(model).build()
+    copy = GraphEditor(model).build()
     x = images(2, 4, 4, 3)
     for a, b in zip(model(x), copy(x), strict=True):
         np.testing.assert_array_equal(a, b)

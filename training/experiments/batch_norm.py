@@ -8,7 +8,7 @@ import numpy as np
 from keras_cnns import zoo
 from keras_cnns.graph import trace
 from keras_cnns.preprocessing import Preprocessing
-from keras_cnns.surgery.operated import Dropped, Operated, without_norms
+from keras_cnns.surgery.edited_row import AddDropout, EditedRow, without_norms
 from training.classification import trained
 from training.classification.config import Config
 from training.data.dataset import DataSet
@@ -20,8 +20,8 @@ from training.experiments.welch import Finding, lower, mean, mean_std
 from training.recipes.optimizers import SGD
 
 NORMED = zoo.architecture("plain20")
-BARE = named(NORMED, "plain20_bare", row=Operated(NORMED.row, without_norms))
-DROPPED = named(BARE, "plain20_bare_dropout", row=Operated(BARE.row, Dropped(0.1)))
+BARE = named(NORMED, "plain20_bare", row=EditedRow(NORMED.row, without_norms))
+DROPPED = named(BARE, "plain20_bare_dropout", row=EditedRow(BARE.row, AddDropout(0.1)))
 NO_SCALING = Preprocessing((0.0,) * 3, (1.0,) * 3)
 LOW, HIGH = 0.01, 0.1
 WORDS = {"mean": "absolute mean", "deviation": "deviation"}

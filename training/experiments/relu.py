@@ -5,7 +5,7 @@ from dataclasses import replace
 from keras_cnns.blocks import Classifier
 from keras_cnns.models import vgg
 from keras_cnns.models.resnet import cifar
-from keras_cnns.surgery.operated import Exchange, Operated, tanh_for_relu
+from keras_cnns.surgery.edited_row import EditedRow, SwapLayers, tanh_for_relu
 from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import FEW, fitted
@@ -22,7 +22,7 @@ EPOCHS = 40
 ROW = vgg.Column((32, vgg.M, 64, vgg.M, 64, vgg.M))
 RELU = replace(cifar("four_layers", ROW, "Three convolutions and a dense layer, after Krizhevsky et al. 2012."),
                head=Classifier())  # fmt: skip
-TANH = replace(RELU, name="four_layers_tanh", row=Operated(ROW, Exchange(tanh_for_relu)))
+TANH = replace(RELU, name="four_layers_tanh", row=EditedRow(ROW, SwapLayers(tanh_for_relu)))
 KINDS = {"relu": RELU, "tanh": TANH}
 
 

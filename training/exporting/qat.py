@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_cnns import stock_layers
 from keras_cnns.deep import deep_recursion
-from keras_cnns.surgery import rehearse
+from keras_cnns.surgery import fake_quantization
 from keras_cnns.surgery.equalise import equalise
 from training.data import pipeline
 from training.data.dataset import Split
@@ -40,7 +40,7 @@ def tuned(
     with deep_recursion():
         teacher = stock_layers(subject.whole, but=tflite.NATIVE)
         even = equalise(teacher, shown)
-        pupil = rehearse.rehearse(even, rehearse.seen(even, shown))
+        pupil = fake_quantization.fake_quantize(even, fake_quantization.calibrate(even, shown))
     for layer in pupil.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False  # its statistics stay, in training mode too
@@ -74,4 +74,4 @@ def tuned(
             say(f"fine-tuning: step {number} of {steps}, divergence {np.mean(costs):.4g}")
             costs = []
     with deep_recursion():
-        return replace(subject, whole=rehearse.taught(even, pupil))
+        return replace(subject, whole=fake_quantization.copy_weights(even, pupil))

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_cnns import stock_layers
-from keras_cnns.surgery import rehearse
+from keras_cnns.surgery import fake_quantization
 from training.exporting import tflite
 from training.exporting.export_model import ExportModel
 
@@ -16,7 +16,7 @@ def layers(subject: ExportModel, images: np.ndarray) -> list[tuple[str, float, s
     model = stock_layers(subject.whole, but=tflite.NATIVE)
     found = [
         (name, s.noise, f"{s.low:.3g} to {s.high:.3g}")
-        for name, s in rehearse.seen(model, images[:IMAGES].astype("float32")).items()
+        for name, s in fake_quantization.calibrate(model, images[:IMAGES].astype("float32")).items()
     ]
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):

@@ -3,10 +3,10 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from keras_cnns import values
-from keras_cnns.values import Count, Positive, Range, Value
+from keras_cnns.values import Count, Positive, Range, Value, by_name
 from training.report.folder import write_json, write_text
 from training.run_folder.config import differing
 from training.run_folder.lock import NAME, Lock
@@ -25,6 +25,8 @@ class PruningConfig(Value):
     keep_macs: Positive
     epochs: Count
     seed: Annotated[int, Range(0, 2**31 - 1)]
+
+    ALIASES: ClassVar[tuple[str, ...]] = ("Task",)
 
 
 def check(folder: Path, task: PruningConfig) -> None:
@@ -54,7 +56,7 @@ def check(folder: Path, task: PruningConfig) -> None:
 
 def _read(path: Path) -> PruningConfig:
     try:
-        task = values.from_json(path.read_text(encoding="utf-8"), {"Task": PruningConfig})
+        task = values.from_json(path.read_text(encoding="utf-8"), by_name([PruningConfig]))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be used: {error}; give another --out") from None
     if not isinstance(task, PruningConfig):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from keras_cnns import spaces, values
 from keras_cnns.spaces import Choice, Int
@@ -38,6 +38,8 @@ class SearchConfig(Value):
     channels: Count
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     version: str = ""
+
+    ALIASES: ClassVar[tuple[str, ...]] = ("Search",)
 
     def picked(self, picks: dict[str, float]) -> dict[str, Any]:
         """The values that the oracle's numbers stand for: of a Choice its index, else the number itself.

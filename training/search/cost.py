@@ -3,6 +3,7 @@
 import statistics
 import time
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -80,6 +81,8 @@ class Constraints(Value):
     params: Positive | None = None
     macs: Positive | None = None
     latency_ms: Positive | None = None
+
+    ALIASES: ClassVar[tuple[str, ...]] = ("Limits",)
 
     def exceeded(self, cost: dict) -> str | None:
         """The first bound that a cost exceeds, in words, or None; what is not in `cost` is not asked."""

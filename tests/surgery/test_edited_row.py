@@ -1,4 +1,4 @@
-"""Rows after surgery, as values: other activations, no norms."""
+"""Rows with an edit of their graph, as values: other activations, no norms."""
 
 from dataclasses import replace
 
@@ -7,17 +7,17 @@ import numpy as np
 from support import MINIATURES, images, randomise
 
 from keras_cnns import measure, zoo
-from keras_cnns.surgery.operated import Dropped, Exchange, Operated, tanh_for_relu, without_norms
+from keras_cnns.surgery.edited_row import AddDropout, EditedRow, SwapLayers, tanh_for_relu, without_norms
 
 SMALL = MINIATURES["resnet20"]
 
 
-def operated(edit):
-    return zoo.from_json(zoo.to_json(replace(SMALL, row=Operated(SMALL.row, edit))))()
+def edited(edit):
+    return zoo.from_json(zoo.to_json(replace(SMALL, row=EditedRow(SMALL.row, edit))))()
 
 
 def test_an_edit_that_does_nothing_leaves_the_network():
-    model = operated(Exchange(keep))
+    model = edited(SwapLayers(keep))
     assert [layer.name for layer in model.layers] == [layer.name for layer in SMALL().layers]
     randomise(model)
     twin = SMALL()
@@ -35,14 +35,14 @@ zoo.PARTS["keep"] = keep
 
 def test_tanh_for_relu():
     names = [
-        la.activation.__name__ for la in operated(Exchange(tanh_for_relu)).layers if hasattr(la, "activation")
+        la.activation.__name__ for la in edited(SwapLayers(tanh_for_relu)).layers if hasattr(la, "activation")
     ]
     assert "relu" not in names
     assert names.count("tanh") == 9
 
 
 def test_without_norms_convolutions_have_biases():
-    model = operated(without_norms)
+    model = edited(without_norms)
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert all(layer.use_bias for layer in convolutions)
@@ -50,7 +50,7 @@ def test_without_norms_convolutions_have_biases():
 
 
 def test_dropout_stands_behind_every_relu():
-    model = operated(Dropped(0.25))
+    model = edited(AddDropout(0.25))
     drops = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     assert [d.rate for d in drops] == [0.25] * 9
     twin = SMALL()
@@ -61,6 +61,16 @@ def test_dropout_stands_behind_every_relu():
 
 
 def test_weights_start_afresh_each_time():
-    first, second = (operated(without_norms).get_layer("stem_conv").kernel for _ in range(2))
+    first, second = (edited(without_norms).get_layer("stem_conv").kernel for _ in range(2))
     assert np.abs(first - second).max() > 0.01
     assert 0.5 < np.std(first) / np.sqrt(2 / (9 * 8)) < 1.5, "by the row's own rule"
+
+
+def test_old_names_in_json_are_read():
+    architecture = replace(SMALL, row=EditedRow(EditedRow(SMALL.row, SwapLayers(tanh_for_relu)), AddDropout(0.25)))
+    text = zoo.to_json(architecture)
+    old = text
+    for new, former in (("EditedRow", "Operated"), ("SwapLayers", "Exchange"), ("AddDropout", "Dropped")):
+        assert f'"type": "{new}"' in text
+        old = old.replace(f'"type": "{new}"', f'"type": "{former}"')
+    assert zoo.from_json(old) == architecture

@@ -1,4 +1,4 @@
-"""Rehearsing int8: what is rounded, and that it learns."""
+"""Fake quantization: what is rounded, and that the copy trains."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ from support import MINIATURES, images, randomise
 
 import keras_cnns
 from keras_cnns import layers as ours
-from keras_cnns.surgery import rehearse
+from keras_cnns.surgery import fake_quantization
 from keras_cnns.surgery.equalise import equalise
 
 
@@ -46,34 +46,34 @@ def test_ranges_follow_what_is_seen_in_training_only():
 
 
 @pytest.mark.parametrize("name", ["resnet20", "repvgg_a0"])
-def test_a_rehearsal_is_nearly_the_network_and_can_be_taught(name):
+def test_a_fake_quantized_copy_is_nearly_the_network_and_gives_its_weights_back(name):
     model = keras_cnns.fuse(randomise(MINIATURES[name](classes=10)))
     x = images(8, *model.input_shape[1:])
-    seen = rehearse.seen(model, x)
-    assert "logits" in seen
-    assert "predictions" not in seen  # a probability has its own fixed scale
-    assert not [n for n in seen if n.endswith(("_pad", "_add"))]  # a ReLU follows the addition at once
-    pupil = rehearse.rehearse(model, seen)
-    rounded = [la for la in pupil.layers if isinstance(la, ours.FakeQuantise)]
-    assert len(rounded) == len(seen)
-    difference = np.abs(np.asarray(pupil(x)) - np.asarray(model(x))).max()
+    ranges = fake_quantization.calibrate(model, x)
+    assert "logits" in ranges
+    assert "predictions" not in ranges  # a probability has its own fixed scale
+    assert not [n for n in ranges if n.endswith(("_pad", "_add"))]  # a ReLU follows the addition at once
+    rounding = fake_quantization.fake_quantize(model, ranges)
+    rounded = [la for la in rounding.layers if isinstance(la, ours.FakeQuantise)]
+    assert len(rounded) == len(ranges)
+    difference = np.abs(np.asarray(rounding(x)) - np.asarray(model(x))).max()
     assert 1e-6 < difference < 0.1
-    for layer in pupil.layers:
+    for layer in rounding.layers:
         if isinstance(layer, keras.layers.Conv2D):
             layer.kernel.assign(layer.kernel + 0.25)
-    taught = rehearse.taught(model, pupil)
+    trained = fake_quantization.copy_weights(model, rounding)
     first = next(la for la in model.layers if isinstance(la, keras.layers.Conv2D))
-    np.testing.assert_allclose(taught.get_layer(first.name).kernel, np.asarray(first.kernel) + 0.25, atol=1e-6)
+    np.testing.assert_allclose(trained.get_layer(first.name).kernel, np.asarray(first.kernel) + 0.25, atol=1e-6)
 
 
 def test_noise_names_the_wide_range():
     """One loud channel widens the steps of all, and drowns them."""
     model = keras_cnns.fuse(randomise(MINIATURES["repvgg_a0"](classes=10)))
     x = images(4, *model.input_shape[1:])
-    before = rehearse.seen(model, x)
+    before = fake_quantization.calibrate(model, x)
     layer = model.get_layer("stage2_unit1_3x3")
     layer.bias.assign(np.asarray(layer.bias) + 500.0 * (np.arange(layer.filters) == 0))
-    after = rehearse.seen(model, x)
+    after = fake_quantization.calibrate(model, x)
     assert after["stage2_unit1_relu"].high > 400
     assert after["stage2_unit1_relu"].noise > 10 * before["stage2_unit1_relu"].noise
     assert after["stage1_unit1_relu"] == before["stage1_unit1_relu"]
@@ -98,7 +98,7 @@ def test_loud_channels_are_found_and_healed(name):
     """The same network with loud channels and readers that listen less comes back to the same steps."""
     model = keras_cnns.fuse(randomise(MINIATURES[name](classes=10)))
     x = images(8, *model.input_shape[1:])
-    quiet = rehearse.seen(equalise(model, x), x)["stage1_unit1_relu"]
+    quiet = fake_quantization.calibrate(equalise(model, x), x)["stage1_unit1_relu"]
     first, second = (model.get_layer(f"stage1_unit{i}_3x3") for i in (1, 2))
     loud = np.where(np.arange(first.filters) % 4 == 0, 50.0, 1.0).astype("float32")
     first.kernel.assign(first.kernel * loud)
@@ -110,6 +110,6 @@ def test_loud_channels_are_found_and_healed(name):
         kernel = np.asarray(second.kernel).copy()
         kernel[..., outer] /= loud[inner, None]
         second.kernel.assign(kernel)
-    assert rehearse.seen(model, x)["stage1_unit1_relu"].noise > 5 * quiet.noise
-    healed = rehearse.seen(equalise(model, x), x)["stage1_unit1_relu"]
+    assert fake_quantization.calibrate(model, x)["stage1_unit1_relu"].noise > 5 * quiet.noise
+    healed = fake_quantization.calibrate(equalise(model, x), x)["stage1_unit1_relu"]
     np.testing.assert_allclose(healed.noise, quiet.noise, rtol=1e-3)
