@@ -1,4 +1,4 @@
-"""The example of docs/finetuning.md: train on five classes of Fashion-MNIST, fine-tune on few images of the others.
+"""The example of docs/finetuning.md: train on five classes of Fashion-MNIST, then on few images of five others.
 
     python docs/finetuning_example.py [FOLDER_OF_IDX_FILES] [SEEDS]
 
