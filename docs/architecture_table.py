@@ -1,4 +1,4 @@
-"""Writes the table of architectures into README.md, from what `measure` finds. Run after adding a network."""
+"""Writes the table of architectures into README.md, with the counts of `measure`. Run after adding a network."""
 
 import inspect
 from pathlib import Path

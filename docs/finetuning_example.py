@@ -1,10 +1,10 @@
-"""The worked example of docs/finetuning.md: five classes of Fashion-MNIST teach five others with few images.
+"""The example of docs/finetuning.md: train on five classes of Fashion-MNIST, then on few images of five others.
 
     python docs/finetuning_example.py [FOLDER_OF_IDX_FILES] [SEEDS]
 
-It trains ResNet-20, at 16 pixels, on five classes drawn by chance, then, for each seed, on ten images of each of
-the others: fine-tuned, the head alone, and from scratch by as many steps. All lies in runs/finetuning/; what is
-there is not done again.
+It trains ResNet-20, at 16 pixels, on five classes chosen at random, then, for each seed, on ten images of each of
+the others: fine-tuned, the head alone, and from scratch for the same number of steps. The runs are in
+runs/finetuning/; finished ones are not repeated.
 """
 
 import json
@@ -40,7 +40,7 @@ def archive(path: Path, data, classes, each: int, seed: int) -> Path:
 
 
 def fit(run: Path, *options) -> dict:
-    """The result of a run of `fit.py`, done or taken from its folder."""
+    """The result of a run of `fit.py`: trains it, or reads it from the folder of a finished run."""
     small = ("--arch", "resnet20", "--set", "image_size=16")
     command = [sys.executable, "training/fit.py", *small, "--run", str(run), *map(str, options)]
     print(" ".join(["python", *command[1:]]), flush=True)

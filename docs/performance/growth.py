@@ -1,8 +1,8 @@
 """How cost grows with depth and with the batch: python docs/performance/growth.py
 
-Writes growth.json and growth.png beside itself. Building and the first training step of CIFAR ResNets, per layer
-with weights, the depths measured in turn, so that what disturbs the machine disturbs all of them alike; and the
-peak memory of a process that trains ResNet-50 at 224 pixels, ours and that of keras.applications.
+Writes growth.json and growth.png into its own folder: time to build CIFAR ResNets and to run their first training
+step, per layer with weights (the depths are measured in turn, so that other load affects all of them equally); and
+the peak memory of a process that trains ResNet-50 at 224 pixels, ours and that of keras.applications.
 """
 
 import json

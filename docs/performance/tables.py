@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance/README.md from the records beside it. Run after a benchmark."""
+"""Writes the tables of docs/performance/README.md from the records in its folder. Run after a benchmark."""
 
 import json
 from pathlib import Path

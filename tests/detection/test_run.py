@@ -76,7 +76,7 @@ def test_the_four_losses_are_in_tensorboard(done):
 @pytest.mark.slow
 def test_a_broken_run_ends_in_the_same_weights(done, tmp_path, monkeypatch):
     steps = []
-    end = runs.Watch.on_train_batch_end
+    end = runs.NaNMonitor.on_train_batch_end
 
     def stop(self, batch, logs=None):
         end(self, batch, logs)
@@ -84,8 +84,8 @@ def test_a_broken_run_ends_in_the_same_weights(done, tmp_path, monkeypatch):
         if len(steps) == 6:  # in the middle of the second epoch
             raise KeyboardInterrupt
 
-    run = replace(run_in(tmp_path), every=runs.Every(1, None))
-    monkeypatch.setattr(runs.Watch, "on_train_batch_end", stop)
+    run = replace(run_in(tmp_path), every=runs.SaveInterval(1, None))
+    monkeypatch.setattr(runs.NaNMonitor, "on_train_batch_end", stop)
     with run.log:
         with pytest.raises(KeyboardInterrupt):
             runs.train(run)

@@ -8,6 +8,7 @@ from keras_cnns import spaces, values
 from keras_cnns.spaces import Choice, Int
 from keras_cnns.values import Count, Range, Value, by_name
 from training.classification import config as configs
+from training.report.folder import write_text
 from training.search.cost import Constraints
 from training.search.objective import Objective
 from training.search.space import Candidate, Space, Term
@@ -74,7 +75,7 @@ PARTS = {
 
 def write(search: SearchConfig, folder: Path) -> None:
     """Writes `search.json`."""
-    configs.write_text(folder / NAME, values.to_json(search) + "\n")
+    write_text(folder / NAME, values.to_json(search) + "\n")
 
 
 def read(folder: Path) -> SearchConfig | None:
