@@ -195,6 +195,20 @@ def add_network_options(p: Parser) -> None:
     p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
 
 
+def add_training_options(p) -> None:
+    """Options of every command that trains one network: where it writes and how it computes."""
+    p.add_argument("--run", type=Path, metavar="DIR", help="run folder; default: the next in runs/")
+    p.add_argument("--replicas", type=positive_int, metavar="N", help="devices; default: all GPUs, else 1")
+    p.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    p.add_argument("--xla", default="auto", choices=("auto", "on", "off"))
+    p.add_argument(
+        "--save-every", type=interval, default="10m", metavar="T", help="within an epoch: 10m, 90s, 500 (steps)"
+    )
+    p.add_argument("--deterministic", action="store_true", help="also on GPUs; CPUs always are")
+    p.add_argument("--find-lr", action="store_true", help="try rates for some steps, suggest one, train nothing")
+    p.add_argument("--dry-run", action="store_true", help="one step of everything, nothing kept")
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Runs a door and exits with its status."""
     processes.install()

@@ -55,12 +55,7 @@ def _add_fit(p) -> None:
         help="any field of the recipe, or of the detector as detector.FIELD; repeatable",
     )
     p.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="default 0")
-    p.add_argument("--run", type=Path, metavar="DIR", help="run folder; default: the next in runs/")
-    p.add_argument("--replicas", type=cli.positive_int, metavar="N", help="devices; default: all GPUs, else 1")
-    p.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
-    p.add_argument("--xla", default="off", choices=("on", "off"))
-    p.add_argument("--save-every", type=cli.interval, default="10m", metavar="T", help="10m, 90s, 500 (steps)")
-    p.add_argument("--deterministic", action="store_true", help="also on GPUs; CPUs always are")
+    cli.add_training_options(p)
 
 
 def _add_evaluate(p) -> None:
@@ -108,33 +103,10 @@ def fit(args) -> None:
     """Trains."""
     with errors.usage_errors():
         from training.detection.setup import prepare
-        from training.run_folder.claim import acquire
+        from training.trainer.run import fit_command
 
-        config, data, compute, notes = prepare(args)
-        folder, result, held = acquire(args.run, config)
-    from training.detection.task import summary
-
-    if result is not None:
-        print(f"this run is finished already\n{summary(result, folder)}")
-        return
-    with held:
-        try:
-            work(folder, config, data, compute, notes, args.save_every)
-        except (KeyboardInterrupt, cli.Terminated) as error:
-            raise type(error)(f"continue with: {cli.resume_command(folder)}") from None
-
-
-def work(folder: Path, config, data, compute, notes, every) -> None:
-    """Trains in the folder and prints the result."""
-    from training.detection.task import DetectionRun, summary, train
-    from training.report.folder import Log
-    from training.trainer.checkpoint_saver import SaveInterval
-
-    with Log(folder / "log.txt", sys.stdout) as log:
-        log(f"run: {folder} ({config.detector.name})")
-        for note in notes:
-            log(note)
-        log(summary(train(DetectionRun(config, data, compute, folder, log, SaveInterval(*every))), folder))
+        spec = prepare(args)
+    fit_command(args, spec, cli.resume_command)
 
 
 def evaluate(args) -> None:

@@ -49,7 +49,7 @@ def main() -> None:
         from training.data import sources
         from training.visualize import views
 
-        (network,) = trained.choose([args.run] if args.run else [], args.arch, args.weights)
+        (network,) = trained.load_networks([args.run] if args.run else [], args.arch, args.weights)
         name = args.data or network.data
         data = sources.load(name) if name else None
         out = args.out or (args.run / "explain" if args.run else Path("explain"))

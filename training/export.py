@@ -78,7 +78,7 @@ def main() -> None:
         out = args.out or Path("saved_models") / (args.run[0].resolve().name if args.run else str(args.arch))
         output_folder.check(out)
         data = sources.load(args.data) if args.data else None
-        (network,) = trained.choose(args.run, args.arch, args.weights, data and data.classes)
+        (network,) = trained.load_networks(args.run, args.arch, args.weights, data and data.classes)
         source = args.data or network.data
         wanting = [f.file for f in chosen if f.needs and source is None]
         if wanting:
@@ -86,7 +86,8 @@ def main() -> None:
         data = data or (sources.load(source) if source else None)
         if data:
             parts = {
-                name: trained.labelled(network, data.classes, getattr(data, name)) for name in ("train", "val")
+                name: trained.with_labels_of(network, data.classes, getattr(data, name))
+                for name in ("train", "val")
             }
             network = parts["val"][0]
             data = replace(data, **{name: split for name, (_, split) in parts.items()})

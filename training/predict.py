@@ -44,7 +44,7 @@ def main() -> None:
         from training.report import canvas
         from training.visualize.contact_sheet import Sheet
 
-        networks = trained.choose(args.run, args.arch, args.weights)
+        networks = trained.load_networks(args.run, args.arch, args.weights)
     pairs = [(n, evaluation.forward(n.model)) for n in networks]
     sheet, good = Sheet() if args.sheet else None, 0
     with _bar(len(paths)) as bar, _table(args.csv, args.top) as table:

@@ -58,7 +58,7 @@ CASES = [
     ("fit.py", "--set optimizer.rate=fast", "SGD.rate must be float"),
     ("fit.py", "--set image_size=4", "resnet20 takes at least 8 pixels a side; 4 came"),
     ("fit.py", "--set dropout=0.5", "resnet20 has no dropout inside its units"),
-    ("fit.py", "--set forgetting=forgetting", "resnet20 has no compactors to forget with"),
+    ("fit.py", "--set resrep=forgetting", "resnet20 has no compactors to forget with"),
     ("fit.py", "--recipe finetune", "the recipe 'finetune' goes on from weights: give --weights TAG_OR_PATH"),
     ("fit.py", "--weights imagenet", "no weights are known for resnet20"),
     ("fit.py", "--arch resnet50 --weights timm/resnet50.a1_in1", "did you mean 'timm/resnet50.a1_in1k'?"),
@@ -85,8 +85,12 @@ CASES = [
     ("fit.py", "--find-lr --run {}/finished", "wants a new, an empty or a run's folder"),
     ("fit.py", "--save-every 0", "--save-every: must be steps (500), seconds (90s) or minutes (10m); '0' came"),
     ("fit.py", "--save-every 5h", "--save-every: must be steps"),
-    ("fit.py", "--set repeats=3", "the batch size must divide by repeats=3; 64 came"),
-    ("fit.py", "--arch alexnet --set growing=growing", "growing needs a network that takes any size: "),
+    ("fit.py", "--set repeated_augmentation=3", "the batch size must divide by repeated_augmentation=3; 64 came"),
+    (
+        "fit.py",
+        "--arch alexnet --set progressive_resizing=growing",
+        "growing needs a network that takes any size: ",
+    ),
     ("predict.py", "--run {} --sheet x.jpg a.png", "--sheet: must end in .png; 'x.jpg' came"),
     (
         "predict.py",

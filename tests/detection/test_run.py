@@ -33,7 +33,7 @@ def run_in(folder, compute=ALONE, plan=PLAN, data=None):
     config = DetectionConfig(SMALL, plan, "squares", data.classes, 0, compute.replicas, "float32", "off")
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     configs.write(config, folder)
-    return runs.DetectionRun(config, data, compute, folder, Log(folder / "log.txt"))
+    return runs.DetectionTask(config, data, compute, folder, Log(folder / "log.txt"))
 
 
 @pytest.fixture(scope="module")

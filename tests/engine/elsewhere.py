@@ -14,7 +14,7 @@ from support import ARCHITECTURES, MINIATURES, ROOT
 
 from keras_cnns import fuse
 from training.classification.setup import configure
-from training.classification.task import Run
+from training.classification.task import ClassificationTask
 from training.data import sources
 from training.engine.backends import backend
 from training.processes import Terminated
@@ -56,7 +56,7 @@ def outputs(names: list[str]) -> dict[str, np.ndarray]:
     return found
 
 
-def tiny(folder: Path, **changes) -> Run:
+def tiny(folder: Path, **changes) -> ClassificationTask:
     """A run of a short ResNet over 100 digits, with all that the recipe of a step has."""
     chosen = backend.choose(changes.pop("replicas", None), changes.pop("precision", "auto"), "auto", False)
     data = sources.load("digits")
@@ -73,13 +73,13 @@ def tiny(folder: Path, **changes) -> Run:
         schedule=Plateau(patience=1),
         clip=1.0,
         smoothing=0.1,
-        average=0.9,
+        ema=0.9,
         keep="best",
     )
     config = configure(network, replace(recipe, **changes), data, "digits", chosen)
     folder.mkdir(exist_ok=True)
     configs.write(config, folder)
-    return Run(config, data, chosen, folder, Log(folder / "log.txt"))
+    return ClassificationTask(config, data, chosen, folder, Log(folder / "log.txt"))
 
 
 def interrupted(folder: Path, step: int) -> dict:

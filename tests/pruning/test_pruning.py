@@ -160,7 +160,7 @@ def test_a_folder_moved_in_the_middle_goes_on_and_ends_alike(root, tmp_path, met
     work(root / "run", moved, method).run(print)
     assert "continuing after epoch 1 of 1" in capsys.readouterr().out
     assert sha(moved) == sha(root / method)
-    where = configs.start_of(Config.read(moved), moved)
+    where = configs.starting_weights(Config.read(moved), moved)
     assert keras.models.load_model(where, compile=False) is not None
 
 

@@ -58,7 +58,7 @@ def test_the_centred_start(config):
     """Filters of mean zero and He's size, no bias but of the class maps; the seed decides."""
 
     def start(**changes):
-        recipe = replace(config.recipe, start="centred")
+        recipe = replace(config.recipe, initializer="centred")
         found = replace(config, architecture=keras_cnns.NINCIFAR, image_size=32, recipe=recipe, **changes)
         return found.build_for_training()[0]
 
@@ -76,7 +76,7 @@ def test_the_centred_start(config):
 
 def test_the_identity_start(config):
     """A bottleneck is silent behind its stem and shortcuts: the units of a stage pass the same on."""
-    recipe = replace(config.recipe, start="identity")
+    recipe = replace(config.recipe, initializer="identity")
     small = miniature(keras_cnns.ResNet50)
     model = replace(config, architecture=small, image_size=64, recipe=recipe).build_for_training()[0]
     assert not np.any(keras.ops.convert_to_numpy(model.get_layer("stage1_unit1_conv3_norm").gamma))

@@ -79,7 +79,7 @@ def from_run(folder: Path) -> Detector:
         f"{config.detector.name} ({folder})",
         model,
         config.classes,
-        config.recipe.fit,
+        config.recipe.resize,
         config.detector.backbone.preprocessing,
         config.data,
         config.canvas,

@@ -37,8 +37,9 @@ class Other(TensorFlow):
     read_image = staticmethod(read_image)
 
     def check_supported(self, args, recipe) -> None:
-        asked = {"--find-lr": args.find_lr, "accumulate": recipe.accumulate > 1, "growing": recipe.growing}
-        asked |= {"tuning": recipe.tuning, "forgetting": recipe.forgetting}
+        asked = {"--find-lr": args.find_lr, "accumulate": recipe.accumulate > 1}
+        asked |= {"progressive_resizing": recipe.progressive_resizing}
+        asked |= {type(algorithm).__name__: True for algorithm in recipe.algorithms}
         self._without(asked)
 
     def _without(self, asked: dict) -> None:
@@ -95,9 +96,11 @@ class Other(TensorFlow):
         return self.step(inputs, outputs, loss_weights, preprocess)
 
     def optimizer(self, recipe, rate: Rate, model) -> keras.optimizers.Optimizer:
-        found = recipe.optimizer.build(rate, recipe.average)
-        found.brake = rate.brake  # so it is one of the optimizer's variables: JAX takes all others for constants
-        configure_optimizer(found, model, recipe.decay, recipe.undecayed, recipe.clip)
+        found = recipe.optimizer.build(rate, recipe.ema)
+        found.plateau_factor = (
+            rate.plateau_factor
+        )  # so it is one of the optimizer's variables: JAX takes all others for constants
+        configure_optimizer(found, model, recipe.decay, recipe.no_weight_decay, recipe.clip)
         return found
 
     def training_data(self, chosen: Compute, batches, size: int, model):

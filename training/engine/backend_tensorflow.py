@@ -37,11 +37,13 @@ class TensorFlow:
     def build_model(self, inputs, outputs, recipe, loss_weights, preprocess) -> keras.Model:
         """The model that trains, not yet compiled; it prepares its images itself."""
         r = recipe
-        return self.step(inputs, outputs, r.decay, r.undecayed, loss_weights, r.clip, r.accumulate, preprocess)
+        return self.step(
+            inputs, outputs, r.decay, r.no_weight_decay, loss_weights, r.clip, r.accumulate, preprocess
+        )
 
     def optimizer(self, recipe, rate: Rate, model) -> keras.optimizers.Optimizer:
         """The recipe's optimizer for that model."""
-        return recipe.optimizer.build(rate, recipe.average)
+        return recipe.optimizer.build(rate, recipe.ema)
 
     def training_data(self, chosen: Compute, batches, size: int, model):
         """A training stream as `fit` takes it."""
