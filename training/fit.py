@@ -205,7 +205,7 @@ def search(asked: Path | None, config, data, compute, notes) -> None:
 
     with errors.usage_errors():
         folder = asked or next_folder(Path("runs"), config.architecture.name, config.data)
-        claim.check(folder)
+        claim.check_folder(folder)
         held = claim.lock_folder(folder)
     with held, Log(folder / lr_finder.LOG, sys.stdout) as log:
         for note in notes:

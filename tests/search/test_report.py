@@ -154,9 +154,9 @@ def test_folders(ended, tmp_path):
     with pytest.raises(ValueError, match=r"holds another search \(tuner: 'random' here, 'bayesian' asked\)"):
         resumed(root, search("depth=1/2/3,width=8/16,seed=0/1", "bayesian"), Formula())
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"holds 'notes.txt'"):
+    with pytest.raises(ValueError, match=r"a search's folder, got .*, which holds notes\.txt"):
         resumed(tmp_path, plan, Formula())
-    with pytest.raises(ValueError, match="is a file"):
+    with pytest.raises(ValueError, match="must be a folder, got the file"):
         resumed(tmp_path / "notes.txt", plan, Formula())
 
 

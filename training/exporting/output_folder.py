@@ -9,19 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.exporting.formats import FORMATS
-from training.run_folder.lock import NAME, Lock
+from training.run_folder.claim import FolderKind, check_folder
+from training.run_folder.lock import FILES, Lock
 
 RECORD, LABELS, CARD = "export.json", "labels.txt", "card.md"
-OURS = {*FORMATS, RECORD, LABELS, CARD}
+EXPORT = FolderKind("--out", "an export's", allowed=(*FORMATS, RECORD, LABELS, CARD))
 
 
 def check(out: Path) -> None:
     """Raises ValueError unless `out` is new, empty or an earlier export."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out wants a folder; {str(out)!r} is a file")
-    odd = sorted(p.name for p in out.iterdir() if p.name not in OURS) if out.is_dir() else []
-    if odd:
-        raise ValueError(f"--out wants a new, an empty or an export's folder; {str(out)!r} holds {odd[0]!r}")
+    check_folder(out, EXPORT)
 
 
 @contextmanager
@@ -44,12 +41,13 @@ def staging_folder(out: Path) -> Iterator[Path]:
         if old.exists() and not out.exists():  # killed between the two renames
             os.rename(old, out)
         for rest in hidden.iterdir():
-            if rest.name != NAME:
+            if rest.name not in FILES:
                 remove(rest)
         try:
             yield hidden
             _settle(hidden)
-            (hidden / NAME).unlink()
+            for name in FILES:
+                (hidden / name).unlink(missing_ok=True)
             shutil.rmtree(old, ignore_errors=True)
             if out.exists():
                 os.rename(out, old)

@@ -12,6 +12,7 @@ from pathlib import Path
 from keras_cnns.spaces import LogUniform
 from training.report import pictures as canvas
 from training.report.folder import write_text
+from training.run_folder.lock import FILES
 from training.search import plots
 from training.search.config import SearchConfig
 from training.search.live_table import progress
@@ -57,7 +58,7 @@ def write_best(root: Path, trials: list[Trial]) -> Path | None:
     if same and (folder / "model.keras").is_file():
         return folder
     shutil.rmtree(new, ignore_errors=True)
-    shutil.copytree(best.folder, new, ignore=shutil.ignore_patterns("step_*", "best_*", "lock"))
+    shutil.copytree(best.folder, new, ignore=shutil.ignore_patterns("step_*", "best_*", *FILES))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(new, folder)
     return folder
