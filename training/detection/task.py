@@ -23,14 +23,13 @@ from training.errors import usage_errors
 from training.processes import deferred
 from training.recipes.schedules import Rate
 from training.report import pictures
-from training.report.folder import History, Log, write_json, write_text
+from training.report.folder import History, Log, replace_when_complete, write_json, write_text
 from training.report.progress import Bar
 from training.report.stream import told
 from training.report.tensorboard import Board
 from training.run_folder import checkpoints
 from training.run_folder.checkpoints import START, weights_sha256
 from training.run_folder.config import digest
-from training.run_folder.results import replace_when_complete
 from training.trainer.callbacks import NaNMonitor, ProgressLogger, SpeedMonitor
 from training.trainer.checkpoint_saver import CheckpointSaver, ProgressCounter, SaveInterval
 from training.trainer.trainer import check_space, fit_segment, unreadable_images

@@ -21,10 +21,10 @@ from training.engine.devices import Compute
 from training.errors import Diverged, usage_errors
 from training.experiments import report
 from training.experiments.definition import Experiment, ExperimentResults, RunResult, Trial
-from training.report.folder import History, Log
+from training.report.folder import History, Log, replace_when_complete
 from training.run_folder.claim import FolderKind, acquire, check_folder
 from training.run_folder.config import OWN
-from training.run_folder.results import finished_result, replace_when_complete
+from training.run_folder.results import finished_result
 from training.trainer.trainer import train
 
 RUNS = "runs"

@@ -1,6 +1,5 @@
 """An export's folder: filled out of sight, then put in its place whole."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.exporting.formats import FORMATS
+from training.report.folder import replace_folder, sha256, sync
 from training.run_folder.claim import FolderKind, check_folder
 from training.run_folder.lock import FILES, Lock
 
@@ -48,11 +48,7 @@ def staging_folder(out: Path) -> Iterator[Path]:
             _settle(hidden)
             for name in FILES:
                 (hidden / name).unlink(missing_ok=True)
-            shutil.rmtree(old, ignore_errors=True)
-            if out.exists():
-                os.rename(out, old)
-            os.rename(hidden, out)
-            shutil.rmtree(old, ignore_errors=True)
+            replace_folder(hidden, out, old)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
 
@@ -78,21 +74,15 @@ def keep(out: Path, hidden: Path, name: str) -> None:
 def sizes_and_hashes(path: Path) -> tuple[int, dict[str, str]]:
     """Bytes, and the sha256 of every file, by path from the export's folder."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    hashes = {p.relative_to(path.parent).as_posix(): _sha256(p) for p in files}
+    hashes = {p.relative_to(path.parent).as_posix(): sha256(p) for p in files}
     return sum(p.stat().st_size for p in files), hashes
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _settle(folder: Path) -> None:
     """Has everything on the disk before the folder gets its name."""
     for path in folder.rglob("*"):
         if path.is_file():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
+            sync(path)
 
 
 def remove(path: Path) -> None:

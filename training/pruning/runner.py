@@ -31,12 +31,12 @@ from training.pruning import folder as pruning_folder
 from training.recipes.optimizers import SGD
 from training.recipes.recipe import Recipe
 from training.recipes.schedules import Cosine
-from training.report.folder import History, Log
+from training.report.folder import History, Log, replace_when_complete
 from training.report.tensorboard import Board
 from training.run_folder import config as configs
 from training.run_folder.checkpoints import weights_sha256
 from training.run_folder.claim import acquire
-from training.run_folder.results import finished_result, replace_when_complete
+from training.run_folder.results import finished_result
 from training.trainer.finish import Throughput, finish
 from training.trainer.trainer import train
 

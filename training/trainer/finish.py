@@ -12,10 +12,9 @@ from training.classification.task import SPLITS, Run
 from training.data.storage import Pixels
 from training.engine.step import steps_done
 from training.report import pictures
-from training.report.folder import History, write_json, write_text
+from training.report.folder import History, replace_when_complete, write_json, write_text
 from training.report.tensorboard import Board
 from training.run_folder import checkpoints
-from training.run_folder.results import replace_when_complete
 from training.trainer.callbacks import SpeedMonitor
 
 MOST_WAIT = 0.02  # share of the training time
