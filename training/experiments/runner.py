@@ -21,14 +21,19 @@ from training.engine.devices import Compute
 from training.errors import Diverged, usage_errors
 from training.experiments import report
 from training.experiments.definition import Experiment, ExperimentResults, RunResult, Trial
-from training.report.folder import History
+from training.report.folder import History, replace_when_complete
+from training.run_folder.claim import FolderKind, check_folder
 from training.run_folder.config import IN_RUN_FOLDER
-from training.run_folder.results import replace_when_complete
 from training.trainer.run import RunSpec, train_in_folder
 
 RUNS = "runs"
-OWN_FILES = {RUNS, "starts", "report.md", "result.json"}
-SHELL = (".out", ".log")  # what somebody's shell may have written beside them
+FOLDER = FolderKind(
+    "--run",
+    "an experiment's",
+    marks=(RUNS,),
+    allowed=("*.out", "*.log"),  # the output of the command, if a shell writes it there
+    inside=(RUNS, "starts", "report.md", "result.json", "*.png"),
+)
 SAMPLE = 512  # images
 
 
@@ -57,7 +62,7 @@ def run_experiment(
     labels alone are one run.
     """
     with usage_errors():
-        _check(order.folder)
+        check_folder(order.folder, FOLDER)
         data = sources.load(order.data)
         trials = experiment.trials(data)
         _check_settings(order.settings, trials)
@@ -89,19 +94,6 @@ def run_experiment(
         say("studying the trained networks")
         outcome = replace(outcome, extra=experiment.study(outcome))
     return report.write(experiment, outcome, order)
-
-
-def _check(folder: Path) -> None:
-    """Raises ValueError unless the folder is new, empty or an experiment's."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--run wants a folder; {str(folder)!r} is a file")
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    names, endings = (OWN_FILES, (*SHELL, ".png")) if RUNS in found else ((), SHELL)
-    others = sorted(name for name in found if name not in names and not name.endswith(endings))
-    if others:
-        raise ValueError(
-            f"--run wants a new, an empty or an experiment's folder; {str(folder)!r} holds {', '.join(others[:3])}"
-        )
 
 
 def _check_settings(settings: tuple[str, ...], trials: tuple[Trial, ...]):

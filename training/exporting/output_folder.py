@@ -1,6 +1,5 @@
 """An export's folder: filled out of sight, then put in its place whole."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -9,19 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.exporting.formats import FORMATS
-from training.run_folder.lock import NAME, Lock
+from training.report.folder import replace_folder, sha256, sync
+from training.run_folder.claim import FolderKind, check_folder
+from training.run_folder.lock import FILES, Lock
 
 RECORD, LABELS, CARD = "export.json", "labels.txt", "card.md"
-OURS = {*FORMATS, RECORD, LABELS, CARD}
+EXPORT = FolderKind("--out", "an export's", allowed=(*FORMATS, RECORD, LABELS, CARD))
 
 
 def check(out: Path) -> None:
     """Raises ValueError unless `out` is new, empty or an earlier export."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out wants a folder; {str(out)!r} is a file")
-    odd = sorted(p.name for p in out.iterdir() if p.name not in OURS) if out.is_dir() else []
-    if odd:
-        raise ValueError(f"--out wants a new, an empty or an export's folder; {str(out)!r} holds {odd[0]!r}")
+    check_folder(out, EXPORT)
 
 
 @contextmanager
@@ -44,17 +41,14 @@ def staging_folder(out: Path) -> Iterator[Path]:
         if old.exists() and not out.exists():  # killed between the two renames
             os.rename(old, out)
         for rest in hidden.iterdir():
-            if rest.name != NAME:
+            if rest.name not in FILES:
                 remove(rest)
         try:
             yield hidden
             _settle(hidden)
-            (hidden / NAME).unlink()
-            shutil.rmtree(old, ignore_errors=True)
-            if out.exists():
-                os.rename(out, old)
-            os.rename(hidden, out)
-            shutil.rmtree(old, ignore_errors=True)
+            for name in FILES:
+                (hidden / name).unlink(missing_ok=True)
+            replace_folder(hidden, out, old)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
 
@@ -80,21 +74,15 @@ def keep(out: Path, hidden: Path, name: str) -> None:
 def sizes_and_hashes(path: Path) -> tuple[int, dict[str, str]]:
     """Bytes, and the sha256 of every file, by path from the export's folder."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    hashes = {p.relative_to(path.parent).as_posix(): _sha256(p) for p in files}
+    hashes = {p.relative_to(path.parent).as_posix(): sha256(p) for p in files}
     return sum(p.stat().st_size for p in files), hashes
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _settle(folder: Path) -> None:
     """Has everything on the disk before the folder gets its name."""
     for path in folder.rglob("*"):
         if path.is_file():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
+            sync(path)
 
 
 def remove(path: Path) -> None:

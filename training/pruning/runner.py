@@ -31,11 +31,11 @@ from training.pruning import folder as pruning_folder
 from training.recipes.optimizers import SGD
 from training.recipes.recipe import Recipe
 from training.recipes.schedules import Cosine
-from training.report.folder import History, Log
+from training.report.folder import History, Log, replace_when_complete
 from training.report.tensorboard import Board
 from training.run_folder import config as configs
 from training.run_folder.checkpoints import weights_sha256
-from training.run_folder.results import finished_result, replace_when_complete
+from training.run_folder.results import finished_result
 from training.trainer.finish import Throughput, finish
 from training.trainer.run import RunSpec, train_in_folder
 
@@ -69,7 +69,10 @@ def after_training(base: Recipe, epochs: int, name: str, citation: str) -> Recip
         schedule=Cosine(),
         decay=1e-4,
         no_weight_decay=SPARED,
-        **{f: getattr(base, f) for f in ("augment", "smoothing", "mix", "repeats", "normalise", "image_size")},
+        **{
+            f: getattr(base, f)
+            for f in ("augment", "smoothing", "mix", "repeated_augmentation", "normalise", "image_size")
+        },
         test_crop=base.test_crop,
         test_views=base.test_views,
     )

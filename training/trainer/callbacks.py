@@ -65,7 +65,7 @@ class SwapEMAWeights(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         self.own = [keras.ops.convert_to_numpy(v) for v in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        for variable in self.model.trainable_variables:  # a copy: JAX shares arrays and donates them to a step
+        for variable in self.model.trainable_variables:  # a copy: JAX shares arrays and then donates them
             variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
 
     def on_test_end(self, logs=None):
@@ -192,7 +192,10 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
 
 
 class EarlyStopping(keras.callbacks.Callback):
-    """Ends the run when `monitor` has not risen for `patience` epochs; those without it and the first `spared` do not count."""
+    """Ends the run when `monitor` has not risen for `patience` epochs.
+
+    Epochs without it do not count, nor do the first `spared`.
+    """
 
     def __init__(self, patience: int, say: Callable[[str], None], monitor: str, spared: int = 0):
         super().__init__()

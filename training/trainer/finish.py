@@ -8,10 +8,9 @@ from keras_cnns.deep import deep_recursion
 from training.data.storage import Pixels
 from training.engine.step import steps_done
 from training.report import canvas, pictures
-from training.report.folder import History, write_json, write_text
+from training.report.folder import History, replace_when_complete, write_json, write_text
 from training.report.tensorboard import Board
 from training.run_folder import checkpoints
-from training.run_folder.results import replace_when_complete
 from training.trainer.callbacks import SpeedMonitor
 from training.trainer.task import Task
 
@@ -20,7 +19,7 @@ MAX_WAIT = 0.02  # of the training time
 
 @dataclass(frozen=True)
 class Throughput:
-    """How training went, for `result.json`; `data_wait` is a fraction of the training time, `xla` "on" or "off"."""
+    """How training went, for `result.json`; `data_wait` is a fraction of the time, `xla` "on" or "off"."""
 
     step: int
     images_per_second: float

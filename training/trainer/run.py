@@ -132,7 +132,7 @@ def find_lr_command(asked: Path | None, spec: RunSpec) -> None:
         raise UsageError("--find-lr does not work with several workers: leave out --workers")
     with usage_errors():
         folder = asked or next_folder(Path("runs"), spec.config.label, spec.config.data)
-        claim.check(folder)
+        claim.check_folder(folder)
         lock = claim.lock_folder(folder)
     with lock, Log(folder / lr_finder.LOG, sys.stdout) as log:
         for note in spec.notes:

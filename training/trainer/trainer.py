@@ -23,7 +23,7 @@ from training.report.progress import Bar, duration
 from training.report.tensorboard import Board
 from training.run_folder import checkpoints, tensors
 from training.run_folder.checkpoints import START, Checkpoint
-from training.run_folder.config import digest
+from training.run_folder.config import identity
 from training.trainer.callbacks import (
     BestCheckpoint,
     EarlyStopping,
@@ -81,7 +81,7 @@ class Trainer:
 
     def __init__(self, task: Task):
         self.task, self.recipe, self.compute, self.log = task, task.config.recipe, task.compute, task.log
-        self.folder, self.identity = task.folder / "checkpoints", digest(task.config)
+        self.folder, self.identity = task.folder / "checkpoints", identity(task.folder, task.config)
 
     def run(self) -> dict:
         """Trains to the end of the last epoch, then measures and saves."""
