@@ -86,7 +86,7 @@ def main() -> None:
     cli.import_keras_quietly()
     with errors.usage_errors():
         config, data, compute, notes = prepare(args)
-    if compute.wire:
+    if compute.communicator:
         cli.unavailable("--find-lr with several workers", args.find_lr)
         from training.trainer.multi_worker import take_part
 

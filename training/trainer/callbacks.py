@@ -122,7 +122,7 @@ class ProgressLogger(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         speed = self.clock.images_per_second()
-        rate = backend.rate(self.model)
+        rate = backend.learning_rate(self.model)
         measures = {name: float(logs[name]) for name in ("loss", "top1") if name in logs}
         self.bar.update(self.counter.place.step, rate, speed, **measures)
 

@@ -30,7 +30,7 @@ def take_part(args, config: Config, data: DataSet, compute: Compute, notes: list
     """
     from training.trainer.finish import summary
 
-    wire, every = compute.wire, (args.save_every[0], None)  # by steps only
+    wire, every = compute.communicator, (args.save_every[0], None)  # by steps only
     with compute.peers(), contextlib.ExitStack() as stack:
         wire.assert_equal_config({**facts(config, data), "save-every": every[0], "dry run": args.dry_run})
         if compute.group.chief and not args.dry_run:

@@ -72,7 +72,7 @@ def train(run: Run) -> dict:
     if model.xla:
         each = config.recipe.batch_size // run.compute.replicas // config.recipe.accumulate
         log(backend.check_xla(model, *(column[:each] for column in run.first_batch)))
-        if run.compute.wire and run.compute.wire.total([not model.xla])[0]:
+        if run.compute.communicator and run.compute.communicator.total([not model.xla])[0]:
             model.xla = False  # on all workers or on none
             model.make_functions()
     log(f"network: {sizes.trainable_params:,} parameters, {sizes.macs:,} MACs at {config.image_size} pixels")
@@ -148,9 +148,9 @@ def fit_segment_(
         return False
     watch = NaNMonitor(counter, lambda epoch, step: run.log(f"images of the batch: {_batch(run, epoch, step)}"))
     together = []
-    if run.compute.wire:
+    if run.compute.communicator:
         own, pending = pending, Pending()
-        together.append(SignalSync(run.compute.wire, own, pending))
+        together.append(SignalSync(run.compute.communicator, own, pending))
     saver = CheckpointSaver(run.folder / "checkpoints", digest(config), run.every, counter, stateful, pending)
     first = recipe.tuning and fine_tuning.GradualUnfreezing(recipe.tuning.head_epochs, recipe.tuning.by, run.log)
     callbacks = [
