@@ -141,7 +141,7 @@ def prepare(args):
     group = cluster.group(args.workers, args.worker_index, os.environ.get("TF_CONFIG"))
     norms = "synchronised" if args.sync_bn else "own"
     how = (args.replicas, args.precision, args.xla, args.deterministic)
-    chosen = backend.choose(*how, group, norms, args.worker_timeout)
+    chosen = backend.choose(*how, replace(group, timeout=args.worker_timeout), norms)
     data = sources.load(args.data)
     if like:
         recipe = like.recipe.scaled(args.epochs) if args.epochs else like.recipe

@@ -42,7 +42,7 @@ def trained(architecture, where, xla, parts):
     model.fit(data, verbose=0, shuffle=False, callbacks=[watch])
     if xla and model.xla:
         assert model.traces == model.distribute_strategy.num_replicas_in_sync, (
-            "the self-test's step is what trains"
+            "training uses the functions that check_xla compiled"
         )
     return watch.each, [keras.ops.convert_to_numpy(v) for v in model.trainable_variables], said
 

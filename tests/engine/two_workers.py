@@ -5,6 +5,7 @@ import hashlib
 import json
 import sys
 import time
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -50,8 +51,9 @@ def measured(model, data):
 
 
 def main():
-    group = cluster.group(sys.argv[1], int(sys.argv[2]), None)
-    chosen = devices.choose(None, "float32", "off", False, group, timeout=10 if sys.argv[3:] else 200)
+    timeout = 10 if sys.argv[3:] else 200
+    group = replace(cluster.group(sys.argv[1], int(sys.argv[2]), None), timeout=timeout)
+    chosen = devices.choose(None, "float32", "off", False, group)
     if sys.argv[3:] and not group.chief:
         time.sleep(100)  # in Python: TensorFlow's own heartbeat goes on
     if sys.argv[3:]:

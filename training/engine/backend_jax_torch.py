@@ -10,7 +10,6 @@ import numpy as np
 
 from training.data import numpy_ops, numpy_pipeline
 from training.data.readers import NUMPY, TF_DATA, Reader
-from training.engine.cluster import DEFAULT_TIMEOUT, Group
 from training.engine.devices import ALONE, Compute
 from training.engine.keras_step import KerasStep, PaddedBatches, configure_optimizer, prefetch
 from training.recipes.schedules import Rate
@@ -51,14 +50,7 @@ class KerasFitBackend:
         raise NotImplementedError
 
     def choose(
-        self,
-        replicas: int | None,
-        precision: str,
-        xla: str,
-        deterministic: bool,
-        group: Group = ALONE,
-        norms: str = "own",
-        timeout: float = DEFAULT_TIMEOUT,
+        self, replicas: int | None, precision: str, xla: str, deterministic: bool, group=ALONE, norms: str = "own"
     ) -> Compute:
         half = precision == "float16"
         self._refuse({"--workers": not group.alone, "--sync-bn": norms != "own", "float16": half})

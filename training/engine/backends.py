@@ -13,7 +13,6 @@ import numpy as np
 from training.data.readers import Reader
 from training.engine.backend_jax_torch import Jax, Torch
 from training.engine.backend_tensorflow import TensorFlow
-from training.engine.cluster import DEFAULT_TIMEOUT, Group
 from training.engine.devices import ALONE, Compute
 from training.recipes.schedules import Rate
 
@@ -31,14 +30,7 @@ class Backend(Protocol):
         """Raises ValueError for options and recipes that this backend does not support."""
 
     def choose(
-        self,
-        replicas: int | None,
-        precision: str,
-        xla: str,
-        deterministic: bool,
-        group: Group = ALONE,
-        norms: str = "own",
-        timeout: float = DEFAULT_TIMEOUT,
+        self, replicas: int | None, precision: str, xla: str, deterministic: bool, group=ALONE, norms: str = "own"
     ) -> Compute:
         """Chooses devices, precision and XLA; see `devices.choose`."""
 

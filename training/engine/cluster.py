@@ -21,7 +21,6 @@ from training.errors import RunError, UsageError
 from training.processes import silence_native_stderr
 
 CHUNK = 2**24  # int32 numbers in one message: 64 MiB
-DEFAULT_TIMEOUT = 600.0  # seconds without a step after which a worker ends
 RESTART = "start all workers again with the same command, and the run continues from its last checkpoint"
 
 
@@ -29,12 +28,16 @@ RESTART = "start all workers again with the same command, and the run continues 
 class Group:
     """The workers of a run, as "host:port", and the index of this process. By default one process.
 
+    Attributes:
+        timeout: seconds without a step after which a worker ends.
+
     Raises:
         ValueError: an invalid address, equal addresses, or an index out of range.
     """
 
     workers: tuple[str, ...] = ()
     index: int = 0
+    timeout: float = 600.0
 
     def __post_init__(self):
         for worker in self.workers:
@@ -167,17 +170,17 @@ class Communicator:
         strategy: a `MultiWorkerMirroredStrategy`.
     """
 
-    def __init__(self, group: Group, timeout: float = DEFAULT_TIMEOUT):
+    def __init__(self, group: Group):
         self.group = group
         others = ", ".join(worker for i, worker in enumerate(group.workers) if i != group.index)
-        print(f"worker {group.index} waits for {others}, {timeout:.0f} seconds at most", flush=True)
+        print(f"worker {group.index} waits for {others}, {group.timeout:.0f} seconds at most", flush=True)
         silence_native_stderr()  # TensorFlow writes many lines when a worker dies
         # TensorFlow holds the interpreter's lock while it waits, so a thread of Python could not end the process.
         with open(os.devnull, "w") as nowhere:
-            faulthandler.dump_traceback_later(timeout, exit=True, file=nowhere)
+            faulthandler.dump_traceback_later(group.timeout, exit=True, file=nowhere)
             self.strategy = group.strategy()
             faulthandler.cancel_dump_traceback_later()
-        self.watchdog = Watchdog(timeout)
+        self.watchdog = Watchdog(group.timeout)
 
     def alive(self) -> None:
         """Restarts the watchdog's countdown."""

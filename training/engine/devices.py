@@ -6,7 +6,7 @@ from math import lcm
 from typing import Any
 
 from training.data.pipeline import Shard
-from training.engine.cluster import DEFAULT_TIMEOUT, Communicator, Group, lost_peers
+from training.engine.cluster import Communicator, Group, lost_peers
 
 ALONE = Group()
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -91,13 +91,7 @@ class Compute:
 
 
 def choose(
-    replicas: int | None,
-    precision: str,
-    xla: str,
-    deterministic: bool,
-    group: Group = ALONE,
-    norms: str = "own",
-    timeout: float = DEFAULT_TIMEOUT,
+    replicas: int | None, precision: str, xla: str, deterministic: bool, group: Group = ALONE, norms: str = "own"
 ) -> Compute:
     """Chooses, and sets up TensorFlow's devices. Must be called before anything else uses TensorFlow.
 
@@ -108,7 +102,6 @@ def choose(
         deterministic: equal weights from equal command and seed. Always on with a CPU without XLA.
         group: the workers; if there are several, waits until all are connected.
         norms: see `Compute`.
-        timeout: seconds without a step after which one of several workers ends.
 
     Raises:
         ValueError: more replicas than GPUs, or an impossible combination.
@@ -136,7 +129,7 @@ def choose(
         why += ", batch norm: synchronised"
     if gpus and not group.alone:
         tf.config.set_visible_devices(gpus[:replicas], "GPU")
-    communicator = None if group.alone else Communicator(group, timeout)
+    communicator = None if group.alone else Communicator(group)
     strategy = _mirrored(tf, gpus, replicas) if communicator is None else communicator.strategy
     return Compute(kind, replicas * group.count, precision, compiled, strategy, why, communicator, norms)
 
