@@ -8,7 +8,6 @@ import logging
 import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -144,20 +143,18 @@ def new_png(text: str) -> Path:
 
 
 def import_keras_quietly() -> None:
-    """Imports Keras and its engine, TensorFlow without its start-up chatter unless the user asked for that
-    (TF_CPP_MIN_LOG_LEVEL).
+    """Imports Keras and its backend, and hides TensorFlow's start-up messages (see TF_CPP_MIN_LOG_LEVEL).
 
-    TensorFlow 2.21 writes some lines straight to file descriptor 2 while it loads and looks for GPUs, past every
-    setting; they would bury the one line of a refusal. They are shown after all if loading fails.
+    TensorFlow 2.21 writes lines straight to file descriptor 2 while it loads and looks for GPUs, whatever the
+    settings; they would hide a one-line error. They are shown if loading fails.
 
     Raises:
-        Refusal: KERAS_BACKEND names an engine that is not installed, or none.
+        UsageError: KERAS_BACKEND is invalid, or not installed.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
         return
-    own = os.dup(2)
-    with tempfile.TemporaryFile() as chatter:
-        os.dup2(chatter.fileno(), 2)
+    missing = None
+    with processes.silence_stderr():
         try:
             import keras
 
@@ -166,16 +163,11 @@ def import_keras_quietly() -> None:
 
                 tf.config.list_physical_devices()
         except (ModuleNotFoundError, ValueError) as error:
-            raise UsageError(
-                f"Keras finds no engine ({error}); set KERAS_BACKEND=tensorflow, jax or torch"
-            ) from error
-        except BaseException:
-            chatter.seek(0)
-            os.write(own, chatter.read())
-            raise
-        finally:
-            os.dup2(own, 2)
-            os.close(own)
+            missing = error
+    if missing:
+        raise UsageError(
+            f"Keras cannot load its backend ({missing}); set KERAS_BACKEND to tensorflow, jax or torch"
+        ) from missing
 
 
 def resume_command(folder) -> str:

@@ -103,7 +103,7 @@ def _probabilities(network, run, images):
 
     from training.engine.backends import backend
 
-    size, pixels = network.size, backend.pixels
+    size, pixels = network.size, backend.array_reader
     fitted = np.concatenate([pixels.resize_and_crop(image[None], size, network.crop) for image in images])
     return np.asarray(run(network.preprocessing(np.asarray(pixels.with_channels(fitted, network.channels)))))
 

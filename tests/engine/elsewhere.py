@@ -107,7 +107,7 @@ def training(folder: Path) -> dict:
     there are several devices, one on two of them.
     """
     results = {}
-    if backend.compiles:  # first: JAX starts with all its devices
+    if backend.always_xla:  # first: JAX starts with all its devices
         results["two"] = train(tiny(folder / "two", replicas=2))
         keras.distribution.set_distribution(None)
     return results | {
@@ -145,7 +145,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "training":
         (folder / "results.json").write_text(json.dumps(training(folder)))
     elif sys.argv[1] == "refusals":
-        (folder / "answers.json").write_text(json.dumps(refusals("off" if backend.compiles else "on")))
+        (folder / "answers.json").write_text(json.dumps(refusals("off" if backend.always_xla else "on")))
     else:
         # Compiling what draws the start, shape by shape, would take most of the time.
         keras.initializers.VarianceScaling.__call__ = lambda self, shape, dtype=None, **_: np.zeros(

@@ -124,9 +124,9 @@ def training(task: Task) -> Callable[[int], float]:
 def stepper(model: keras.Model, task: Task) -> Callable[[int], float]:
     """Our step for our networks, Keras' own for the others."""
     images, labels = batch(task)
-    xla = task.xla or backend.compiles
+    xla = task.xla or backend.always_xla
     if task.engine == "ours":
-        model = backend.step(model.inputs, model.outputs)
+        model = backend.model_class(model.inputs, model.outputs)
         model.compile(Momentum(0.01, momentum=0.9), SoftCrossEntropy(), xla=xla)
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

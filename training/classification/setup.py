@@ -75,7 +75,7 @@ def _devices(args) -> Compute:
     group = cluster.group(args.workers, args.worker_index, os.environ.get("TF_CONFIG"))
     norms = "synchronised" if args.sync_bn else "own"
     how = (args.replicas, args.precision, args.xla, args.deterministic)
-    return backend.choose(*how, group, norms, args.worker_timeout)
+    return backend.choose(*how, replace(group, timeout=args.worker_timeout), norms)
 
 
 def _notes(config: Config, data: DataSet, compute: Compute) -> tuple[str, ...]:

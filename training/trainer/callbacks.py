@@ -136,7 +136,7 @@ class ProgressLogger(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         speed = self.speed.images_per_second()
-        rate = backend.rate(self.model)
+        rate = backend.learning_rate(self.model)
         measures = {name: float(logs[name]) for name in self.shown if name in logs}
         self.bar.update(self.progress.place.step, rate, speed, **measures)
 

@@ -29,31 +29,31 @@ def take_part(args, spec, train: Callable) -> None:
     """
     every = SaveInterval(args.save_every[0], None)  # by steps only
     spec = replace(spec, options=(("every", every),))
-    compute, wire = spec.compute, spec.compute.wire
+    compute, communicator = spec.compute, spec.compute.communicator
     with compute.peers(), contextlib.ExitStack() as stack:
-        wire.assert_equal_config({**facts(spec), "save-every": every.steps, "dry run": args.dry_run})
+        communicator.assert_equal_config({**facts(spec), "save-every": every.steps, "dry run": args.dry_run})
         if compute.group.chief and not args.dry_run:
             with usage_errors():
                 folder, result, held = acquire(args.run, spec.config)
-            if wire.total([result is not None])[0]:
+            if communicator.total([result is not None])[0]:
                 print(f"this run is finished already\n{spec.task.summary(result, folder)}")
-                return wire.close()
+                return communicator.close()
             stack.enter_context(held)
         else:
-            if not args.dry_run and wire.total([0])[0]:
-                return wire.close()
+            if not args.dry_run and communicator.total([0])[0]:
+                return communicator.close()
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keras_cnns-worker-")))
             (folder / "checkpoints").mkdir()
         if not compute.group.chief:
             print(f"worker {compute.group.index} of {compute.group.count}: {compute.group.workers[0]} has the run")
             sys.stdout.flush()
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
-        wire.broadcast_files(folder / "checkpoints")
+        communicator.broadcast_files(folder / "checkpoints")
         try:
             train(spec, folder)
         except (KeyboardInterrupt, Terminated) as stop:
             raise stop if compute.group.chief else type(stop)() from None  # its folder is not the run's
-        wire.close()
+        communicator.close()
 
 
 def facts(spec) -> dict:

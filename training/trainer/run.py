@@ -110,7 +110,7 @@ def fit_command(args, spec: RunSpec, resume_command: Callable[[Path], str]) -> N
     spec = replace(spec, options=(*spec.options, ("every", SaveInterval(*args.save_every))))
     if args.find_lr:
         find_lr_command(args.run, spec)
-    elif spec.compute.wire:
+    elif spec.compute.communicator:
         spec = replace(spec.dry() if args.dry_run else spec, notes=(*spec.notes, multi_worker.SAVES))
         multi_worker.take_part(args, spec, partial(train_with_log, **logging))
         if args.dry_run:
@@ -128,7 +128,7 @@ def fit_command(args, spec: RunSpec, resume_command: Callable[[Path], str]) -> N
 
 def find_lr_command(asked: Path | None, spec: RunSpec) -> None:
     """Draws the curve of a learning-rate sweep into the folder and prints the suggestion."""
-    if spec.compute.wire:
+    if spec.compute.communicator:
         raise UsageError("--find-lr does not work with several workers: leave out --workers")
     with usage_errors():
         folder = asked or next_folder(Path("runs"), spec.config.label, spec.config.data)

@@ -112,7 +112,7 @@ class Trainer:
     def _check_xla(self) -> None:
         model, parts = self.built.model, self.compute.replicas * getattr(self.recipe, "accumulate", 1)
         self.log(backend.check_xla(model, *self.task.example(self.recipe.batch_size // parts)))
-        if self.compute.wire and self.compute.wire.total([not model.xla])[0]:
+        if self.compute.communicator and self.compute.communicator.total([not model.xla])[0]:
             model.xla = False  # on all workers or on none
             model.make_functions()
 
@@ -209,9 +209,9 @@ class Trainer:
         names = NaNMonitor(progress, lambda e, s: self.log(f"images of the batch: {task.image_names(e, s)}"))
         algorithms = [c for a in self.recipe.algorithms for c in a.callbacks(progress, self.log)]
         together = []
-        if self.compute.wire:
+        if self.compute.communicator:
             own, pending = pending, Pending()
-            together.append(SignalSync(self.compute.wire, own, pending))
+            together.append(SignalSync(self.compute.communicator, own, pending))
         saver = CheckpointSaver(self.folder, self.identity, task.every, progress, stateful, pending)
         averaged = [SwapEMAWeights()] if self.recipe.ema else []
         return [progress, *algorithms, names, self.speed, *together, *averaged, *stateful.values(), saver]
