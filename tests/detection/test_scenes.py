@@ -147,7 +147,13 @@ def test_voc_lists(voc):
         ),
         (
             lambda f: (f / "Annotations" / "003.xml").write_text("<!DOCTYPE a><annotation/>"),
-            "needs no document type",
+            "003.xml: an annotation must have no document type and no entities, got DTDForbidden",
+        ),
+        (
+            lambda f: (f / "Annotations" / "003.xml").write_text(
+                '<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><annotation>&c;</annotation>'
+            ),
+            r"^[^\n]*003.xml: an annotation must have no document type and no entities, got [^\n]*$",
         ),
         (lambda f: (f / "JPEGImages" / "004.png").unlink(), "its image '004.png' is neither in"),
         (

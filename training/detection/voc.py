@@ -5,7 +5,8 @@ and their XML files side by side.
 """
 
 from pathlib import Path
-from xml.etree import ElementTree
+
+from defusedxml import DefusedXmlException, ElementTree
 
 from keras_cnns.errors import unknown
 from training.data.folder import SUFFIXES
@@ -58,12 +59,11 @@ def annotation(path: Path, folder: Path):
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: an annotation has at most {MOST_BYTES:,} bytes")
-        text = path.read_text(encoding="utf-8")
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can grow without bound
-            raise DataError(f"{path}: an annotation needs no document type")
-        root = ElementTree.fromstring(text)
+        root = ElementTree.fromstring(path.read_text(encoding="utf-8"), forbid_dtd=True)
         objects = [_object(node) for node in root.iter("object")]
         name = (root.findtext("filename") or "").strip()
+    except DefusedXmlException as error:  # entities can grow without bound
+        raise DataError(f"{path}: an annotation must have no document type and no entities, got {error}") from None
     except (ElementTree.ParseError, UnicodeDecodeError, AttributeError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
