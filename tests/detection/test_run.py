@@ -280,7 +280,7 @@ def test_the_door_refuses_in_one_line(done, tmp_path):
         "fit --weights none.safetensors --data {}": "none.safetensors",
         "evaluate --run {}": "no run in",
         "predict --run {} {}/none.jpg": "no file or folder",
-        "predict --run {} --score 2 {}/a.png": "must be a score from 0 to 1",
+        "predict --run {} --score 2 {}/a.png": "must be a number from 0 to 1, got '2'",
         "export --run {} --to onx": "no format 'onx'",
         "detect": "invalid choice: 'detect'",
     }
