@@ -140,8 +140,8 @@ def evaluate(args) -> None:
     found = scoring.detections(scoring.forward(detector.model), split, detector.fit, detector.preprocessing)
     figures = metrics.measure(found, split, len(detector.classes))
     if args.answers:
-        known = coco.category_numbers(detector.classes, detector.categories)
-        known |= coco.category_numbers(data.classes, data.categories)
+        known = coco.category_ids(detector.classes, detector.categories)
+        known |= coco.category_ids(data.classes, data.categories)
         pairs = zip(found, split.ids, strict=True)
         rows = [r for f, key in pairs for r in coco.result_rows(f, key, detector.classes, known)]
         args.answers.write_text(json.dumps(rows), encoding="utf-8")
@@ -171,7 +171,7 @@ def predict(args) -> None:
         if args.draw:
             args.draw.mkdir(parents=True, exist_ok=True)
     run, rows, good = scoring.forward(detector.model), [], 0
-    known = coco.category_numbers(detector.classes, detector.categories)
+    known = coco.category_ids(detector.classes, detector.categories)
     for path in paths:
         image, reason, _ = read(str(path), decoded)
         if reason:

@@ -403,7 +403,7 @@ def test_tfds_too_large(prepared, monkeypatch):
     name, data_dir = prepared("tiny_large", (None, None, 3))
     monkeypatch.setattr("training.data.storage.os.sysconf", lambda name: 30)
     text = refusal(name, data_dir=data_dir)
-    assert text.startswith("data set 'tiny_large': its images fill 0.0 GiB; at most a third of the memory")
+    assert text.startswith("data set 'tiny_large': images must fill at most a third of the memory")
 
 
 def test_tfds_features(prepared):

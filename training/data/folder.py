@@ -13,7 +13,7 @@ from training.errors import DataError, some
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF")  # what TensorFlow decodes; MPO is a JPEG with an appendix
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 MAX_PIXELS = 2**27
 MAX_UNREADABLE = 0.01
 MEMORY = 2**30
@@ -86,8 +86,8 @@ def to_measure(folder: Path, wanted: str | None = None) -> tuple[tuple[str, ...]
 def split_roots(folder: Path) -> dict[str, Path]:
     """Split name -> folder of its class folders. {"all": folder} where the data has no splits."""
     found = [d for d in visible(folder) if d.is_dir()]
-    named = [d for d in found if d.name.lower() in SPLITS]
-    roots = {SPLITS[d.name.lower()]: d for d in named}
+    named = [d for d in found if d.name.lower() in SPLIT_NAMES]
+    roots = {SPLIT_NAMES[d.name.lower()]: d for d in named}
     if "train" not in roots or len(roots) < 2 or len(named) < len(found):
         return {"all": folder}
     if len(roots) < len(named):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from training.data.dataset import DataSet, Split, checked, cut_val
-from training.data.storage import Pixels, most_bytes
+from training.data.storage import Pixels, max_bytes
 from training.errors import DataError
 
 NAMES = re.compile(r"(?P<split>train|t10k)-(?P<what>images|labels)[-.]idx[13]-ubyte(\.gz)?")
@@ -90,9 +90,9 @@ def parse(path: Path) -> np.ndarray:
                 raise DataError(f"{path}: truncated within its header")
             shape = struct.unpack(f">{magic[3]}I", header)
             size = int(np.prod(shape, dtype=object))
-            if size > most_bytes():
+            if size > max_bytes():
                 raise DataError(
-                    f"{path}: its header says {size:,} bytes {shape}; at most {most_bytes():,} fit here"
+                    f"{path}: its header says {size:,} bytes {shape}; at most {max_bytes():,} fit here"
                 )
             data = read_at_most(file, size + 1)
     except (OSError, EOFError, zlib.error) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from training.data.dataset import DataSet, Split, checked, cut_three, cut_val
-from training.data.storage import Pixels, most_bytes
+from training.data.storage import Pixels, max_bytes
 from training.errors import DataError
 
 SMALL = 2**26  # bytes that do no harm, however they were packed
@@ -92,8 +92,8 @@ def check_sizes(path: Path) -> None:
     headers(path)
     with zipfile.ZipFile(path) as archive:
         total = sum(info.file_size for info in archive.infolist())
-        if total > most_bytes():
-            raise ValueError(f"unpacks to {total:,} bytes; at most {most_bytes():,} fit here")
+        if total > max_bytes():
+            raise ValueError(f"unpacks to {total:,} bytes; at most {max_bytes():,} fit here")
         for info in archive.infolist():
             if info.file_size > max(SMALL, MOST_PRESSED * info.compress_size):
                 raise ValueError(

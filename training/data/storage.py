@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 
-def most_bytes() -> int:
+def max_bytes() -> int:
     """What a data set may fill: a third of the machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
 

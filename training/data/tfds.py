@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_cnns.errors import unknown
 from training.data.dataset import DataSet, Split, checked, cut_three, cut_val
-from training.data.storage import Encoded, Pixels, most_bytes
+from training.data.storage import Encoded, Pixels, max_bytes
 from training.errors import DataError, some
 
 # name[/config][:version]. Names with other signs would make TFDS fetch code from elsewhere ("huggingface:...").
@@ -36,7 +36,7 @@ def load(name: str, *, data_dir: str | None = None) -> DataSet:
     if not re.fullmatch(NAME, name):
         raise DataError(f"the name of a TFDS data set is a word, perhaps with /config and :version; {name!r} came")
     with quiet(tfds):
-        builder = find(tfds, name, data_dir)
+        builder = find_builder(tfds, name, data_dir)
         check_features(tfds, name, builder.info.features)
         prepare(name, builder)
         return read(tfds, name, builder)
@@ -55,7 +55,7 @@ def quiet(tfds):
         tfds.enable_progress_bar()
 
 
-def find(tfds, name: str, data_dir: str | None):
+def find_builder(tfds, name: str, data_dir: str | None):
     """The builder of a name."""
     try:
         if "-" in name.split("/")[0]:  # in no name of TFDS, but in many of its misspellings
@@ -162,17 +162,21 @@ def mirrored(base: str) -> bool:
 
 def reader(tfds, name: str, builder, total: int, have: list[str]):
     """split name -> Split: decoded where shapes are fixed and memory allows, else encoded."""
-    limit = most_bytes()
     shape = image_shape(builder.info)
-    if shape[0] is not None and total * shape[0] * shape[1] * shape[2] <= limit:
+    if shape[0] is not None and total * shape[0] * shape[1] * shape[2] <= max_bytes():
         return lambda split: read_pixels(tfds, builder, split, shape)
     size = sum(builder.info.splits[s].num_bytes for s in have)
-    if size > limit:
-        raise DataError(
-            f"data set {name!r}: its images fill {size / 2**30:.1f} GiB; at most a third of the memory, "
-            f"{limit / 2**30:.1f} GiB, is used for them: write them as folders of images and give that path"
-        )
+    check_memory(name, size, "folders of images")
     return lambda split: read_encoded(tfds, builder, split, shape[2])
+
+
+def check_memory(name: str, size: int, instead: str) -> None:
+    """Raises DataError if encoded images of `size` bytes fill too much memory."""
+    if size > max_bytes():
+        raise DataError(
+            f"data set {name!r}: images must fill at most a third of the memory ({max_bytes() / 2**30:.1f} GiB), "
+            f"got {size / 2**30:.1f} GiB; write them as {instead} and give that path"
+        )
 
 
 def stream(tfds, builder, split: str, decoders):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from keras_cnns.errors import unknown
 from keras_cnns.values import Count, Fraction, Positive, Value, by_name, with_settings
-from training.detection.pipeline import Fit
+from training.detection.pipeline import ResizeRule
 from training.recipes import schedules
 from training.recipes.optimizers import SGD, Adam
 from training.recipes.papers import BIASES, NORMS
@@ -30,7 +30,7 @@ class DetectionRecipe(Value):
     decay: Fraction = 0.0
     undecayed: tuple[str, ...] = ()
     clip: Positive | None = None
-    fit: Fit = Fit()
+    fit: ResizeRule = ResizeRule()
     measure_every: Count = 1
 
     def scaled(self, epochs: int) -> "DetectionRecipe":
@@ -44,7 +44,7 @@ class DetectionRecipe(Value):
         return with_settings(self, settings, PARTS)
 
 
-PARTS = by_name((*schedules.PARTS, SGD, Adam, Fit, DetectionRecipe))
+PARTS = by_name((*schedules.PARTS, SGD, Adam, ResizeRule, DetectionRecipe))
 
 # The paper counts updates of two images, whatever the set: 80,000 are 32 epochs of VOC 2007's 5,011 images.
 VOC = DetectionRecipe(
@@ -77,7 +77,7 @@ QUICK = DetectionRecipe(
     decay=1e-4,
     undecayed=BIASES + NORMS,
     clip=10.0,
-    fit=Fit(256, 256),
+    fit=ResizeRule(256, 256),
     measure_every=4,
 )
 RECIPES = {recipe.name: recipe for recipe in (VOC, COCO, QUICK)}

@@ -90,7 +90,7 @@ class DetectionRun:
         c = self.config
         return pipeline.train_batches(
             self.data.train,
-            fit=c.recipe.fit,
+            resize=c.recipe.fit,
             batch=c.recipe.batch_size,
             seed=c.seed,
             epochs=c.recipe.epochs,
@@ -194,7 +194,7 @@ def _go_on(run, model, inference, found, report, pending) -> bool:
 
 
 def _batch(run: DetectionRun, epoch: int, step: int) -> str:
-    rows = pipeline.training_plan(run.data.train, run.config.recipe.batch_size, run.config.seed, epoch)
+    rows = pipeline.train_indices(run.data.train, run.config.recipe.batch_size, run.config.seed, epoch)
     return ", ".join(str(run.data.train.ids[i]) for i in rows[step])
 
 
