@@ -2,7 +2,7 @@
 
 A scene has 256 x 256 pixels in colour and 3 to 8 digits whose longer side has 24 to 96 pixels. Two boxes overlap
 by at most 0.3 of the smaller one, so no IoU is above that and no digit hides another. Scene i of a split is a
-function of (split, i). The digits of training, validation and test scenes are disjoint: they are those of `digits`.
+function of (split, i). The splits have the disjoint digits of the data set `digits`.
 """
 
 import numpy as np

@@ -21,7 +21,7 @@ class Sheet:
         self.items, self.count = [], 0
 
     def add(self, image, caption: str, answer: list[tuple[str, float]]) -> None:
-        """Adds a uint8 image (height, width, 1 or 3) of any size and its (class, probability) pairs, best first."""
+        """Adds a uint8 image (height, width, 1 or 3) of any size and its (class, probability), best first."""
         self.count += 1
         if len(self.items) < MAX_IMAGES:
             by = -(-max(image.shape[:2]) // SIDE)
