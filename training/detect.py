@@ -70,7 +70,9 @@ def _add_evaluate(p) -> None:
 def _add_predict(p) -> None:
     p.add_argument("paths", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="files, or folders of files")
     p.add_argument("--run", type=Path, required=True, metavar="DIR", help="run folder")
-    p.add_argument("--score", type=_score, default=0.5, metavar="F", help="least score to tell of; default 0.5")
+    p.add_argument(
+        "--score", type=cli.number_in(0, 1), default=0.5, metavar="F", help="least score to tell of; default 0.5"
+    )
     p.add_argument("--draw", type=Path, metavar="DIR", help="also draw the images with their boxes")
     p.add_argument("--json", type=cli.new_file, metavar="FILE", help="also write COCO's form")
 
@@ -79,17 +81,6 @@ def _add_export(p) -> None:
     p.add_argument("--run", type=Path, required=True, metavar="DIR", help="run folder")
     p.add_argument("--to", default="saved_model,tflite", metavar="FORMAT,...", help="saved_model, tflite, keras")
     p.add_argument("--out", type=Path, metavar="DIR", help="default: saved_models/ and the run's name")
-
-
-def _score(text: str) -> float:
-    """argparse type: a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise cli.argparse.ArgumentTypeError(f"must be a score from 0 to 1; {text!r} came")
-    return value
 
 
 def main() -> None:
@@ -121,8 +112,8 @@ def evaluate(args) -> None:
     found = scoring.detections(scoring.forward(detector.model), split, detector.fit, detector.preprocessing)
     figures = metrics.measure(found, split, len(detector.classes))
     if args.answers:
-        known = coco.category_numbers(detector.classes, detector.categories)
-        known |= coco.category_numbers(data.classes, data.categories)
+        known = coco.category_ids(detector.classes, detector.categories)
+        known |= coco.category_ids(data.classes, data.categories)
         pairs = zip(found, split.ids, strict=True)
         rows = [r for f, key in pairs for r in coco.result_rows(f, key, detector.classes, known)]
         args.answers.write_text(json.dumps(rows), encoding="utf-8")
@@ -152,7 +143,7 @@ def predict(args) -> None:
         if args.draw:
             args.draw.mkdir(parents=True, exist_ok=True)
     run, rows, good = scoring.forward(detector.model), [], 0
-    known = coco.category_numbers(detector.classes, detector.categories)
+    known = coco.category_ids(detector.classes, detector.categories)
     for path in paths:
         image, reason, _ = read(str(path), decoded)
         if reason:

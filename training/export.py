@@ -22,9 +22,7 @@ EXAMPLES = """examples:
 def parser() -> cli.Parser:
     """The options of this door."""
     p = cli.Parser(prog="export.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
-    p.add_argument("--run", type=Path, action="append", default=[], metavar="DIR", help="run folder")
-    p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
-    p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
+    cli.add_network_options(p, "run folder")
     p.add_argument(
         "--data", metavar="WHAT", help="to calibrate and measure on, as in fit.py; default: the run's own"
     )
@@ -32,7 +30,7 @@ def parser() -> cli.Parser:
     p.add_argument("--quantize", metavar="KIND,...", help="of TFLite: none, float16, dynamic, int8, int16x8")
     p.add_argument(
         "--max-drop",
-        type=share,
+        type=cli.number_in(0, 1),
         default=0.05,
         metavar="F",
         help="top-1 a file may lose; default 0.05 (five points)",
@@ -48,17 +46,6 @@ def parser() -> cli.Parser:
         "--threads", type=cli.positive_int, default=os.cpu_count(), metavar="N", help="default: all cores"
     )
     return p
-
-
-def share(text: str) -> float:
-    """argparse type: a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise cli.argparse.ArgumentTypeError(f"must be a fraction from 0 to 1; {text!r} came")
-    return value
 
 
 def main() -> None:

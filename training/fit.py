@@ -35,7 +35,7 @@ def parser() -> cli.Parser:
     how.add_argument(
         "--epochs", type=cli.positive_int, metavar="N", help="scales the recipe's schedule to N epochs"
     )
-    how.add_argument("--budget", type=cli.fraction, metavar="F", help="the same as a fraction: 0.3 is 30 %%")
+    how.add_argument("--budget", type=cli.budget, metavar="F", help="the same as a fraction: 0.3 is 30 %%")
     how.add_argument("--batch-size", type=cli.positive_int, metavar="N", help="images a step, over all replicas")
     how.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of the recipe; repeatable"

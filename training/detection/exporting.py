@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from training.detection.pipeline import padded, resized
+from training.detection.pipeline import pad_image, resize_image
 from training.detection.trained import Detector
 from training.errors import RunError
 from training.exporting.tflite import converted, silence_stderr
@@ -52,7 +52,9 @@ def with_pixels(detector: Detector) -> keras.Model:
 
 def canvas(detector: Detector, image: np.ndarray) -> np.ndarray:
     """A uint8 image of any size as the exported network takes it, float32."""
-    return np.asarray(padded(resized(image, detector.fit)[0], detector.fit, image.shape[0] > image.shape[1]))
+    return np.asarray(
+        pad_image(resize_image(image, detector.fit)[0], detector.fit, image.shape[0] > image.shape[1])
+    )
 
 
 def compare(wanted: list[dict], came: list[dict], path: Path) -> float:

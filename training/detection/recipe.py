@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from keras_cnns.errors import unknown
 from keras_cnns.values import Count, by_name
-from training.detection.pipeline import Fit
+from training.detection.pipeline import ResizeRule
 from training.recipes.optimizers import SGD
 from training.recipes.papers import BIASES, NORMS
 from training.recipes.recipe import BASE_PARTS, BaseRecipe
@@ -22,13 +22,13 @@ class DetectionRecipe(BaseRecipe):
         measure_every: epochs between two measurements of the validation split.
     """
 
-    resize: Fit = Fit()
+    resize: ResizeRule = ResizeRule()
     measure_every: Count = 1
 
     RENAMED: ClassVar[Mapping[str, str]] = {**BaseRecipe.RENAMED, "fit": "resize"}
 
 
-PARTS = DetectionRecipe.PARTS = by_name((*BASE_PARTS, Fit, DetectionRecipe))
+PARTS = DetectionRecipe.PARTS = by_name((*BASE_PARTS, ResizeRule, DetectionRecipe))
 
 # The paper counts updates of two images, whatever the set: 80,000 are 32 epochs of VOC 2007's 5,011 images.
 VOC = DetectionRecipe(
@@ -61,7 +61,7 @@ QUICK = DetectionRecipe(
     decay=1e-4,
     no_weight_decay=BIASES + NORMS,
     clip=10.0,
-    resize=Fit(256, 256),
+    resize=ResizeRule(256, 256),
     measure_every=4,
 )
 RECIPES = {recipe.name: recipe for recipe in (VOC, COCO, QUICK)}

@@ -113,7 +113,7 @@ class DetectionTask(Task):
         config, recipe = self.config, self.config.recipe
         return pipeline.train_batches(
             self.data.train,
-            fit=recipe.resize,
+            resize=recipe.resize,
             batch=recipe.batch_size,
             seed=config.seed,
             epochs=recipe.epochs,
@@ -124,7 +124,7 @@ class DetectionTask(Task):
         )
 
     def image_names(self, epoch, step):
-        rows = pipeline.training_plan(self.data.train, self.config.recipe.batch_size, self.config.seed, epoch)
+        rows = pipeline.train_indices(self.data.train, self.config.recipe.batch_size, self.config.seed, epoch)
         return ", ".join(str(self.data.train.ids[i]) for i in rows[step])
 
     def validation(self):
@@ -146,9 +146,7 @@ class DetectionTask(Task):
     def sample(self):
         preprocess = self.config.detector.backbone.preprocessing
         few = self.data.val.take(range(min(SHOWN, len(self.data.val))))
-        batches = pipeline.measuring_batches(
-            few, fit=self.config.recipe.resize, batch=SHOWN, preprocess=preprocess
-        )
+        batches = pipeline.eval_batches(few, resize=self.config.recipe.resize, batch=SHOWN, preprocess=preprocess)
         return next(batches)[1]
 
     def predict(self, forward, split):
