@@ -126,7 +126,7 @@ def test_quick_suits_the_data(digits):
     photographs = replace(digits, mirror=True)
     assert Flip() in defaults.quick(keras_cnns.ResNet20, photographs).augment
     assert isinstance(defaults.quick(keras_cnns.LeNet5, digits).optimizer, Adam)
-    starts = {a: defaults.quick(zoo.architecture(a), digits).start for a in ("nin_cifar", "resnet20", "resnet50")}
+    starts = {a: defaults.quick(zoo.architecture(a), digits).initializer for a in ("nin_cifar", "resnet20", "resnet50")}
     assert starts == {"nin_cifar": "centred", "resnet20": "published", "resnet50": "identity"}
 
 
