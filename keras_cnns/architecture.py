@@ -118,8 +118,8 @@ class Architecture(Value):
     def _suited(self, given: loading.Given, classes: int | None) -> "Architecture":
         """`for_weights`; with `classes` None, a file of another number of classes is refused."""
         if classes is None and given.path and given.classes not in (None, self.classes):
-            rule = f"the classifier of {given.asked} knows {given.classes} classes, {self.name} {self.classes}"
-            raise ValueError(f"{rule}: give classes={given.classes} for it, or classes= another for a fresh one")
+            rule = f"the classifier of {given.asked} has {given.classes} classes, {self.name} {self.classes}"
+            raise ValueError(f"{rule}: give classes={given.classes} to load it, or other classes= for a new one")
         changes = {"row": given.suited(self.row)}
         if given.entry is not None:
             changes["preprocessing"] = given.entry.preprocessing
@@ -155,13 +155,13 @@ class Architecture(Value):
         """
         scores = np.asarray(predictions)
         if scores.ndim != 2:
-            raise ValueError(f"predictions must be (n, classes); shape {scores.shape} came")
+            raise ValueError(f"predictions must have shape (n, classes), got {scores.shape}")
         if labels is None:
             if scores.shape[1] != len(registry.class_names()):
-                raise ValueError(f"the names of {scores.shape[1]} classes are not known: give labels=")
+                raise ValueError(f"the names of {scores.shape[1]} classes are unknown: give labels=")
             labels = [name for _, name in registry.class_names()]
         if len(labels) != scores.shape[1]:
-            raise ValueError(f"{scores.shape[1]} classes need as many labels; {len(labels)} came")
+            raise ValueError(f"labels must have {scores.shape[1]} names, one for each class, got {len(labels)}")
         order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
         return [[(str(labels[i]), float(row[i])) for i in best] for row, best in zip(scores, order, strict=True)]
 
@@ -175,40 +175,40 @@ class Architecture(Value):
             input_shape = tuple(input_shape)
         if input_tensor is not None:
             if not keras.utils.is_keras_tensor(input_tensor):
-                raise ValueError(f"input_tensor must be a Keras tensor; {type(input_tensor).__name__} came")
-            came = tuple(input_tensor.shape[1:])
-            if input_shape is not None and input_shape != came:
-                raise ValueError(f"input_tensor has shape {came}, but input_shape={input_shape} came")
-            input_shape = came
+                raise ValueError(f"input_tensor must be a Keras tensor, got {type(input_tensor).__name__}")
+            own = tuple(input_tensor.shape[1:])
+            if input_shape is not None and input_shape != own:
+                raise ValueError(f"input_shape must be that of input_tensor, {own}, got {input_shape}")
+            input_shape = own
         if input_shape is None:
             input_shape = self.input_shape if include_top else (None, None, channels)
         shape = input_shape
         good = isinstance(shape, tuple) and len(shape) == 3 and _is_count(shape[2])
         if not good or not all(s is None or _is_count(s) for s in shape[:2]):
-            raise ValueError(f"input_shape must be (height, width, channels); {shape} came")
+            raise ValueError(f"input_shape must be (height, width, channels), got {shape}")
         small = [s for s in shape[:2] if s is not None and s < self.min_size]
         if small:
-            raise ValueError(f"{self.name} takes images of at least {self.min_size} pixels a side; {shape} came")
+            raise ValueError(f"{self.name} needs images of at least {self.min_size} pixels a side, got {shape}")
         if include_top and None in shape and not getattr(self.head, "any_size", True):
-            raise ValueError(f"the dense layers of {self.name} need a fixed height and width; {shape} came")
+            raise ValueError(f"the dense layers of {self.name} need a fixed height and width, got {shape}")
         if keras.config.image_data_format() != "channels_last":
-            raise ValueError("keras_cnns builds channels-last networks; image_data_format is 'channels_first'")
+            raise ValueError("image_data_format must be 'channels_last', got 'channels_first'")
         return shape
 
     def _check(self, include_top: bool, weights, pooling, classes, classifier_activation, name):
         if pooling not in (None, *_POOLINGS):
-            raise ValueError(f"pooling must be None, 'avg' or 'max'; {pooling!r} came")
+            raise ValueError(f"pooling must be None, 'avg' or 'max', got {pooling!r}")
         if include_top and pooling is not None:
-            raise ValueError(f"pooling goes with include_top=False; pooling={pooling!r} came with a classifier")
+            raise ValueError(f"pooling needs include_top=False, got pooling={pooling!r} with include_top=True")
         if classes is not None and not _is_count(classes):
-            raise ValueError(f"classes must be a whole number from 1 on; {classes!r} came")
+            raise ValueError(f"classes must be a positive integer, got {classes!r}")
         try:
             keras.activations.get(classifier_activation)
         except (ValueError, TypeError):
-            rule = "classifier_activation must be None, a name that Keras knows or something to call"
-            raise ValueError(f"{rule}; {classifier_activation!r} came") from None
+            rule = "classifier_activation must be None, the name of a Keras activation or a callable"
+            raise ValueError(f"{rule}, got {classifier_activation!r}") from None
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
-            raise ValueError(f"name must be text without a slash; {name!r} came")
+            raise ValueError(f"name must be a non-empty string without a slash, got {name!r}")
         return None if weights is None else loading.given(weights, self.name)
 
 

@@ -105,7 +105,7 @@ def set_depth(architecture: Architecture, value: float) -> Architecture:
     depths = architecture.row.depths
     if len(set(depths)) == 1:
         if value != int(value):
-            raise ValueError(f"the depth of {architecture.name} is a whole number of units; {value} came")
+            raise ValueError(f"the depth of {architecture.name} must be an integer, got {value}")
         depths = (int(value),) * len(depths)
     else:
         depths = tuple(max(1, round(d * value)) for d in depths)

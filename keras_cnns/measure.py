@@ -138,9 +138,9 @@ def measure(model: keras.Model, input_shape: Shape | None = None) -> Measure:
 def _input_shape(model, own: Shape, asked: Shape | None) -> Shape:
     shape = tuple(own[1:]) if asked is None else tuple(asked)
     if len(shape) != len(own) - 1 or any(a not in (None, b) for a, b in zip(own[1:], shape, strict=True)):
-        raise ValueError(f"{model.name!r} takes inputs of {tuple(own[1:])}; input_shape={shape} came")
+        raise ValueError(f"input_shape of {model.name!r} must fit {tuple(own[1:])}, got {shape}")
     if None in shape:
-        raise ValueError(f"{model.name!r} leaves its input size open {shape}: give input_shape=(height, width, c)")
+        raise ValueError(f"{model.name!r} has an open size {shape}: give input_shape=(height, width, channels)")
     return (None, *shape)
 
 
@@ -151,14 +151,14 @@ def _walk(model, shapes: list[Shape], seen: list[_Seen], rows: list[LayerMeasure
     sees = dict(enumerate(seen))
     for node in nodes:
         layer = node.layer
-        came = [shape[i] for i in node.inputs]
+        inputs = [shape[i] for i in node.inputs]
         before = [sees[i] for i in node.inputs]
-        out = _output_shapes(layer, came, [tensors[i] for i in node.outputs])
+        out = _output_shapes(layer, inputs, [tensors[i] for i in node.outputs])
         shape.update(zip(node.outputs, out, strict=True))
         if isinstance(layer, keras.Model):
-            after = _walk(layer, came, before, rows)
+            after = _walk(layer, inputs, before, rows)
         else:
-            row, state = _layer(layer, came, out[0], before)
+            row, state = _layer(layer, inputs, out[0], before)
             rows.append(row)
             after = [state] * len(node.outputs)
         sees.update(zip(node.outputs, after, strict=True))
@@ -166,16 +166,16 @@ def _walk(model, shapes: list[Shape], seen: list[_Seen], rows: list[LayerMeasure
     return [sees[place[id(t)]] for t in model.outputs]
 
 
-def _output_shapes(layer, came: list[Shape], symbolic: list) -> list[Shape]:
+def _output_shapes(layer, inputs: list[Shape], symbolic: list) -> list[Shape]:
     known = [tuple(t.shape) for t in symbolic]
     if all(None not in s[1:] for s in known):
         return known
-    got = layer.compute_output_shape(came if len(came) > 1 else came[0])
+    got = layer.compute_output_shape(inputs if len(inputs) > 1 else inputs[0])
     return [tuple(got)] if got and not isinstance(got[0], tuple | list) else [tuple(g) for g in got]
 
 
-def _layer(layer, came: list[Shape], out: Shape, before: list[_Seen]) -> tuple[LayerMeasure, _Seen]:
-    shape = came[0]
+def _layer(layer, inputs: list[Shape], out: Shape, before: list[_Seen]) -> tuple[LayerMeasure, _Seen]:
+    shape = inputs[0]
     rule = RULES.get(_kind(layer))
     params = layer.count_params() if getattr(layer, "built", False) and layer.weights else 0
     if hasattr(layer, "macs"):
@@ -225,34 +225,34 @@ def _kind(layer) -> type | None:
     return next((k for k in type(layer).__mro__ if k in RULES), None)
 
 
-def _convolution(layer, came: Shape, out: Shape):
+def _convolution(layer, shape: Shape, out: Shape):
     kernel = layer.kernel_size[0] * layer.kernel_size[1]
     cells = out[1] * out[2]
     window = ((layer.kernel_size[0] - 1) * layer.dilation_rate[0] + 1, layer.strides[0])
-    macs = cells * kernel * (came[-1] // layer.groups) * layer.filters
+    macs = cells * kernel * (shape[-1] // layer.groups) * layer.filters
     return macs, layer.use_bias * cells * layer.filters, window
 
 
-def _depthwise(layer, came: Shape, out: Shape):
+def _depthwise(layer, shape: Shape, out: Shape):
     cells = out[1] * out[2]
     window = ((layer.kernel_size[0] - 1) * layer.dilation_rate[0] + 1, layer.strides[0])
     return cells * layer.kernel_size[0] * layer.kernel_size[1] * out[-1], layer.use_bias * cells * out[-1], window
 
 
-def _dense(layer, came: Shape, out: Shape):
+def _dense(layer, shape: Shape, out: Shape):
     units = math.prod(out[1:])
-    return units * came[-1], layer.use_bias * units, None
+    return units * shape[-1], layer.use_bias * units, None
 
 
-def _pool(layer, came: Shape, out: Shape):
+def _pool(layer, shape: Shape, out: Shape):
     return 0, 0, (layer.pool_size[0], layer.strides[0])
 
 
-def _free(layer, came: Shape, out: Shape):
+def _free(layer, shape: Shape, out: Shape):
     return 0, 0, None
 
 
-def _global(layer, came: Shape, out: Shape):
+def _global(layer, shape: Shape, out: Shape):
     return 0, 0, GLOBAL
 
 

@@ -29,9 +29,9 @@ class Preprocessing(Value):
 
     def check(self):
         if len(self.mean) != len(self.std):
-            raise ValueError(f"mean and std have one number a channel; {len(self.mean)} and {len(self.std)} came")
+            raise ValueError(f"mean and std must have equal lengths, got {len(self.mean)} and {len(self.std)}")
         if self.order not in ("rgb", "bgr"):
-            raise ValueError(f"order must be 'rgb' or 'bgr'; {self.order!r} came")
+            raise ValueError(f"order must be 'rgb' or 'bgr', got {self.order!r}")
 
     def __call__(self, x):
         """Preprocesses (..., channels) of 0-255 values, any dtype.
@@ -41,7 +41,7 @@ class Preprocessing(Value):
         """
         channels = x.shape[-1]
         if len(self.mean) not in (1, channels):
-            raise ValueError(f"this preprocessing is for {len(self.mean)} channels; {channels} came")
+            raise ValueError(f"this preprocessing needs {len(self.mean)} channels, got {channels}")
         mean, std = np.array(self.mean, "float32"), np.array(self.std, "float32")
         if isinstance(x, np.ndarray):
             x = x.astype("float32")
@@ -64,7 +64,7 @@ class Preprocessing(Value):
         [2.2489, 2.4286, 2.64]
         """
         if len(self.mean) not in (1, x.shape[-1]):
-            raise ValueError(f"this preprocessing is for {len(self.mean)} channels; {x.shape[-1]} came")
+            raise ValueError(f"this preprocessing needs {len(self.mean)} channels, got {x.shape[-1]}")
         if self.order == "bgr":
             # The last axis is a column to a channels-first layer; no stock layer reverses it at once.
             last = x.shape[-1] - 1

@@ -63,7 +63,7 @@ class SelectiveKernel(Value):
 
     def check(self):
         if not self.branches or any(kernel % 2 == 0 for kernel, _ in self.branches):
-            raise ValueError(f"branches are pairs (odd kernel, dilation), at least one; {self.branches} came")
+            raise ValueError(f"branches must be pairs (odd kernel, dilation), at least one, got {self.branches}")
 
     def __call__(self, x, filters: int, stride: int, name: str):
         options = {"stride": stride, "groups": self.groups}

@@ -49,14 +49,14 @@ class Staged(Value):
 
     def check(self):
         if len(self.depths) > STAGES:
-            raise ValueError(f"a row has at most {STAGES} stages; {len(self.depths)} came")
+            raise ValueError(f"a row must have at most {STAGES} stages, got {len(self.depths)}")
         if len(self.widths) < len(self.depths):
-            raise ValueError(f"{len(self.depths)} stages need as many widths; {self.widths} came")
+            raise ValueError(f"widths must have {len(self.depths)} entries, one a stage, got {self.widths}")
         if len(self.strides) < len(self.depths):
-            raise ValueError(f"{len(self.depths)} stages need as many strides; {self.strides} came")
+            raise ValueError(f"strides must have {len(self.depths)} entries, one a stage, got {self.strides}")
         for depth, width in zip(self.depths, self.widths, strict=False):
             if isinstance(width, tuple) and len(width) != depth:
-                raise ValueError(f"a stage of {depth} units needs one width or {depth}; {width} came")
+                raise ValueError(f"a stage of {depth} units needs one width or {depth}, got {width}")
 
     def __call__(self, x):
         x = self.stem(x)
@@ -78,7 +78,7 @@ class Staged(Value):
         """The row with some of its stages. The stem stays if the first stage does, the finish if the last."""
         chosen = range(len(self.depths))[stages]
         if not isinstance(stages, slice) or chosen.step != 1 or not chosen:
-            raise ValueError(f"take consecutive stages of a row, as row[:3]; row[{stages}] came")
+            raise ValueError(f"a slice must take consecutive stages, as row[:3], got row[{stages}]")
         return replace(
             self,
             depths=self.depths[stages],
@@ -94,7 +94,7 @@ class Staged(Value):
         index = number - self.first
         if not 0 <= index < len(self.depths):
             last = self.first + len(self.depths) - 1
-            raise ValueError(f"stages are numbered {self.first} to {last}; {number} came")
+            raise ValueError(f"number must be from {self.first} to {last}, got {number}")
         return replace(self[index : index + 1], stem=nothing, finish=nothing)
 
     def with_unit(self, **changes) -> "Staged":
@@ -104,6 +104,6 @@ class Staged(Value):
             ValueError: the unit is a function of the place.
         """
         if inspect.isfunction(self.unit):
-            rule = "is a function of (stage, index): give another function, replace(row, unit=...)"
+            rule = "is a function of (stage, index): use replace(row, unit=...) with another function"
             raise ValueError(f"the unit {self.unit.__name__} {rule}")
         return replace(self, unit=replace(self.unit, **changes))

@@ -71,10 +71,10 @@ class FasterRCNN(Value):
     def __post_init__(self):
         super().__post_init__()
         if not isinstance(self.backbone.row, Staged | Column):
-            raise ValueError(f"a backbone is a network of stages or a VGG; {self.backbone.name} came")
+            raise ValueError(f"a backbone must be a network of stages or a VGG, got {self.backbone.name}")
         if self.region_lot.count > self.training.after:
-            few = f"{self.region_lot.count} of {self.training.after} proposals cannot"
-            raise ValueError(f"the regions that learn are some of the proposals; {few}")
+            few = f"{self.training.after} proposals, got {self.region_lot.count}"
+            raise ValueError(f"region_lot.count must be at most training.after, {few}")
 
     def __call__(
         self,
@@ -164,9 +164,9 @@ class FasterRCNN(Value):
 
     def _check(self, shape, classes) -> None:
         if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-            raise ValueError(f"classes must be a whole number from 1 on; {classes!r} came")
+            raise ValueError(f"classes must be a positive integer, got {classes!r}")
         if len(shape) != 3 or shape[2] is None:
-            raise ValueError(f"input_shape must be (height, width, channels); {shape} came")
+            raise ValueError(f"input_shape must be (height, width, channels), got {shape}")
 
     def _check_stride(self, image, maps) -> None:
         """Raises ValueError unless one cell of the map stands for as many pixels as the anchors say."""
@@ -176,8 +176,8 @@ class FasterRCNN(Value):
             sides = (8 * stride, 8 * stride)
             cells = keras.Model(image, maps).compute_output_shape((None, *sides, shape[2]))[1:3]
         if any(c not in (side // stride, -(-side // stride)) for side, c in zip(sides, cells, strict=True)):
-            came = f"the map of {self.backbone.name} has one cell in {round(sides[0] / cells[0])} pixels"
-            raise ValueError(f"{came}, the anchors one in {stride}")
+            own = round(sides[0] / cells[0])
+            raise ValueError(f"the stride of the anchors must be that of the map, {own}, got {stride}")
 
 
 @dataclass(frozen=True)

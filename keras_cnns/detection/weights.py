@@ -139,7 +139,7 @@ def fill_detectron2(model: keras.Model, source: Source) -> None:
             used.add(name)
             x = _ours(layer.name, source.tensors[name].read())
             if x.shape != tuple(weight.shape):
-                raise ValueError(f"{source.path}: {name} gives {x.shape}; {tuple(weight.shape)} is wanted")
+                raise ValueError(f"{source.path}: {name} must have shape {tuple(weight.shape)}, got {x.shape}")
             if not np.isfinite(x).all():
                 raise ValueError(f"{source.path}: {name} holds numbers that are not finite")
             values[weight.path, id(weight)] = (weight, x)

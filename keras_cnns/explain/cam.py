@@ -32,7 +32,7 @@ def grad_cam(model: keras.Model, images, classes=None, layer: str | None = None)
     (2, 32, 32)
     """
     if keras.backend.backend() != "tensorflow":
-        raise NotImplementedError(f"grad_cam works on TensorFlow; the backend is {keras.backend.backend()}")
+        raise NotImplementedError(f"grad_cam needs the TensorFlow backend, got {keras.backend.backend()}")
     import tensorflow as tf
 
     images = tf.cast(images, tf.float32)
@@ -55,7 +55,7 @@ def _chosen(classes, scores) -> np.ndarray:
     if chosen.ndim == 0:
         chosen = np.full(len(scores), chosen)
     if chosen.shape != (len(scores),) or chosen.min() < 0 or chosen.max() >= scores.shape[1]:
-        raise ValueError(f"classes are one from 0 to {scores.shape[1] - 1} for each image; {classes} came")
+        raise ValueError(f"classes must be from 0 to {scores.shape[1] - 1}, one for each image, got {classes}")
     return chosen
 
 
@@ -66,11 +66,11 @@ def _map(model: keras.Model, layer: str | None):
         tensor = tensors[node.outputs[0]]
         if layer is not None and node.layer.name == layer:
             if len(tensor.shape) != 4:
-                raise ValueError(f"the output of {layer!r} is no map; its shape is {tuple(tensor.shape)}")
+                raise ValueError(f"the output of {layer!r} must be a feature map, got shape {tuple(tensor.shape)}")
             return tensor
         if layer is None and len(tensor.shape) == 4 and 1 not in tensor.shape[1:3]:
             return tensor
-    raise ValueError(f"{model.name!r} has {'no map of features' if layer is None else f'no layer {layer!r}'}")
+    raise ValueError(f"{model.name!r} has {'no feature map' if layer is None else f'no layer {layer!r}'}")
 
 
 def _scores(model: keras.Model):

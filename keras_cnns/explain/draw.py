@@ -47,7 +47,7 @@ def draw(model: keras.Model, path: str | Path) -> Path:
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"a picture is {' or '.join(FORMATS)}; {path.name!r} came")
+        raise ValueError(f"a picture must end in {' or '.join(FORMATS)}, got {path.name!r}")
     from matplotlib.figure import Figure
 
     lines = _lines(_columns(model))

@@ -93,7 +93,7 @@ def feature_extractor(model: keras.Model, names: str | Iterable[str]) -> keras.M
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names:
-        raise ValueError("give at least one name of an endpoint; none came")
+        raise ValueError("names must have at least one endpoint, got none")
     known = endpoints(model)
     with deep_recursion():
         outputs = {name: _find(model, str(name), known) for name in names}

@@ -37,7 +37,7 @@ def saturation(kernel: np.ndarray) -> np.ndarray:
     [0.0, 1.0]
     """
     if kernel.ndim != 4 or kernel.shape[2] != 3:
-        raise ValueError(f"colour is of kernels (height, width, 3, filters); {kernel.shape} came")
+        raise ValueError(f"kernel must have shape (height, width, 3, filters), got {kernel.shape}")
     coloured = kernel - kernel.mean(axis=2, keepdims=True)
     whole = np.square(kernel, dtype="float64").sum(axis=(0, 1, 2))
     return np.square(coloured, dtype="float64").sum(axis=(0, 1, 2)) / np.maximum(whole, 1e-30)
@@ -52,5 +52,5 @@ def towers(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
     nodes, _ = graph.trace(model)
     layers = [node.layer for node in nodes if isinstance(node.layer, keras.layers.Conv2D)]
     if len(layers) < 2 or not (layers[0].name.endswith("_tower1") or getattr(layers[1], "groups", 1) == 2):
-        raise ValueError(f"{model.name!r} has no two towers, as the AlexNet of 2012 has")
+        raise ValueError(f"{model.name!r} does not have the two towers of the AlexNet of 2012")
     return tuple(np.split(first_filters(model), 2, axis=-1))

@@ -103,7 +103,7 @@ class Encoder:
         Hashing). `bits` is a multiple of 16.
         """
         if bits % 16:
-            raise ValueError(f"bits come in sixteens; {bits} came")
+            raise ValueError(f"bits must be a multiple of 16, got {bits}")
         mean = vectors.mean(axis=0)
         scale = float(max((vectors - mean).std(), 1e-12))
         x = (vectors - mean) / scale

@@ -16,7 +16,7 @@ class PadChannels(keras.layers.Layer):
 
     def build(self, input_shape):
         if input_shape[-1] > self.filters:
-            raise ValueError(f"PadChannels only adds channels: {input_shape[-1]} came, {self.filters} wanted")
+            raise ValueError(f"PadChannels needs at most {self.filters} input channels, got {input_shape[-1]}")
 
     def call(self, inputs):
         return keras.ops.pad(inputs, [(0, 0), (0, 0), (0, 0), (0, self.filters - inputs.shape[-1])])

@@ -23,7 +23,7 @@ class Conv2D(keras.layers.Conv2D):
         super().__init__(filters, kernel_size, padding=padding, **kwargs)  # checked without the strides
         self.strides = tuple(strides) if isinstance(strides, tuple | list) else (strides, strides)
         if len(self.strides) != 2 or not all(isinstance(s, int) and s > 0 for s in self.strides):
-            raise ValueError(f"strides must be one or two positive integers; {strides!r} came")
+            raise ValueError(f"strides must be one or two positive integers, got {strides!r}")
 
     def convolution_op(self, inputs, kernel):
         if self._meets_the_onednn_fault(inputs):

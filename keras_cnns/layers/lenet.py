@@ -79,7 +79,7 @@ class SparseConv2D(keras.layers.Layer):
     def build(self, input_shape):
         maps = input_shape[-1]
         if max(map(max, self.table)) >= maps:
-            raise ValueError(f"the table names input map {max(map(max, self.table))}, but {maps} came")
+            raise ValueError(f"the table needs {max(map(max, self.table)) + 1} input maps, got {maps}")
         area = self.kernel_size**2
         fan_in = np.repeat([area * len(row) for row in self.table], [len(row) for row in self.table])
 
@@ -132,7 +132,7 @@ class RBF(keras.layers.Layer):
     def build(self, input_shape):
         codes = np.array(self.codes, "float32")
         if input_shape[-1] != codes.shape[1]:
-            raise ValueError(f"the codes have {codes.shape[1]} places, but {input_shape[-1]} inputs came")
+            raise ValueError(f"the codes need {codes.shape[1]} inputs, got {input_shape[-1]}")
         self.centres = self.add_weight(
             name="codes",
             shape=codes.shape,
@@ -182,7 +182,7 @@ class MAPLoss(keras.losses.Loss):
     def __init__(self, j: float = 1.0, **kwargs):
         super().__init__(**kwargs)
         if not j > 0:
-            raise ValueError(f"j must be greater than 0; {j!r} came")
+            raise ValueError(f"j must be greater than 0, got {j!r}")
         self.j = float(j)
 
     def call(self, y_true, y_pred):

@@ -41,9 +41,9 @@ class LocalResponseNormalization(keras.layers.Layer):
     def __init__(self, radius: int = 2, bias: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, **kwargs):
         super().__init__(**kwargs)
         if not (isinstance(radius, int) and radius >= 0):
-            raise ValueError(f"radius must be a whole number from 0 on; {radius!r} came")
+            raise ValueError(f"radius must be a non-negative integer, got {radius!r}")
         if not (bias > 0 and alpha >= 0):
-            raise ValueError(f"bias must be above 0 and alpha not below it; {bias!r} and {alpha!r} came")
+            raise ValueError(f"bias must be > 0 and alpha >= 0, got {bias!r} and {alpha!r}")
         self.radius = radius
         self.bias = float(bias)
         self.alpha = float(alpha)

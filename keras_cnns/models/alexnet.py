@@ -48,7 +48,7 @@ class AlexNetBody(Value):
 
     def check(self):
         if any(width % 2 for width in self.widths):
-            raise ValueError(f"two towers need even widths; {self.widths} came")
+            raise ValueError(f"widths must be even for two towers, got {self.widths}")
 
     def __call__(self, x):
         c1, c2, c3, c4, c5 = self.widths

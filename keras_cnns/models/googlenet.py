@@ -134,10 +134,10 @@ class GoogLeNetArchitecture(Architecture):
         """
         sides = self._checked_shape(input_shape, input_tensor, include_top)[:2]
         if aux_heads and not include_top:
-            raise ValueError("auxiliary heads go with a classifier; aux_heads=True came with include_top=False")
+            raise ValueError("aux_heads=True needs include_top=True, got False")
         if aux_heads and (None in sides or min(sides) < AUX_MIN_SIZE):
             rule = f"the auxiliary heads of {self.name} need a fixed size of at least {AUX_MIN_SIZE} pixels a side"
-            raise ValueError(f"{rule}; {sides} came")
+            raise ValueError(f"{rule}, got {sides}")
         options = (include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation, name)
         return Architecture.__call__(self.with_heads() if aux_heads else self, *options)
 

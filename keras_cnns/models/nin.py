@@ -60,7 +60,7 @@ class NINBody(Value):
 
     def check(self):
         if len(self.dropout) != len(self.layers) - 1:
-            raise ValueError(f"{len(self.layers)} layers have one dropout fewer; {self.dropout} came")
+            raise ValueError(f"dropout must have {len(self.layers) - 1} rates, got {self.dropout}")
 
     def __call__(self, x):
         for i, layer in enumerate(self.layers, 1):

@@ -33,14 +33,14 @@ class Unreachable(ConnectionError):
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, request, response, code, message, headers, url):
         if not url.startswith("https://"):
-            raise ValueError(f"{request.full_url} leads to {url}, which is not https")
+            raise ValueError(f"{request.full_url} redirects to {url}, which is not https")
         return super().redirect_request(request, response, code, message, headers, url)
 
 
 def https(url: str, start: int):
     """Opens a URL from byte `start` on. Refuses anything but https, redirections included."""
     if not url.startswith("https://"):
-        raise ValueError(f"files are fetched by https only; {url!r} came")
+        raise ValueError(f"url must start with https://, got {url!r}")
     return opened(urllib.request.build_opener(_HttpsOnly()), url, start)
 
 
@@ -151,7 +151,7 @@ def _download(url: str, part: Path, opener: Opener, largest: int) -> None:
         length = response.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else None
         if total is not None and total > largest:
-            raise ValueError(f"{url} gives {total:,} bytes; {largest:,} are allowed")
+            raise ValueError(f"{url} must give at most {largest:,} bytes, got {total:,}")
         with open(part, "ab" if resumed else "wb") as file:
             done = start
             for chunk in _chunks(response):
@@ -162,7 +162,7 @@ def _download(url: str, part: Path, opener: Opener, largest: int) -> None:
             file.flush()
             os.fsync(file.fileno())
     if total is not None and done < total:
-        raise EOFError(f"{done:,} of {total:,} bytes came")
+        raise EOFError(f"received {done:,} of {total:,} bytes")
 
 
 def _chunks(response) -> Iterator[bytes]:

@@ -72,7 +72,7 @@ class Given:
         """
         own = registry.rows().get(self.arch) == registry.fingerprint(row)
         if self.entry is not None and not own:
-            raise ValueError(f"{self.asked} goes with the published {self.arch}; the row of this one was changed")
+            raise ValueError(f"{self.asked} fits only the published {self.arch}; the row of this one was changed")
         if self.change in ("", INFERENCE):
             return row
         if not own:
@@ -151,14 +151,14 @@ def given(weights: str | Path, arch: str) -> Given:
         ValueError: no tag and no file; the message names the nearest tag, or what a path must end in.
     """
     if not isinstance(weights, str | Path):
-        raise ValueError(f"weights must be None, a tag or a path; {weights!r} came")
+        raise ValueError(f"weights must be None, a tag or a path, got {weights!r}")
     path, asked = Path(weights), str(weights)
     if asked.endswith(tensors.ENDINGS):
         if not path.is_file():
             raise ValueError(f"no weights file {asked!r}")
         return Given(arch, asked, path=path)
     if path.is_file():
-        raise ValueError(f"a weights file ends in {', '.join(tensors.ENDINGS)}; {asked!r} came")
+        raise ValueError(f"a weights file must end in {', '.join(tensors.ENDINGS)}, got {asked!r}")
     entry = registry.find(asked, arch)
     return Given(arch, entry.name, entry)
 
@@ -184,9 +184,9 @@ def _needs_torch(entry: Entry) -> None:
         import torch  # noqa: F401
     except ImportError:
         other = registry.without_torch(entry.arch)
-        instead = f"; {other.name} needs none" if other else ""
+        instead = f"; {other.name} does not" if other else ""
         raise ValueError(
-            f"{entry.name} is published as a pickle, which only PyTorch may read (pip install torch){instead}"
+            f"{entry.name} is published as a pickle, which needs PyTorch (pip install torch){instead}"
         ) from None
 
 

@@ -234,11 +234,11 @@ def _mismatch(model, source: Source, layout, missing, surplus, wrong) -> str:
 
 def _channels(kernel: np.ndarray, channels: int) -> np.ndarray:
     """The first kernel for another number of input channels: summed for one, else repeated and scaled (timm)."""
-    came = kernel.shape[2]
+    own = kernel.shape[2]
     if channels == 1:
         return kernel.sum(axis=2, keepdims=True)
-    repeated = np.concatenate([kernel] * math.ceil(channels / came), axis=2)[:, :, :channels]
-    return repeated * (came / channels)
+    repeated = np.concatenate([kernel] * math.ceil(channels / own), axis=2)[:, :, :channels]
+    return repeated * (own / channels)
 
 
 def _fresh_lines(source: Source, fresh: list[Slot], torch: bool) -> list[str]:

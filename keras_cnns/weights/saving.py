@@ -40,7 +40,7 @@ def save_torch_weights(model: keras.Model, path: str | Path) -> None:
 
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise ValueError(f"weights for PyTorch go to a .safetensors file; {str(path)!r} came")
+        raise ValueError(f"path must end in .safetensors, got {str(path)!r}")
     named = next(((la, found) for la in TORCH_LAYOUTS if (found := slots(model, la)) is not None), None)
     if named is None:
         raise ValueError(f"no PyTorch library has a network of the layers of {model.name!r}")

@@ -74,7 +74,7 @@ def _safetensors(path: Path) -> Source:
         raise ValueError(f"{path} cannot be read as .safetensors: {error}") from None
     wrong = [f"{name} ({kind})" for name, (_, kind) in facts.items() if kind not in FLOATS]
     if wrong:
-        raise ValueError(f"{path}: weights are {', '.join(FLOATS)}; {wrong[0]} came")
+        raise ValueError(f"{path}: weights must be {', '.join(FLOATS)}, got {wrong[0]}")
     found = {name: Tensor(shape, partial(_from_safetensors, file, name)) for name, (shape, _) in facts.items()}
     return Source(path, "torch", found, file.metadata() or {})
 
@@ -152,11 +152,11 @@ def _datasets(path: Path, content: Path | bytes) -> dict[str, Tensor]:
         for name in group:
             link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
-                raise ValueError(f"{path}: {prefix}{name} is a link, which weights need not have")
+                raise ValueError(f"{path}: {prefix}{name} is a link; links are not allowed")
             item = group[name]
             if isinstance(item, h5py.Group):
                 if prefix.count("/") > 16:
-                    raise ValueError(f"{path}: groups are nested beyond reason")
+                    raise ValueError(f"{path}: groups are nested more than 16 deep")
                 visit(item, f"{prefix}{name}/")
             elif item.dtype.kind == "f":
                 if item.external or item.is_virtual:
@@ -182,7 +182,7 @@ def _pickle(path: Path) -> Source:
         import torch
     except ImportError:
         raise ValueError(
-            f"{path} is a pickle, which only PyTorch may read (pip install torch); or give a .safetensors file"
+            f"{path} is a pickle, which needs PyTorch (pip install torch); a .safetensors file does not"
         ) from None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -192,7 +192,7 @@ def _pickle(path: Path) -> Source:
     for key in ("state_dict", "model"):
         content = content.get(key, content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
-        raise ValueError(f"{path} is no state_dict: names -> tensors")
+        raise ValueError(f"{path} is not a state_dict (names -> tensors)")
     if all(name.startswith("module.") for name in content):
         content = {name.removeprefix("module."): value for name, value in content.items()}
     found = {

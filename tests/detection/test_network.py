@@ -242,7 +242,7 @@ def test_any_backbone(name):
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="network of stages or a VGG; googlenet came"):
+    with pytest.raises(ValueError, match="network of stages or a VGG, got googlenet"):
         replace(FasterRCNNResNet101, backbone=keras_cnns.GoogLeNet)
     with pytest.raises(ValueError, match="one cell in 4 pixels, the anchors one in 8"):
         replace(SMALL, anchors=Anchors((12,), stride=8)).build()

@@ -99,11 +99,11 @@ def test_set_reaches_every_field_and_checks_it():
     [
         ("rate=1", r"no field of Recipe 'rate'"),
         ("optimizer.rat=1", r"no field of SGD 'rat'; did you mean 'rate'\?"),
-        ("epochs=many", "Recipe.epochs must be int from 1 to 65536: 'many' came"),
+        ("epochs=many", "Recipe.epochs must be int from 1 to 65536, got 'many'"),
         ("epochs=2.5", "Recipe.epochs must be int"),
-        ("dropout=2", "Recipe.dropout must be float from 0 to 1: '2' came"),
+        ("dropout=2", "Recipe.dropout must be float from 0 to 1, got '2'"),
         ("keep=first", "must be 'last' or 'best'"),
-        ("epochs", "--set wants field=value"),
+        ("epochs", "--set must be field=value"),
         ("epochs.x=1", "has no field 'x'"),
     ],
 )

@@ -132,7 +132,7 @@ def test_tags_and_aliases():
 
 def test_bad_weights_arguments(tmp_path):
     for weights, says in [
-        (3, "weights must be None, a tag or a path; 3 came"),
+        (3, "weights must be None, a tag or a path, got 3"),
         ("imagnet", "no weights 'imagnet'"),
         ("none.safetensors", "no weights file 'none.safetensors'"),
     ]:

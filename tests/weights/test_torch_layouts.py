@@ -360,7 +360,7 @@ def entry(shape, start, stop, kind="F32"):
         ({"a": entry([2], 0, 8)}, b"\0" * 99, None, "cannot be read"),
         ({"a": entry([10**12], 0, 8)}, b"\0" * 8, None, "cannot be read"),
         ({"a": entry([2], 0, 8)}, b"\0" * 8, 2**40, "cannot be read"),
-        ({"a": entry([1], 0, 8, "I64")}, b"\0" * 8, None, "weights are F64, F32, F16, BF16; a (I64) came"),
+        ({"a": entry([1], 0, 8, "I64")}, b"\0" * 8, None, "weights must be F64, F32, F16, BF16, got a (I64)"),
     ],
     ids=["overlap", "truncated", "longer", "shape bomb", "header bomb", "integers"],
 )
