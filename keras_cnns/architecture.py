@@ -1,4 +1,4 @@
-"""An architecture: a row with a name, a head, an input shape, a preprocessing and a citation. Call it to build."""
+"""`Architecture`: a row (network body) with name, head, input shape, preprocessing and citation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,16 +18,16 @@ from keras_cnns.weights.names import INFERENCE
 
 @dataclass(frozen=True)
 class Architecture(Value):
-    """A network as a value: prints itself, compares equal, derives by `dataclasses.replace`, goes to JSON.
+    """A network as a frozen value: printed, compared, changed by `dataclasses.replace`, written to JSON.
 
     Attributes:
         name: command-line name, and the default name of the models it builds.
         row: body, image -> features.
-        head: (features, classes, activation) -> predictions; `head.loss()` is the loss it trains with.
-        input_shape: (height, width, channels) when nothing else is asked.
-        classes: how many when nothing else is asked.
-        preprocessing: from 0-255 RGB to what the network expects.
-        citation: what it is and which paper; first line of its own `__doc__`.
+        head: (features, classes, activation) -> predictions; `head.loss()` is its training loss.
+        input_shape: default (height, width, channels).
+        classes: default number of classes.
+        preprocessing: from 0-255 RGB to the network's input.
+        citation: description and paper; first line of the `__doc__` of the value.
         min_size: smallest height and width.
     """
 
@@ -58,14 +58,14 @@ class Architecture(Value):
         """Builds the network as a functional `keras.Model`, with the signature of `keras.applications`.
 
         Args:
-            include_top: with the classifier; without it the output is the last feature map (n, h, w, c).
+            include_top: whether to add the classifier; without it the output is the last feature map (n, h, w, c).
             weights: None for random initialisation; a tag of `keras_cnns.list_weights()`; "imagenet" for the best
                 of them that allows commercial use; or a path to `.safetensors` or `.pth` (PyTorch's layouts),
-                `.h5` (`keras.applications`), `.weights.h5` or `.keras`. What they want otherwise than this row
-                (`for_weights`), another number of classes or channels: it is adapted and logged. A file of RepVGG
-                in inference form gives the network in that form.
-            input_tensor: a Keras tensor to build on, instead of a new input.
-            input_shape: (height, width, channels); None in height or width leaves that side open where the head
+                `.h5` (`keras.applications`), `.weights.h5` or `.keras`. Where they need a different row
+                (`for_weights`), number of classes or channels, the network is adapted and the change is logged. A
+                RepVGG file in inference form gives the network in that form.
+            input_tensor: a Keras tensor to use as input instead of a new one.
+            input_shape: (height, width, channels); None leaves height or width open where the head
                 allows it. Without a top it defaults to (None, None, channels).
             pooling: without a top: None, "avg" or "max" (then the output is (n, c)).
             classes: number of classes; None means the architecture's own.
@@ -73,8 +73,8 @@ class Architecture(Value):
             name: name of the model.
 
         Raises:
-            ValueError: with the rule and what came, before any layer is built; or the weights do not fit.
-            ConnectionError: known weights cannot be fetched; the message says how to do without a network.
+            ValueError: an invalid argument, before any layer is built; or the weights do not fit.
+            ConnectionError: known weights cannot be downloaded; the message tells how to load them offline.
         """
         shape = self._checked_shape(input_shape, input_tensor, include_top)
         given = self._check(include_top, weights, pooling, classes, classifier_activation, name)
@@ -91,7 +91,7 @@ class Architecture(Value):
         return model
 
     def _build(self, shape, input_tensor, include_top, pooling, classes, classifier_activation, name):
-        """The network itself, of arguments that have been checked."""
+        """Builds the network from checked arguments."""
         with deep_recursion():
             image = keras.Input(shape, name="image") if input_tensor is None else input_tensor
             x = self.row(image)
@@ -105,10 +105,11 @@ class Architecture(Value):
             )
 
     def for_weights(self, weights: str | Path) -> "Architecture":
-        """This architecture as weights want it: row, preprocessing, and the map that a dense head reads.
+        """This architecture adapted to weights: row, preprocessing, and the map size that a dense head reads.
 
-        Known weights decide what no file can show: where a unit strides, how the stem pools, what is subtracted
-        from the image. `ResNet50(weights=tag)` is `ResNet50.for_weights(tag)` built and filled.
+        Known weights also define what a file cannot show: where a unit strides, how the stem pools, what is
+        subtracted from the image. `ResNet50(weights=tag)` builds `ResNet50.for_weights(tag)` and loads the
+        weights.
 
         Raises:
             ValueError: no such tag or file; a tag for a row that is not the published one.
@@ -116,7 +117,7 @@ class Architecture(Value):
         return self._suited(loading.given(weights, self.name), 0)
 
     def _suited(self, given: loading.Given, classes: int | None) -> "Architecture":
-        """`for_weights`; with `classes` None, a file of another number of classes is refused."""
+        """`for_weights`; with `classes` None, a file with another number of classes is an error."""
         if classes is None and given.path and given.classes not in (None, self.classes):
             rule = f"the classifier of {given.asked} has {given.classes} classes, {self.name} {self.classes}"
             raise ValueError(f"{rule}: give classes={given.classes} to load it, or other classes= for a new one")
@@ -131,7 +132,7 @@ class Architecture(Value):
         return replace(self, **changes)
 
     def preprocess_input(self, x, weights: str | None = None):
-        """0-255 RGB (..., channels) to what this network, or its weights of that tag, expect; never in place.
+        """Preprocesses 0-255 RGB (..., channels) for this network, or for its weights of that tag; never in place.
 
         >>> import keras_cnns, numpy as np
         >>> white = np.full((1, 1, 1, 3), 255, "uint8")
@@ -148,10 +149,10 @@ class Architecture(Value):
         """The `top` most probable classes of every row of (n, classes), as (label, probability), best first.
 
         Args:
-            labels: names of the classes; by default those of ImageNet, where there are 1,000.
+            labels: names of the classes; default for 1,000 classes: those of ImageNet.
 
         Raises:
-            ValueError: if there are no labels, or not one a class.
+            ValueError: there are no labels, or their number is not that of the classes.
         """
         scores = np.asarray(predictions)
         if scores.ndim != 2:
@@ -166,7 +167,7 @@ class Architecture(Value):
         return [[(str(labels[i]), float(row[i])) for i in best] for row, best in zip(scores, order, strict=True)]
 
     def with_unit(self, **changes) -> "Architecture":
-        """The architecture with some fields of its row's unit changed, as `ResNet50.with_unit(stride_at=1)`."""
+        """A copy with changed fields of its row's unit, as `ResNet50.with_unit(stride_at=1)`."""
         return replace(self, row=self.row.with_unit(**changes))
 
     def _checked_shape(self, input_shape, input_tensor, include_top: bool):
@@ -217,10 +218,10 @@ def _is_count(value) -> bool:
 
 
 def load_model(path: str | Path) -> keras.Model:
-    """Loads a `.keras` file, very deep networks included.
+    """Loads a `.keras` file, also of a very deep network.
 
     Raises:
-        ValueError: there is no such file, it is not a Keras model, or it holds what could run code or open files.
+        ValueError: the file is missing, not a Keras model, or could run code or open files.
     """
     if not Path(path).is_file():
         raise ValueError(f"no model file {str(path)!r}")

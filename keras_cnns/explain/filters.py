@@ -1,4 +1,4 @@
-"""What the first layer looks for: its kernels, and how colourful they are."""
+"""Kernels of the first layer, and their colour saturation."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ from keras_cnns import graph
 
 
 def first_filters(model: keras.Model) -> np.ndarray:
-    """The kernels of the first convolution, (height, width, channels, filters); towers side by side.
+    """The kernels of the first convolution, (height, width, channels, filters); towers are concatenated.
 
     Raises:
         ValueError: the model has no convolution.
@@ -28,9 +28,9 @@ def first_filters(model: keras.Model) -> np.ndarray:
 
 
 def saturation(kernel: np.ndarray) -> np.ndarray:
-    """How colourful each kernel of an image's three channels is: 0 is grey, 1 has no brightness at all.
+    """Colour saturation of each kernel of three input channels, from 0 (grey) to 1 (no brightness).
 
-    The share of a kernel's energy that is left when every pixel's mean over the channels is taken off.
+    It is the fraction of a kernel's energy that remains after subtracting each pixel's mean over the channels.
 
     >>> grey, red_against_green = np.ones((1, 1, 3, 1)), np.array([1.0, -1.0, 0.0]).reshape(1, 1, 3, 1)
     >>> saturation(np.concatenate([grey, red_against_green], axis=-1)).round(6).tolist()
@@ -44,10 +44,10 @@ def saturation(kernel: np.ndarray) -> np.ndarray:
 
 
 def towers(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
-    """The first layer's kernels of the two towers of the AlexNet of 2012, whose filters are one half each.
+    """The first layer's kernels of the two towers of the AlexNet of 2012, half of the filters each.
 
     Raises:
-        ValueError: the second convolution does not see two groups of channels.
+        ValueError: the second convolution does not have two groups.
     """
     nodes, _ = graph.trace(model)
     layers = [node.layer for node in nodes if isinstance(node.layer, keras.layers.Conv2D)]

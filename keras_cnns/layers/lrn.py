@@ -7,7 +7,7 @@ from keras import ops
 def local_response(x, radius: int, bias: float, alpha: float, beta: float):
     """x / (bias + alpha * sum of squares of the channels i - radius ... i + radius) ** beta, on any backend.
 
-    Channels near the ends have fewer neighbours; nothing wraps around.
+    Channels near both ends have fewer neighbours (no wrap-around).
     """
     channels = x.shape[-1]
     squares = ops.pad(ops.square(x), [(0, 0)] * (len(x.shape) - 1) + [(radius, radius)])
@@ -17,13 +17,14 @@ def local_response(x, radius: int, bias: float, alpha: float, beta: float):
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class LocalResponseNormalization(keras.layers.Layer):
-    """Divides every value by a power of the energy of its neighbours, the adjacent channels at the same pixel.
+    """Divides each value by a power of the energy of the adjacent channels at the same pixel.
 
     As in the paper, `alpha` multiplies the *sum* over the 2 radius + 1 channels of the window. Caffe and torch
-    divide their alpha by that number, so theirs is ours times it. The defaults are the paper's constants.
+    divide alpha by that number, so their alpha is this one times that number. The defaults are the paper's
+    constants.
 
-    (..., channels) -> the same shape. No weights. Computed in float32 under every policy: the squares of a float16
-    overflow from 256 on.
+    (..., channels) -> the same shape. No weights. Always computed in float32: squares of float16
+    values overflow at 256.
 
     Args:
         radius: neighbours on either side; the paper's n = 5 is a radius of 2.

@@ -244,7 +244,7 @@ def test_any_backbone(name):
 def test_refusals():
     with pytest.raises(ValueError, match="network of stages or a VGG, got googlenet"):
         replace(FasterRCNNResNet101, backbone=keras_cnns.GoogLeNet)
-    with pytest.raises(ValueError, match="one cell in 4 pixels, the anchors one in 8"):
+    with pytest.raises(ValueError, match="the stride of the anchors must be that of the map, 4, got 8"):
         replace(SMALL, anchors=Anchors((12,), stride=8)).build()
     with pytest.raises(ValueError, match="classes must be a whole number"):
         SMALL.build(0)

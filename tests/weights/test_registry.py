@@ -48,7 +48,7 @@ def test_rows_are_the_zoos():
     for arch, digits in registry.rows().items():
         assert registry.fingerprint(ARCHITECTURES[arch].row) == digits, arch
     changed = keras_cnns.ResNet50.with_unit(stride_at=1)
-    with pytest.raises(ValueError, match="goes with the published resnet50; the row of this one was changed"):
+    with pytest.raises(ValueError, match="fits only the published resnet50; the row of this one was changed"):
         changed.for_weights("timm/resnet50.a1_in1k")
 
 
@@ -139,7 +139,7 @@ def test_bad_weights_arguments(tmp_path):
         with pytest.raises(ValueError, match=re.escape(says)):
             keras_cnns.ResNet50(weights=weights)
     (tmp_path / "net.onnx").write_text("")
-    with pytest.raises(ValueError, match=r"a weights file ends in \.safetensors, \.weights\.h5"):
+    with pytest.raises(ValueError, match=r"a weights file must end in \.safetensors, \.weights\.h5"):
         keras_cnns.ResNet50(weights=tmp_path / "net.onnx")
 
 
@@ -203,7 +203,7 @@ def test_imagenet_classes():
     found = keras_cnns.ResNet50.decode_predictions(scores, top=2)
     assert found[0] == [("tabby", 0.7), ("tench", 0.3)]
     assert found[1][0] == ("toilet tissue", 1.0)
-    with pytest.raises(ValueError, match="the names of 10 classes are not known: give labels="):
+    with pytest.raises(ValueError, match="the names of 10 classes are unknown: give labels="):
         keras_cnns.ResNet50.decode_predictions(scores[:, :10])
 
 

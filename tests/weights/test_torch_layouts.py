@@ -255,7 +255,7 @@ def test_another_number_of_classes(name, path, log):
         if one.name != "logits":
             for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
                 np.testing.assert_array_equal(a, b)
-    with pytest.raises(ValueError, match=r"knows 5 classes, .* 1000: give classes=5"):
+    with pytest.raises(ValueError, match=r"has 5 classes, .* 1000: give classes=5"):
         loaded(architecture, path, (64, 64), classes=None)
 
 
@@ -397,10 +397,10 @@ def test_integers_beside_the_weights_do_not_disturb(path):
 def test_a_pickle_without_torch(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     (tmp_path / "net.pth").write_bytes(b"not read at all")
-    with pytest.raises(ValueError, match="is a pickle, which only PyTorch may read"):
+    with pytest.raises(ValueError, match="is a pickle, which needs PyTorch"):
         keras_cnns.ResNet18(weights=tmp_path / "net.pth")
     with pytest.raises(
-        ValueError, match=r"torchvision/vgg16_bn.IMAGENET1K_V1 is published .*timm/vgg16_bn.tv_in1k needs"
+        ValueError, match=r"torchvision/vgg16_bn.IMAGENET1K_V1 is published .*timm/vgg16_bn.tv_in1k does not"
     ):
         keras_cnns.VGG16BN(weights="imagenet")
 
