@@ -154,15 +154,22 @@ def mismatch(value: Any, hint: Any) -> str | None:
 # --- JSON -------------------------------------------------------------------------------------------------------
 
 
-def encode(value: Any) -> Any:
-    """A value as plain JSON data: dataclasses and functions by name, tuples as lists."""
+def encode(value: Any, *, original: bool = False) -> Any:
+    """A value as plain JSON data: dataclasses and functions by name, tuples as lists.
+
+    `original` uses the first name of each renamed class and field, for a hash that stays the same after renaming.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
+        kind, first = type(value), {}
+        for old, new in getattr(kind, "RENAMED", {}).items() if original else ():
+            first.setdefault(new, old)
+        name = next(iter(vars(kind).get("ALIASES", ()) if original else ()), kind.__name__)
+        fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return {"type": name, **{first.get(key, key): encode(v, original=original) for key, v in fields}}
     if isinstance(value, types.FunctionType):
         return {"function": value.__name__}
     if isinstance(value, tuple):
-        return [encode(v) for v in value]
+        return [encode(v, original=original) for v in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"a value must hold numbers, text, tuples, parts and module-level functions, got {value!r}")

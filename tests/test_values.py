@@ -251,6 +251,8 @@ def test_old_names_are_read_and_new_ones_written(kind):
     rate = {"type": "Rate", "start": 0.1, "steps": []}
     decay = {"type": "CosineDecay", "warmup": 3, "final": 0.5, "rate": rate}
     assert encode(value) == {"type": "Plan", "schedule": decay}
+    first = {"type": "Cosine", "warm": 3, "floor": 0.5, "rate": rate}
+    assert encode(value, original=True) == {"type": "Plan", "decay": first}
 
 
 def test_a_subclass_takes_over_renamed_fields_but_no_alias():

@@ -126,7 +126,8 @@ def differing(one: Value, other: Value, free: tuple[str, ...]) -> list[str]:
 
 def fixed(config: Repeatable) -> dict:
     """All that may not change when a run is taken up again, by path."""
-    return {path: value for path, value in flat(values.encode(config)).items() if path not in (*FREE, "version")}
+    encoded = values.encode(config, original=True)  # so that renaming keeps the digest in checkpoints
+    return {path: value for path, value in flat(encoded).items() if path not in (*FREE, "version")}
 
 
 def digest(config: Repeatable) -> str:
