@@ -48,8 +48,8 @@ def conv(
 
     `pad` replaces the default padding of half the kernel; `start` is the initial value of the biases.
 
-    A strided convolution pads in a separate layer: "same" would pad an even size at the far side only, which
-        shifts
+    A strided convolution pads in a separate layer: "same" would pad an even size at the far side only, and so
+        shift
     the sampling grid by a pixel (and explicit padding inside the op has no fast CPU kernel).
     """
     same = dilation * (kernel - 1) // 2

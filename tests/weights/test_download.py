@@ -96,7 +96,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(server, path, caplog):
     get(server, path)
     path.write_bytes(BODY[:-1] + b"x")
     assert get(server, path).read_bytes() == BODY
-    assert "is damaged; it is fetched again" in caplog.text
+    assert "is damaged; it is downloaded again" in caplog.text
 
 
 def test_a_broken_connection_goes_on_where_it_stopped(server, path):
@@ -201,7 +201,7 @@ def test_no_network(path):
     def none(url, start):
         raise urllib.error.URLError("no network")
 
-    with pytest.raises(Unreachable, match=r"cannot be fetched from https://x/net.pth \(no network\)"):
+    with pytest.raises(Unreachable, match=r"cannot be downloaded from https://x/net.pth \(no network\)"):
         fetch("https://x/net.pth", path, opener=none, pause=0, tries=2)
 
 
