@@ -91,7 +91,7 @@ def _check_weights(archive: zipfile.ZipFile) -> None:
                     open_groups.append((place, item))
                     continue
                 if item.external or item.is_virtual or item.dtype.hasobject:
-                    raise ValueError(f"{place} in its weights is stored outside the file")
+                    raise ValueError(f"{place} in its weights must be numbers in the file itself")
                 declared += item.nbytes
                 # Keras writes without compression; a file that declares more data than it has is a decompression
                 # bomb.

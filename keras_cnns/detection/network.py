@@ -73,7 +73,7 @@ class FasterRCNN(Value):
         if not isinstance(self.backbone.row, Staged | Column):
             raise ValueError(f"a backbone must be a network of stages or a VGG, got {self.backbone.name}")
         if self.region_lot.count > self.training.after:
-            few = f"{self.training.after} proposals, got {self.region_lot.count}"
+            few = f"{self.training.after}, got {self.region_lot.count}"
             raise ValueError(f"region_lot.count must be at most training.after, {few}")
 
     def __call__(

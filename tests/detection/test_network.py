@@ -246,11 +246,11 @@ def test_refusals():
         replace(FasterRCNNResNet101, backbone=keras_cnns.GoogLeNet)
     with pytest.raises(ValueError, match="the stride of the anchors must be that of the map, 4, got 8"):
         replace(SMALL, anchors=Anchors((12,), stride=8)).build()
-    with pytest.raises(ValueError, match="classes must be a whole number"):
+    with pytest.raises(ValueError, match="classes must be a positive integer"):
         SMALL.build(0)
     with pytest.raises(ValueError, match=r"input_shape must be \(height, width, channels\)"):
         SMALL.build(input_shape=(32, 32))
-    with pytest.raises(ValueError, match="the regions that learn are some of the proposals"):
+    with pytest.raises(ValueError, match="region_lot.count must be at most training.after, 24, got 500"):
         replace(SMALL, region_lot=RegionLot(500))
 
 

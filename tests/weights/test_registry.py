@@ -48,7 +48,7 @@ def test_rows_are_the_zoos():
     for arch, digits in registry.rows().items():
         assert registry.fingerprint(ARCHITECTURES[arch].row) == digits, arch
     changed = keras_cnns.ResNet50.with_unit(stride_at=1)
-    with pytest.raises(ValueError, match="fits only the published resnet50; the row of this one was changed"):
+    with pytest.raises(ValueError, match="fits only the published resnet50; this row was changed"):
         changed.for_weights("timm/resnet50.a1_in1k")
 
 
@@ -167,7 +167,7 @@ def test_preprocessing_of_a_tag():
 def test_a_tag_decides_the_row(caplog):
     caplog.set_level(logging.INFO, logger="keras_cnns")
     assert keras_cnns.SEResNet50.for_weights("timm/legacy_seresnet50.in1k").row.unit.stride_at == 1
-    assert "timm/legacy_seresnet50.in1k: seresnet50 is built as these weights want it" in caplog.text
+    assert "timm/legacy_seresnet50.in1k: seresnet50 is built as these weights need it" in caplog.text
     v2 = keras_cnns.ResNet50V2.for_weights("keras/resnet50_v2.imagenet").row
     assert (v2.stride_unit, v2.strides) == (-1, (2, 2, 2, 1))
     assert keras_cnns.ResNet50.for_weights("imagenet").row == keras_cnns.ResNet50.row
