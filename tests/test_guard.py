@@ -100,8 +100,8 @@ def objects(file):
 
 @pytest.mark.parametrize(
     ("fill", "says"),
-    [(bomb, "declares the shape"), (linked, "is a link"), (external, "must be numbers"), (virtual, "must be numbers"),
-     (objects, "must be numbers")],
+    [(bomb, "declares the shape"), (linked, "is a link"), (external, "must be numbers"),
+     (virtual, "must be numbers"), (objects, "must be numbers")],
 )  # fmt: skip
 def test_weights(tmp_path, fill, says):
     path = archive(tmp_path / "m.keras", layers(stock("Dense", units=1)), weights(fill))

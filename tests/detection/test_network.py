@@ -250,7 +250,7 @@ def test_refusals():
         SMALL.build(0)
     with pytest.raises(ValueError, match=r"input_shape must be \(height, width, channels\)"):
         SMALL.build(input_shape=(32, 32))
-    with pytest.raises(ValueError, match="region_lot.count must be at most training.after, 24, got 500"):
+    with pytest.raises(ValueError, match=r"region_lot\.count must be at most training\.after, 24, got 500"):
         replace(SMALL, region_lot=RegionLot(500))
 
 
