@@ -142,8 +142,7 @@ def set_group_width(architecture: Architecture, value: int) -> Architecture:
     return architecture.with_unit(inner=cardinality_of(row.unit) * value / row.widths[0])
 
 
-# --- fields of the unit
-# -------------------------------------------------------------------------------------------
+# --- fields of the unit ---------------------------------------------------------------------------------------
 
 
 def cardinality_of(unit: Value) -> int:
