@@ -93,8 +93,7 @@ def _check_weights(archive: zipfile.ZipFile) -> None:
                 if item.external or item.is_virtual or item.dtype.hasobject:
                     raise ValueError(f"{place} in its weights must be numbers in the file itself")
                 declared += item.nbytes
-                # Keras writes without compression; a file that declares more data than it has is a decompression
-                # bomb.
+                # Keras does not compress; a file that declares more data than it has is a decompression bomb.
                 if declared > 4 * len(content) + 2**20 or seen > 10**6:
                     raise ValueError(
                         f"{place} in its weights declares the shape {item.shape}, more data than the file holds"

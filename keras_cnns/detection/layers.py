@@ -146,8 +146,7 @@ class Detect(Holder):
         width, height = sides(boxes)
         lacking = ops.repeat(regions[..., 2] <= regions[..., 0], c, axis=1)
         scores = ops.where((width > 0) & (height > 0) & ~lacking, scores, 0.0)
-        # Boxes of different classes are moved apart, so that only those of one class overlap (torchvision's
-        # batched_nms).
+        # Moves classes apart, so that only boxes of one class overlap (as in torchvision's batched_nms).
         kinds = ops.tile(ops.arange(c, dtype="int32"), k)
         apart = ops.cast(kinds, "float32")[None, :, None] * (ops.max(extent) + 1)
         chosen, good = select(boxes + apart, scores, rule.limit, rule.overlap, rule.score)

@@ -22,8 +22,7 @@ from keras_cnns.preprocessing import TF
 
 PAPER = "He et al. 2016, Identity Mappings in Deep Residual Networks, arXiv 1603.05027"
 
-# --- ImageNet (table 5; timm's form: stem without norm, pool, units, BN-ReLU; the bottleneck's 3x3 strides)
-# -------
+# --- ImageNet (table 5; timm's form: stem without norm, pool, units, BN-ReLU; stride on the 3x3) ----------------
 
 RESNET18_V2 = replace(RESNET18, unit=PreActivationBasic(), stem=StemConv7x7(), finish=norm_relu)
 RESNET34_V2 = replace(RESNET18_V2, depths=RESNET34.depths)

@@ -22,8 +22,7 @@ UNPUBLISHED_CROP = 0.875  # if a source does not give its crop
 
 Percent = Annotated[float, Range(0, 100)]
 
-# Different networks whose weights have the same names and shapes, so that a file does not show which one it is
-# for.
+# Networks whose weights have the same names and shapes: a file does not show which one it belongs to.
 TWINS = (
     *((f"resnet{depth}", f"resnet{depth}_v1") for depth in (50, 101, 152)),
     *((f"resnet{depth}", f"plain{depth}") for depth in (20, 32, 44, 56, 110)),
