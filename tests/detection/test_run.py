@@ -280,7 +280,7 @@ def test_the_door_refuses_in_one_line(done, tmp_path):
     (tmp_path / "no.jpg").write_text("no")
     cases = {
         "fit --backbone resnet5": "no backbone 'resnet5'",
-        "fit --backbone googlenet": "a backbone is a network of stages or a VGG; googlenet came",
+        "fit --backbone googlenet": "a backbone must be a network of stages or a VGG, got googlenet",
         "fit --recipe quik": "did you mean 'quick'",
         "fit --data nowhere/notes.json": "no file or folder 'nowhere/notes.json'",
         "fit --epoch 3": "no option '--epoch'; did you mean '--epochs'?",
