@@ -1,4 +1,4 @@
-"""What the trainer gives to detection as to classification: plateau, best epoch, averages, advice, XLA, dry run."""
+"""What the trainer gives to detection: plateau, best epoch, averages, advice for memory, XLA, dry run."""
 
 import json
 from dataclasses import replace

@@ -56,10 +56,10 @@ class DetectionStep(StepModel):
         step = tf.autograph.experimental.do_not_convert(step)
         return tf.function(lambda data: strategy.run(step, args=(data,)), autograph=False)
 
-    def _each(self, labels, losses):
+    def example_losses(self, labels, losses):
         return keras.ops.sum(losses, axis=-1)
 
-    def _measure(self, losses, labels, outputs, weights, counted=None):
+    def update_metrics(self, losses, labels, outputs, weights, counted=None):
         self.mean_loss.update_state(losses)
         for i, metric in enumerate(self.each_loss):
             metric.update_state(outputs[:, i])

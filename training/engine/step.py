@@ -88,7 +88,7 @@ class StepModel(keras_private.Built, keras.Model):
             if self.trainable_subset is not None:
                 tape.watch(variables)
             outputs = keras.tree.flatten(self(self.preprocess(images), training=True))
-            each = sum(w * self._each(labels, o) for w, o in zip(self.loss_weights, outputs, strict=True))
+            each = sum(w * self.example_losses(labels, o) for w, o in zip(self.loss_weights, outputs, strict=True))
             penalty = sum(self.losses) if self.losses else 0.0
             weighted = each if weights is None else each * keras.ops.cast(weights, each.dtype)
             objective = self.optimizer.scale_loss(keras.ops.mean(weighted) + penalty)
@@ -104,13 +104,13 @@ class StepModel(keras_private.Built, keras.Model):
             logits.append(outputs)
             gradients = [a + b for a, b in zip(gradients, more, strict=True)] if gradients else more
         self.update_fn(gradients)
-        self._measure(keras.ops.concatenate(losses), labels, keras.ops.concatenate(logits), weights)
+        self.update_metrics(keras.ops.concatenate(losses), labels, keras.ops.concatenate(logits), weights)
 
     def test_step(self, data):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         images = self.preprocess(self._never_empty(images))
         logits = keras.tree.flatten(self(images, training=False))[0][: keras.ops.shape(labels)[0]]
-        self._measure(self._each(labels, logits), labels, logits, weights, counted=weights)
+        self.update_metrics(self.example_losses(labels, logits), labels, logits, weights, counted=weights)
 
     def update(self, gradients):
         """Updates the weights by the gradients, summed over parts, of every replica."""
@@ -247,11 +247,11 @@ class StepModel(keras_private.Built, keras.Model):
             for g, v in zip(gradients, self.learning_variables, strict=True)
         ]
 
-    def _each(self, labels, logits):
+    def example_losses(self, labels, logits):
         """Loss of each image, (n,)."""
         return keras.losses.get(self.loss).call(labels, keras.ops.cast(logits, "float32"))
 
-    def _measure(self, losses, labels, logits, weights, counted=None):
+    def update_metrics(self, losses, labels, logits, weights, counted=None):
         # Metrics keep sums and counts, since replicas may have unequal parts of a last batch, or none.
         self.mean_loss.update_state(losses, sample_weight=weights)
         labels = labels if len(labels.shape) == 1 else keras.ops.argmax(labels, axis=-1)
