@@ -19,7 +19,7 @@ from training.bench.task import Task, Unavailable
 from training.engine.backends import backend
 from training.engine.devices import PRECISIONS
 from training.engine.step import SoftCrossEntropy
-from training.exporting.tflite import Plain, convert
+from training.exporting.tflite import convert, with_native_layers
 from training.recipes.optimizers import Momentum
 
 APPLICATIONS = {
@@ -238,7 +238,7 @@ def tflite(model: keras.Model, images: np.ndarray) -> Callable[[int], float]:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         raise Unavailable("ai-edge-litert is not installed") from None
-    content = convert(model, Plain(), batch=len(images))
+    content = convert(with_native_layers(model), batch=len(images))
     interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
     interpreter.allocate_tensors()
     place = interpreter.get_input_details()[0]["index"]

@@ -1,6 +1,5 @@
-"""An export's folder: filled out of sight, then put in its place whole."""
+"""The folder of an export: written to a staging folder, which is renamed when it is complete."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.exporting.formats import FORMATS
+from training.run_folder.checkpoints import sha256, sync
 from training.run_folder.lock import NAME, Lock
 
 RECORD, LABELS, CARD = "export.json", "labels.txt", "card.md"
@@ -18,17 +18,19 @@ OURS = {*FORMATS, RECORD, LABELS, CARD}
 def check(out: Path) -> None:
     """Raises ValueError unless `out` is new, empty or an earlier export."""
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out wants a folder; {str(out)!r} is a file")
-    odd = sorted(p.name for p in out.iterdir() if p.name not in OURS) if out.is_dir() else []
-    if odd:
-        raise ValueError(f"--out wants a new, an empty or an export's folder; {str(out)!r} holds {odd[0]!r}")
+        raise ValueError(f"--out must be a folder; {str(out)!r} is a file")
+    foreign = sorted(p.name for p in out.iterdir() if p.name not in OURS) if out.is_dir() else []
+    if foreign:
+        raise ValueError(
+            f"--out must be a new folder, an empty one or an earlier export; {str(out)!r} holds {foreign[0]!r}"
+        )
 
 
 @contextmanager
 def staging_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` to fill; it takes the place of `out` when the block ends.
+    """A hidden folder beside `out` to write to; it replaces `out` when the block ends.
 
-    An error leaves nothing; a kill leaves the hidden folder, which the next export to `out` clears away.
+    An error removes it; a kill leaves it, and the next export to `out` removes it.
 
     Raises:
         ValueError: it cannot be written, or another process is exporting to `out`.
@@ -37,7 +39,7 @@ def staging_folder(out: Path) -> Iterator[Path]:
     hidden, old = (out.with_name(f".{out.name}.{kind}") for kind in ("unfinished", "old"))
     try:
         hidden.mkdir(parents=True, exist_ok=True)
-        lock = Lock(hidden, f"another export to {out} is at work ({{holder}}); give another --out")
+        lock = Lock(hidden, f"another export to {out} is running ({{holder}}); give another --out")
     except OSError as error:
         raise ValueError(f"--out {str(out)!r} cannot be written: {error.strerror or error}") from None
     with lock:
@@ -48,7 +50,9 @@ def staging_folder(out: Path) -> Iterator[Path]:
                 remove(rest)
         try:
             yield hidden
-            _settle(hidden)
+            for path in hidden.rglob("*"):
+                if path.is_file():
+                    sync(path)
             (hidden / NAME).unlink()
             shutil.rmtree(old, ignore_errors=True)
             if out.exists():
@@ -59,8 +63,8 @@ def staging_folder(out: Path) -> Iterator[Path]:
             shutil.rmtree(hidden, ignore_errors=True)
 
 
-def earlier(out: Path, weights_sha256: str) -> dict[str, dict]:
-    """The records of files that an earlier export of the same weights has left in `out`, by file."""
+def earlier_files(out: Path, weights_sha256: str) -> dict[str, dict]:
+    """The records, by file, of the files in `out` that an earlier export made of the same weights."""
     try:
         record = json.loads((out / RECORD).read_text(encoding="utf-8"))
         files = record["files"] if record["weights_sha256"] == weights_sha256 else {}
@@ -69,7 +73,7 @@ def earlier(out: Path, weights_sha256: str) -> dict[str, dict]:
         return {}
 
 
-def keep(out: Path, hidden: Path, name: str) -> None:
+def copy_file(out: Path, hidden: Path, name: str) -> None:
     """Copies a file of an earlier export."""
     if (out / name).is_dir():
         shutil.copytree(out / name, hidden / name)
@@ -80,24 +84,12 @@ def keep(out: Path, hidden: Path, name: str) -> None:
 def sizes_and_hashes(path: Path) -> tuple[int, dict[str, str]]:
     """Bytes, and the sha256 of every file, by path from the export's folder."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    hashes = {p.relative_to(path.parent).as_posix(): _sha256(p) for p in files}
+    hashes = {p.relative_to(path.parent).as_posix(): sha256(p) for p in files}
     return sum(p.stat().st_size for p in files), hashes
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _settle(folder: Path) -> None:
-    """Has everything on the disk before the folder gets its name."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
-
-
 def remove(path: Path) -> None:
+    """Removes a file or a folder."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
