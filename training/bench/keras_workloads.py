@@ -1,6 +1,6 @@
-"""Contestants that run in Keras: ours, stock Keras layers, keras.applications.
+"""Workloads that run in Keras: our networks, stock Keras layers, keras.applications.
 
-A subject is a function n -> seconds that n units of work took.
+Each is a function: n -> seconds that n units of work took.
 """
 
 import time
@@ -15,7 +15,7 @@ from keras_cnns.deep import deep_recursion
 from keras_cnns.surgery.fully_convolutional import fully_convolutional
 from keras_cnns.surgery.fuse import fuse
 from keras_cnns.surgery.swap import swap
-from training.bench.task import Task, Unavailable
+from training.bench.workload import Unavailable, Workload
 from training.engine.backends import backend
 from training.engine.devices import PRECISIONS
 from training.engine.step import SoftCrossEntropy
@@ -30,37 +30,37 @@ APPLICATIONS = {
     "vgg16": "VGG16",
     "vgg19": "VGG19",
 }
-CROPS = 36  # the 6x6 places that one dense pass over 384 pixels answers for
+CROPS = 36  # the 6x6 positions of one dense pass over 384 pixels
 
 
-def make(task: Task) -> Callable[[int], float]:
-    """The subject of a task.
+def make(workload: Workload) -> Callable[[int], float]:
+    """The function that runs a workload.
 
     Raises:
-        Unavailable: this engine has no such network or mode.
+        Unavailable: the engine has no such network or mode.
     """
     keras.utils.set_random_seed(0)
-    keras.config.set_dtype_policy(PRECISIONS[task.precision])
-    discipline = {"build": building, "first_step": first_step, "train": training}.get(task.mode, inference)
-    return discipline(task)
+    keras.config.set_dtype_policy(PRECISIONS[workload.precision])
+    makers = {"build": time_build, "first_step": time_first_step, "train": time_training}
+    return makers.get(workload.mode, time_inference)(workload)
 
 
-def network(task: Task, size: int | None = None) -> keras.Model:
-    """The network of a task, with logits."""
-    side = size or task.size
-    shape, options = (side, side, zoo.architecture(task.arch).input_shape[-1]), {"classifier_activation": None}
-    if task.engine == "keras_applications":
-        if task.arch not in APPLICATIONS:
-            raise Unavailable(f"keras.applications has no {task.arch}")
-        if task.arch.startswith("vgg") and side != 224:
+def build_network(workload: Workload, size: int | None = None) -> keras.Model:
+    """The network of a workload, with logits."""
+    side = size or workload.size
+    shape, options = (side, side, zoo.architecture(workload.arch).input_shape[-1]), {"classifier_activation": None}
+    if workload.engine == "keras_applications":
+        if workload.arch not in APPLICATIONS:
+            raise Unavailable(f"keras.applications has no {workload.arch}")
+        if workload.arch.startswith("vgg") and side != 224:
             raise Unavailable("the dense head of keras.applications takes 224 pixels")
-        return getattr(keras.applications, APPLICATIONS[task.arch])(weights=None, input_shape=shape, **options)
-    model = zoo.create_model(task.arch, input_shape=shape, **options)
-    return model if task.engine == "ours" else swap(model, stock)
+        return getattr(keras.applications, APPLICATIONS[workload.arch])(weights=None, input_shape=shape, **options)
+    model = zoo.create_model(workload.arch, input_shape=shape, **options)
+    return model if workload.engine == "ours" else swap(model, to_stock_layer)
 
 
-def stock(layer):
-    """The layer of stock Keras that has the same numbers, where there is one."""
+def to_stock_layer(layer):
+    """The layer of stock Keras that computes the same, where there is one."""
     twins = {ours.BatchNormalization: "BatchNormalization", ours.Conv2D: "Conv2D", ours.Cropping2D: "Cropping2D"}
     if type(layer) not in twins:
         return layer
@@ -70,33 +70,33 @@ def stock(layer):
     return getattr(keras.layers, twins[type(layer)]).from_config(options)
 
 
-def batch(task: Task, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def make_batch(workload: Workload, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Random images and labels."""
-    rng, a = np.random.default_rng(0), zoo.architecture(task.arch)
-    side = size or task.size
-    images = rng.normal(size=(task.batch, side, side, a.input_shape[-1])).astype("float32")
-    return images, rng.integers(0, a.classes, task.batch).astype("int32")
+    rng, a = np.random.default_rng(0), zoo.architecture(workload.arch)
+    side = size or workload.size
+    images = rng.normal(size=(workload.batch, side, side, a.input_shape[-1])).astype("float32")
+    return images, rng.integers(0, a.classes, workload.batch).astype("int32")
 
 
 # --- building ---------------------------------------------------------------------------------------------------
 
 
-def building(task: Task) -> Callable[[int], float]:
-    """Models built and thrown away."""
+def time_build(workload: Workload) -> Callable[[int], float]:
+    """Models built and discarded."""
 
     def run(n: int) -> float:
         seconds = 0.0
         for _ in range(n):
             keras.backend.clear_session()
             began = time.perf_counter()
-            network(task)
+            build_network(workload)
             seconds += time.perf_counter() - began
         return seconds
 
     return run
 
 
-def first_step(task: Task) -> Callable[[int], float]:
+def time_first_step(workload: Workload) -> Callable[[int], float]:
     """From a built model to the end of its first training step."""
 
     def run(n: int) -> float:
@@ -104,9 +104,9 @@ def first_step(task: Task) -> Callable[[int], float]:
         for _ in range(n):
             keras.backend.clear_session()
             with deep_recursion():
-                model = network(task)
+                model = build_network(workload)
                 began = time.perf_counter()
-                stepper(model, task)(1)
+                time_steps(model, workload)(1)
                 seconds += time.perf_counter() - began
         return seconds
 
@@ -116,23 +116,23 @@ def first_step(task: Task) -> Callable[[int], float]:
 # --- training ---------------------------------------------------------------------------------------------------
 
 
-def training(task: Task) -> Callable[[int], float]:
-    """Training steps on one batch that is there already."""
-    return stepper(network(task), task)
+def time_training(workload: Workload) -> Callable[[int], float]:
+    """Training steps on one batch in memory."""
+    return time_steps(build_network(workload), workload)
 
 
-def stepper(model: keras.Model, task: Task) -> Callable[[int], float]:
-    """Our step for our networks, Keras' own for the others."""
-    images, labels = batch(task)
-    xla = task.xla or backend.compiles
-    if task.engine == "ours":
+def time_steps(model: keras.Model, workload: Workload) -> Callable[[int], float]:
+    """Our training step for our networks, Keras' own for the others."""
+    images, labels = make_batch(workload)
+    xla = workload.xla or backend.compiles
+    if workload.engine == "ours":
         model = backend.step(model.inputs, model.outputs)
         model.compile(Momentum(0.01, momentum=0.9), SoftCrossEntropy(), xla=xla)
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, jit_compile=xla)
     if backend.name != "tensorflow":
-        return fitting(model, images, labels)
+        return time_fit(model, images, labels)
     import tensorflow as tf
 
     model.make_train_function()
@@ -149,8 +149,8 @@ def stepper(model: keras.Model, task: Task) -> Callable[[int], float]:
     return run
 
 
-def fitting(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Callable[[int], float]:
-    """Steps by `model.fit`, which keeps the state on the device from step to step; the batch is there, too."""
+def time_fit(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Callable[[int], float]:
+    """Steps by `model.fit`, which keeps state and batch on the device."""
     images, labels = keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(labels)
 
     def stream():
@@ -168,37 +168,37 @@ def fitting(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Calla
 # --- inference --------------------------------------------------------------------------------------------------
 
 
-def inference(task: Task) -> Callable[[int], float]:
-    """Forward passes, in the form that the mode names."""
-    if task.mode in ("dense", "crops"):
-        return dense(task)
-    model = network(task)
-    images = batch(task)[0]
-    if task.mode in ("fused", "saved_model", "tflite"):
+def time_inference(workload: Workload) -> Callable[[int], float]:
+    """Forward passes of the form that the mode names."""
+    if workload.mode in ("dense", "crops"):
+        return time_dense_test(workload)
+    model = build_network(workload)
+    images = make_batch(workload)[0]
+    if workload.mode in ("fused", "saved_model", "tflite"):
         model = fuse(model)
-    if task.mode == "predict":
-        return times(lambda: model.predict(images, batch_size=task.batch, verbose=0))
-    if task.mode == "eager":
-        return times(lambda: np.asarray(model(images, training=False)))
-    if task.mode == "saved_model":
-        return saved_model(model, images)
-    if task.mode == "tflite":
-        return tflite(model, images)
-    return compiled(model, images, task.xla)
+    if workload.mode == "predict":
+        return time_calls(lambda: model.predict(images, batch_size=workload.batch, verbose=0))
+    if workload.mode == "eager":
+        return time_calls(lambda: np.asarray(model(images, training=False)))
+    if workload.mode == "saved_model":
+        return time_saved_model(model, images)
+    if workload.mode == "tflite":
+        return time_tflite(model, images)
+    return time_compiled(model, images, workload.xla)
 
 
-def dense(task: Task) -> Callable[[int], float]:
+def time_dense_test(workload: Workload) -> Callable[[int], float]:
     """VGG's test at 384 pixels: one pass of the convolutional form, or 36 crops through the original."""
-    model = network(task, 224)
-    if task.mode == "dense":
-        model, images = fully_convolutional(model), batch(task, 384)[0]
+    model = build_network(workload, 224)
+    if workload.mode == "dense":
+        model, images = fully_convolutional(model), make_batch(workload, 384)[0]
     else:
-        images = np.concatenate([batch(task, 224)[0]] * CROPS)
-    return compiled(model, images, task.xla)
+        images = np.concatenate([make_batch(workload, 224)[0]] * CROPS)
+    return time_compiled(model, images, workload.xla)
 
 
-def compiled(model: keras.Model, images: np.ndarray, xla: bool) -> Callable[[int], float]:
-    """Forward passes compiled by the engine, one after the other, on images that are there already."""
+def time_compiled(model: keras.Model, images: np.ndarray, xla: bool) -> Callable[[int], float]:
+    """Forward passes compiled by the engine, one after the other, on images in memory."""
     if backend.name != "tensorflow":
         forward, x = backend.on_device(model), keras.ops.convert_to_tensor(images)
 
@@ -206,7 +206,7 @@ def compiled(model: keras.Model, images: np.ndarray, xla: bool) -> Callable[[int
             began = time.perf_counter()
             for _ in range(n):
                 out = forward(x)
-            keras.ops.convert_to_numpy(out)  # waits for the last, and so for all
+            keras.ops.convert_to_numpy(out)  # waits for all of them
             return time.perf_counter() - began
 
         return run
@@ -214,10 +214,10 @@ def compiled(model: keras.Model, images: np.ndarray, xla: bool) -> Callable[[int
 
     function = tf.function(lambda x: model(x, training=False), jit_compile=xla or None)
     x = tf.constant(images)
-    return times(lambda: function(x).numpy())
+    return time_calls(lambda: function(x).numpy())
 
 
-def saved_model(model: keras.Model, images: np.ndarray) -> Callable[[int], float]:
+def time_saved_model(model: keras.Model, images: np.ndarray) -> Callable[[int], float]:
     """The exported model, loaded again."""
     import tempfile
 
@@ -227,10 +227,10 @@ def saved_model(model: keras.Model, images: np.ndarray) -> Callable[[int], float
         model.export(folder, format="tf_saved_model", verbose=False)
         loaded = tf.saved_model.load(folder)
     x = tf.constant(images)
-    return times(lambda: loaded.serve(x).numpy())
+    return time_calls(lambda: loaded.serve(x).numpy())
 
 
-def tflite(model: keras.Model, images: np.ndarray) -> Callable[[int], float]:
+def time_tflite(model: keras.Model, images: np.ndarray) -> Callable[[int], float]:
     """The converted model in LiteRT, on as many threads as there are cores."""
     import os
 
@@ -249,11 +249,11 @@ def tflite(model: keras.Model, images: np.ndarray) -> Callable[[int], float]:
         interpreter.invoke()
         return interpreter.get_tensor(out)
 
-    return times(run)
+    return time_calls(run)
 
 
-def times(call: Callable[[], object]) -> Callable[[int], float]:
-    """A subject from a function of no arguments."""
+def time_calls(call: Callable[[], object]) -> Callable[[int], float]:
+    """A workload from a function without arguments."""
 
     def run(n: int) -> float:
         began = time.perf_counter()
@@ -264,14 +264,14 @@ def times(call: Callable[[], object]) -> Callable[[int], float]:
     return run
 
 
-def matmul(task: Task) -> Callable[[int], float]:
+def time_matmul(workload: Workload) -> Callable[[int], float]:
     """The machine's peak in a precision: square matrix products of 2,048.
 
-    An accelerator would hardly wake up for one of them: there a product of 8,192 counts as the 64 that it is.
+    One of them is too small for an accelerator: there a product of 8,192, as much work as 64, is measured.
     """
     larger = 4 if backend.has_accelerator else 1
     side = 2048 * larger
-    a = keras.ops.cast(np.random.default_rng(0).normal(size=(side, side)), task.precision)
+    a = keras.ops.cast(np.random.default_rng(0).normal(size=(side, side)), workload.precision)
 
     def run(n: int) -> float:
         began = time.perf_counter()
