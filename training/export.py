@@ -78,7 +78,7 @@ def main() -> None:
         chosen = formats.choose(args.to, args.quantize)
         if len(args.run) > 1:
             raise ValueError(f"an export is of one network, got --run {len(args.run)} times")
-        if args.qat and not any(f.qat for f in chosen):
+        if args.qat and formats.QUANTIZE["int8"] not in chosen:
             raise ValueError("--qat is for int8: add --quantize int8")
         out = args.out or Path("saved_models") / (args.run[0].resolve().name if args.run else str(args.arch))
         output_folder.check(out)

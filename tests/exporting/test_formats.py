@@ -158,12 +158,10 @@ def test_qat_restores_a_network_that_int8_breaks(broken, tmp_path):
     one.network.model.save(tmp_path / "reference.keras")
     form, path = formats.QUANTIZE["int8"], tmp_path / "model_int8.tflite"
     with Verifier(one, tmp_path / "reference.keras", 1) as verifier:
-        one.write(form, path, print)
+        form.write(one, path)
         before = verifier.verify(form, path)
-        replace(one, qat=20).write(form, path, print)
+        form.write(replace(one, qat=20), path)
         after = verifier.verify(form, path)
-    print("before:", one.describe(before))
-    print("after:", one.describe(after))
     assert before["drop"] > 0.05
     assert after["drop"] < 0.02
     with pytest.raises(RunError, match=r"eight bits lose most in stage.*try --qat 1, or --quantize int16x8"):

@@ -1,12 +1,11 @@
 """Workloads of reading photographs: the training pipeline and the JPEG decoder alone, on the same files."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from training.bench.workload import Workload
+from training.bench.workload import Workload, time_calls
 
 COUNT = 512
 WIDTH, HEIGHT = 500, 375  # a typical ImageNet photograph
@@ -46,13 +45,7 @@ def make(workload: Workload) -> Callable[[int], float]:
     # The loader of folders would keep these few photographs of one size decoded in memory.
     split = Split(Files(tuple(files)), np.arange(len(files)) % 2)
     batches = iter(make_pipeline(workload, split) if workload.engine == "ours" else make_decoder(workload, split))
-
-    def run(n: int) -> float:
-        began = time.perf_counter()
-        for _ in range(n):
-            next(batches)
-        return time.perf_counter() - began
-
+    run = time_calls(lambda: next(batches))
     run.kept = kept
     return run
 

@@ -15,7 +15,7 @@ from keras_cnns.deep import deep_recursion
 from keras_cnns.surgery.fully_convolutional import fully_convolutional
 from keras_cnns.surgery.fuse import fuse
 from keras_cnns.surgery.swap import swap
-from training.bench.workload import Unavailable, Workload
+from training.bench.workload import Unavailable, Workload, time_calls
 from training.engine.backends import backend
 from training.engine.devices import PRECISIONS
 from training.engine.step import SoftCrossEntropy
@@ -83,30 +83,25 @@ def make_batch(workload: Workload, size: int | None = None) -> tuple[np.ndarray,
 
 def time_build(workload: Workload) -> Callable[[int], float]:
     """Models built and discarded."""
-
-    def run(n: int) -> float:
-        seconds = 0.0
-        for _ in range(n):
-            keras.backend.clear_session()
-            began = time.perf_counter()
-            build_network(workload)
-            seconds += time.perf_counter() - began
-        return seconds
-
-    return run
+    return time_afresh(lambda: None, lambda _: build_network(workload))
 
 
 def time_first_step(workload: Workload) -> Callable[[int], float]:
     """From a built model to the end of its first training step."""
+    return time_afresh(lambda: build_network(workload), lambda model: time_steps(model, workload)(1))
+
+
+def time_afresh(prepare: Callable, call: Callable) -> Callable[[int], float]:
+    """Calls on what `prepare` makes, which is not timed, in a new session of Keras each."""
 
     def run(n: int) -> float:
         seconds = 0.0
         for _ in range(n):
             keras.backend.clear_session()
             with deep_recursion():
-                model = build_network(workload)
+                prepared = prepare()
                 began = time.perf_counter()
-                time_steps(model, workload)(1)
+                call(prepared)
                 seconds += time.perf_counter() - began
         return seconds
 
@@ -138,15 +133,7 @@ def time_steps(model: keras.Model, workload: Workload) -> Callable[[int], float]
     model.make_train_function()
     step = model.train_function
     stream = iter(tf.data.Dataset.from_tensors((images, labels)).repeat().prefetch(1))
-
-    def run(n: int) -> float:
-        began = time.perf_counter()
-        for _ in range(n):
-            logs = step(stream)
-        float(logs["loss"])
-        return time.perf_counter() - began
-
-    return run
+    return time_calls(lambda: step(stream), lambda logs: float(logs["loss"]))
 
 
 def time_fit(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Callable[[int], float]:
@@ -201,15 +188,7 @@ def time_compiled(model: keras.Model, images: np.ndarray, xla: bool) -> Callable
     """Forward passes compiled by the engine, one after the other, on images in memory."""
     if backend.name != "tensorflow":
         forward, x = backend.on_device(model), keras.ops.convert_to_tensor(images)
-
-        def run(n: int) -> float:
-            began = time.perf_counter()
-            for _ in range(n):
-                out = forward(x)
-            keras.ops.convert_to_numpy(out)  # waits for all of them
-            return time.perf_counter() - began
-
-        return run
+        return time_calls(lambda: forward(x), keras.ops.convert_to_numpy)
     import tensorflow as tf
 
     function = tf.function(lambda x: model(x, training=False), jit_compile=xla or None)
@@ -252,18 +231,6 @@ def time_tflite(model: keras.Model, images: np.ndarray) -> Callable[[int], float
     return time_calls(run)
 
 
-def time_calls(call: Callable[[], object]) -> Callable[[int], float]:
-    """A workload from a function without arguments."""
-
-    def run(n: int) -> float:
-        began = time.perf_counter()
-        for _ in range(n):
-            call()
-        return time.perf_counter() - began
-
-    return run
-
-
 def time_matmul(workload: Workload) -> Callable[[int], float]:
     """The machine's peak in a precision: square matrix products of 2,048.
 
@@ -272,12 +239,8 @@ def time_matmul(workload: Workload) -> Callable[[int], float]:
     larger = 4 if backend.has_accelerator else 1
     side = 2048 * larger
     a = keras.ops.cast(np.random.default_rng(0).normal(size=(side, side)), workload.precision)
-
-    def run(n: int) -> float:
-        began = time.perf_counter()
-        for _ in range(n):
-            product = keras.ops.matmul(a, a)
-        float(keras.ops.cast(product[0, 0], "float32"))  # NumPy has no bfloat16
-        return (time.perf_counter() - began) / larger**3
-
-    return run
+    run = time_calls(
+        lambda: keras.ops.matmul(a, a),
+        lambda product: float(keras.ops.cast(product[0, 0], "float32")),  # NumPy has no bfloat16
+    )
+    return lambda n: run(n) / larger**3

@@ -1,11 +1,10 @@
 """Workloads in PyTorch: torchvision's and timm's networks, a plain ResNet-20 and WRN-28-10."""
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 
-from training.bench.workload import Unavailable, Workload
+from training.bench.workload import Unavailable, Workload, time_calls
 
 TORCHVISION = {
     "alexnet_owt": "alexnet",
@@ -78,20 +77,17 @@ def time_training(model, compile: Callable, x, labels, autocast) -> Callable[[in
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, foreach=True)
     forward = compile(model)
 
-    def run(n: int) -> float:
-        began = time.perf_counter()
-        for _ in range(n):
-            with autocast:
-                logits = forward(x)
-            logits = getattr(logits, "logits", logits)  # GoogLeNet in training
-            loss = torch.nn.functional.cross_entropy(logits.float(), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        loss.item()
-        return time.perf_counter() - began
+    def step():
+        with autocast:
+            logits = forward(x)
+        logits = getattr(logits, "logits", logits)  # GoogLeNet in training
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
 
-    return run
+    return time_calls(step, lambda loss: loss.item())
 
 
 def time_inference(model, compile: Callable, x, autocast) -> Callable[[int], float]:
@@ -99,16 +95,13 @@ def time_inference(model, compile: Callable, x, autocast) -> Callable[[int], flo
     import torch
 
     forward = compile(model)
+    run = time_calls(lambda: forward(x), lambda out: out.float().sum().item())
 
-    def run(n: int) -> float:
-        began = time.perf_counter()
+    def infer(n: int) -> float:
         with torch.inference_mode(), autocast:
-            for _ in range(n):
-                out = forward(x)
-        out.float().sum().item()
-        return time.perf_counter() - began
+            return run(n)
 
-    return run
+    return infer
 
 
 def build_network(workload: Workload):

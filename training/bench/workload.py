@@ -1,6 +1,8 @@
 """The workload that one process of a benchmark measures; its JSON is passed on the command line."""
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 # What can be measured: one unit of work.
@@ -72,3 +74,16 @@ class Workload:
 
 class Unavailable(Exception):
     """The engine cannot run this workload; the message says why."""
+
+
+def time_calls(call: Callable, wait: Callable = lambda result: None) -> Callable[[int], float]:
+    """A function n -> seconds of n calls; `wait` waits for the last result where calls are asynchronous."""
+
+    def run(n: int) -> float:
+        began = time.perf_counter()
+        for _ in range(n):
+            result = call()
+        wait(result)
+        return time.perf_counter() - began
+
+    return run

@@ -8,6 +8,10 @@ from string import Template
 from training.exporting.exportable import Exportable
 
 PAGE = Path(__file__).with_name("card.md")
+COLUMNS = {
+    "latency": lambda figures: f"{figures['latency_ms']:.2f} ms",
+    "speed": lambda figures: f"{figures['speed']:.2f} times Keras",
+}
 KINDS = {".tflite": "tflite", ".keras": "keras", ".onnx": "onnx", "": "saved_model"}
 
 
@@ -23,7 +27,7 @@ def render(model: Exportable, record: dict, refused: list[str]) -> str:
     latency = f"Latency: one image on {threads} of {record['machine']['cpu']}."
     values = record | {
         "citation": model.provenance.citation,
-        "classes": len(model.classes),
+        "classes": len(model.network.classes),
         "table": format_table(model, record["files"]),
         "notes": "\n\n".join([f"{model.summary(record)} {latency}", *refused]),
         "usage": model.usage(record["files"]),
@@ -33,12 +37,7 @@ def render(model: Exportable, record: dict, refused: list[str]) -> str:
 
 def format_table(model: Exportable, files: dict[str, dict]) -> str:
     """The figures of all files as a table."""
-    columns = {
-        "size": lambda f: f"{f['bytes'] / 1e6:.2f} MB",
-        **model.columns,
-        "latency": lambda f: f"{f['latency_ms']:.2f} ms",
-        "speed": lambda f: f"{f['speed']:.2f} times Keras",
-    }
+    columns = {"size": lambda figures: f"{figures['bytes'] / 1e6:.2f} MB", **model.columns, **COLUMNS}
     rows = [["file", *columns], ["---", *["---:"] * len(columns)]]
     rows += [[f"`{name}`", *(cell(figures) for cell in columns.values())] for name, figures in files.items()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

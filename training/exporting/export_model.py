@@ -1,7 +1,7 @@
 """A classifier to export: its inference form, how its files are compared with it, and its part of the card."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -40,6 +40,7 @@ class ExportModel:
         images: of the validation split to measure on, at most.
         max_drop: of top-1, as a fraction, that a published file may have.
         qat: epochs of quantization-aware training before int8.
+        say: logs its progress.
     """
 
     network: Trained
@@ -50,6 +51,7 @@ class ExportModel:
     images: int = 2000
     max_drop: float = 0.05
     qat: int = 0
+    say: Callable[[str], None] = print
 
     batch: ClassVar[int] = 64
     columns: ClassVar[dict] = {
@@ -57,17 +59,10 @@ class ExportModel:
         "drop": lambda f: "" if f["drop"] is None else f"{f['drop']:+.4f} ± {f['drop_standard_error']:.4f}",
         "agreement": lambda f: f"{f['agreement']:.4f}",
         "largest difference": lambda f: f"{f['largest_difference']:.2g}",
+        "images": lambda f: f"{f['n']}",
     }
 
     # --- the model and its images -------------------------------------------------------------------------------
-
-    @property
-    def trained(self) -> keras.Model:
-        return self.network.model
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.network.classes
 
     @property
     def shorter_side(self) -> int:
@@ -106,25 +101,22 @@ class ExportModel:
             return self.read(self.data.train, spaced_indices(len(self.data.train), CALIBRATION))
         return None
 
-    def preprocess(self, images):
-        return self.network.preprocessing(images)
+    @cached_property
+    def int8_model(self) -> keras.Model:
+        """The network to write as int8: `whole`, after quantization-aware training where that is wanted."""
+        if not self.qat:
+            return self.whole
+        return qat.train(self.whole, self.data.train, self.calibration, self.qat, self.say)
 
     # --- its files ----------------------------------------------------------------------------------------------
 
-    def write(self, form, path: Path, say: Callable[[str], None]) -> None:
-        model = self
-        if self.qat and form.qat:
-            trained = qat.train(self.whole, self.data.train, self.calibration, self.qat, say)
-            model = replace(self, whole=trained)
-        form.write(model, path)
-
-    def run(self, form, runtime, run_trained) -> dict[str, np.ndarray]:
+    def run(self, form, runtime, run_network) -> dict[str, np.ndarray]:
         if form.runtime != "saved_model":
             return runtime.run_batches(self.samples, self.batch)
-        self._check_raw_images(runtime, run_trained)
-        return runtime.run_batches(self.samples, self.batch, "tensor", self.preprocess)
+        self._check_raw_images(runtime, run_network)
+        return runtime.run_batches(self.samples, self.batch, "tensor", self.network.preprocessing)
 
-    def _check_raw_images(self, runtime, run_trained) -> None:
+    def _check_raw_images(self, runtime, run_network) -> None:
         """Compares the signatures that take images of any size, and JPEGs, on some images."""
         import tensorflow as tf
 
@@ -142,7 +134,7 @@ class ExportModel:
         }
         for what, (images, found) in pairs.items():
             seen = np.concatenate([np.asarray(self.resize_and_crop(image[None])) for image in images])
-            _check_rounding(what, float(np.abs(found - run_trained(seen)["probabilities"]).max()))
+            _check_rounding(what, float(np.abs(found - run_network(seen)["probabilities"]).max()))
 
     def compare(self, expected: dict, outputs: dict) -> dict:
         """The figures of a file; accuracies are fractions, None without labelled images.
@@ -186,14 +178,6 @@ class ExportModel:
         )
 
     # --- what is reported ---------------------------------------------------------------------------------------
-
-    def describe(self, figures: dict) -> str:
-        f = figures
-        text = f"agreement {f['agreement']:.4f}, largest difference {f['largest_difference']:.2g} (n={f['n']})"
-        if f["top1"] is None:
-            return text
-        error = f" ± {f['drop_standard_error']:.4f}" if f["n"] < ENOUGH else ""
-        return f"top-1 {f['top1']:.4f}, drop {f['drop']:+.4f}{error}, {text}"
 
     def record(self) -> dict:
         network = self.network

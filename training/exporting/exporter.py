@@ -29,22 +29,22 @@ def export(
         RunError: a file was not published, because its outputs differ. The other files are published.
     """
     output_folder.check(out)
-    weights, refused, files = weights_sha256(model.trained), [], {}
+    weights, refused, files = weights_sha256(model.network.model), [], {}
     with output_folder.staging_folder(out) as folder, tempfile.TemporaryDirectory() as temporary:
         reference = Path(temporary) / "reference.keras"
         with deep_recursion():
-            model.trained.save(reference)
+            model.network.model.save(reference)
         kept = output_folder.earlier_files(out, weights)
         with Verifier(model, reference, threads) as verifier:
             for form in formats:
                 say(f"{form.file}: writing")
                 kept.pop(form.file, None)
                 path = folder / form.file
-                model.write(form, path, say)
+                form.write(model, path)
                 try:
                     figures = verifier.verify(form, path)
-                    speed = f"{figures['latency_ms']:.2f} ms, {figures['speed']:.2f} times Keras"
-                    say(f"{form.file}: {model.describe(figures)}, {speed}")
+                    cells = {**model.columns, **card.COLUMNS}.items()
+                    say(f"{form.file}: {', '.join(f'{title} {text(figures)}' for title, text in cells)}")
                     model.check(form, figures)
                 except RunError as error:
                     output_folder.remove(path)
@@ -69,7 +69,7 @@ def export(
             "weights_sha256": weights,
             "files": {**kept, **files},
         }
-        write_text(folder / output_folder.LABELS, "\n".join(model.classes) + "\n")
+        write_text(folder / output_folder.LABELS, "\n".join(model.network.classes) + "\n")
         write_json(folder / output_folder.RECORD, record)
         write_text(folder / output_folder.CARD, card.render(model, record, refused))
     if refused:

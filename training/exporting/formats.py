@@ -20,7 +20,6 @@ class Format:
         write: writes the file.
         exact: whether it must give the Keras network's outputs up to rounding; otherwise `--max-drop` decides.
         needs_images: whether it can only be written with images to calibrate and measure on.
-        qat: whether quantization-aware training is for it.
     """
 
     file: str
@@ -28,7 +27,6 @@ class Format:
     write: Callable[[Exportable, Path], None]
     exact: bool = True
     needs_images: bool = False
-    qat: bool = False
 
 
 def _tflite(quantize: str, file: str, **options) -> Format:
@@ -39,7 +37,7 @@ QUANTIZE = {
     "none": _tflite("none", "model.tflite"),
     "float16": _tflite("float16", "model_float16.tflite", exact=False),
     "dynamic": _tflite("dynamic", "model_dynamic.tflite", exact=False, needs_images=True),
-    "int8": _tflite("int8", "model_int8.tflite", exact=False, needs_images=True, qat=True),
+    "int8": _tflite("int8", "model_int8.tflite", exact=False, needs_images=True),
     "int16x8": _tflite("int16x8", "model_int16x8.tflite", exact=False, needs_images=True),
 }
 TO = {

@@ -24,8 +24,9 @@ NATIVE = (ours.Conv2D, ours.LocalResponseNormalization)
 
 def write(quantize: str, model, path: Path) -> None:
     """Writes an `ExportModel` as a TFLite file in a format of `SETTINGS`."""
+    network = model.int8_model if quantize == "int8" else model.whole
     images = model.calibration if quantize in CALIBRATED else None
-    path.write_bytes(convert(with_native_layers(model.whole), quantize, images))
+    path.write_bytes(convert(with_native_layers(network), quantize, images))
 
 
 def with_native_layers(model: keras.Model) -> keras.Model:

@@ -1,6 +1,7 @@
 """Verifies exported files: runs them and the trained network on the same images, each in its own process."""
 
 import statistics
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ ROUND_SECONDS = 2.0  # a round of a slow network has fewer runs
 
 
 class Verifier:
-    """The trained network in its process, and its outputs on the samples; used in a `with`.
+    """The trained network in its process, to compare files with; used in a `with`.
 
     Args:
         reference: a `.keras` file of the network as it was trained.
@@ -29,11 +30,6 @@ class Verifier:
             self.reference = Runtime("keras_cnns", reference, threads)
         except WorkerError as error:
             raise RunError(f"the network itself does not run: {error}") from error
-        try:
-            self.expected = self.run_trained(model.samples)
-        except BaseException:
-            self.reference.close()
-            raise
 
     def __enter__(self):
         return self
@@ -41,9 +37,18 @@ class Verifier:
     def __exit__(self, *error):
         self.reference.close()
 
-    def run_trained(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    @cached_property
+    def expected(self) -> dict[str, np.ndarray]:
+        """The trained network's outputs on the samples."""
+        return self.run_network(self.model.samples)
+
+    def run_network(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """The trained network's outputs."""
-        return self.reference.run_batches(images, self.model.batch, preprocess=self.model.preprocess)
+        preprocess = self.model.network.preprocessing
+        try:
+            return self.reference.run_batches(images, self.model.batch, preprocess=preprocess)
+        except WorkerError as error:
+            raise RunError(f"the network itself does not run: {error}") from error
 
     def verify(self, form: Format, path: Path) -> dict:
         """The figures of a file: those of `Exportable.compare`, and its latency.
@@ -51,12 +56,13 @@ class Verifier:
         Raises:
             RunError: it cannot be run, or its outputs cannot be compared.
         """
+        expected = self.expected
         try:
             with Runtime(form.runtime, path, self.threads) as runtime:
-                outputs = self.model.run(form, runtime, self.run_trained)
+                outputs = self.model.run(form, runtime, self.run_network)
                 if not all(np.isfinite(output).all() for output in outputs.values()):
                     raise RunError("its outputs are not finite")
-                return self.model.compare(self.expected, outputs) | self._measure_latency(runtime)
+                return self.model.compare(expected, outputs) | self._measure_latency(runtime)
         except WorkerError as error:
             raise RunError(f"it does not run in its runtime: {error}") from error
 
