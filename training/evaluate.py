@@ -42,10 +42,10 @@ def main() -> None:
         if args.arch and args.weights and not args.data:
             raise ValueError("--data is needed with --arch: which images to measure on")
         found = _images(args.data, args) if args.data else None
-        networks = trained.choose(args.run, args.arch, args.weights, found and found[0])
+        networks = trained.load_networks(args.run, args.arch, args.weights, found and found[0])
         name = args.data or networks[0].data
         classes, split, what = found or _images(name, args)
-        pairs = [trained.labelled(n, classes, split) for n in networks]
+        pairs = [trained.with_labels_of(n, classes, split) for n in networks]
     outputs = [_logits(*pair) for pair in pairs]
     figures = evaluation.measure(*evaluation.ensemble(outputs), networks[0].loss)
     if args.json:

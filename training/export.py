@@ -22,9 +22,7 @@ EXAMPLES = """examples:
 def parser() -> cli.Parser:
     """The options of this command."""
     p = cli.Parser(prog="export.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
-    p.add_argument("--run", type=Path, action="append", default=[], metavar="DIR", help="run folder")
-    p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
-    p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
+    cli.add_network_options(p, "run folder")
     p.add_argument(
         "--data", metavar="WHAT", help="to calibrate and measure on, as in fit.py; default: the run's own"
     )
@@ -32,7 +30,7 @@ def parser() -> cli.Parser:
     p.add_argument("--quantize", metavar="KIND,...", help="of TFLite: none, float16, dynamic, int8, int16x8")
     p.add_argument(
         "--max-drop",
-        type=fraction,
+        type=cli.number_in(0, 1),
         default=0.05,
         metavar="F",
         help="loss of top-1 up to which a file is published; default 0.05 (five points)",
@@ -55,17 +53,6 @@ def parser() -> cli.Parser:
     return p
 
 
-def fraction(text: str) -> float:
-    """argparse type: a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise cli.argparse.ArgumentTypeError(f"must be a fraction from 0 to 1, got {text!r}")
-    return value
-
-
 def main() -> None:
     args = parser().parse_args()
     cli.import_keras_quietly()
@@ -83,7 +70,7 @@ def main() -> None:
         out = args.out or Path("saved_models") / (args.run[0].resolve().name if args.run else str(args.arch))
         output_folder.check(out)
         data = sources.load(args.data) if args.data else None
-        (network,) = trained.choose(args.run, args.arch, args.weights, data and data.classes)
+        (network,) = trained.load_networks(args.run, args.arch, args.weights, data and data.classes)
         source = args.data or network.data
         needy = [f.file for f in chosen if f.needs_images and source is None]
         if needy:
@@ -91,7 +78,8 @@ def main() -> None:
         data = data or (sources.load(source) if source else None)
         if data:
             parts = {
-                name: trained.labelled(network, data.classes, getattr(data, name)) for name in ("train", "val")
+                name: trained.with_labels_of(network, data.classes, getattr(data, name))
+                for name in ("train", "val")
             }
             network = parts["val"][0]
             data = replace(data, **{name: split for name, (_, split) in parts.items()})

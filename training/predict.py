@@ -42,12 +42,13 @@ def main() -> None:
     with errors.usage_errors():
         from training.classification import evaluation, trained
         from training.report import canvas
+        from training.report.progress import ImageBar
         from training.visualize.contact_sheet import Sheet
 
-        networks = trained.choose(args.run, args.arch, args.weights)
+        networks = trained.load_networks(args.run, args.arch, args.weights)
     pairs = [(n, evaluation.forward(n.model)) for n in networks]
     sheet, good = Sheet() if args.sheet else None, 0
-    with _bar(len(paths)) as bar, _table(args.csv, args.top) as table:
+    with ImageBar(len(paths)) as bar, _table(args.csv, args.top) as table:
         for start in range(0, len(paths), BATCH):
             images = [(p, x) for p in paths[start : start + BATCH] if (x := _read(p, bar)) is not None]
             answers = _answers(pairs, [x for _, x in images], args.top) if images else []
@@ -65,13 +66,6 @@ def main() -> None:
         canvas.save(sheet.figure(" and ".join(n.name for n in networks)), args.sheet)
     if good < len(paths):
         print(f"{len(paths) - good} of {len(paths)} files could not be read", file=sys.stderr)
-
-
-def _bar(images: int):
-    """A progress bar on stderr, if that is a terminal; lines are written above it."""
-    from tqdm import tqdm
-
-    return tqdm(total=images, unit=" images", disable=None, leave=False)
 
 
 @contextmanager
@@ -109,7 +103,7 @@ def _probabilities(network, run, images):
 
     from training.engine.backends import backend
 
-    size, pixels = network.size, backend.pixels
+    size, pixels = network.size, backend.array_reader
     fitted = np.concatenate([pixels.resize_and_crop(image[None], size, network.crop) for image in images])
     return np.asarray(run(network.preprocessing(np.asarray(pixels.with_channels(fitted, network.channels)))))
 

@@ -11,7 +11,7 @@ from training.algorithms import fine_tuning
 from training.engine.step import StepModel
 from training.recipes.defaults import FINETUNE
 from training.recipes.optimizers import SGD, GradedAdam, GradedMomentum
-from training.recipes.recipe import Tuning
+from training.recipes.recipe import FineTuning
 
 IMAGES, LABELS = images(8, 16, 16, 3), np.arange(8) % 3
 
@@ -137,11 +137,11 @@ def test_no_backward_pass_through_the_trunk_while_the_head_learns_alone():
 
 
 def test_the_recipe_as_a_value():
-    assert FINETUNE.tuning == Tuning(3, 0.7)
+    assert FINETUNE.fine_tuning == FineTuning(3, 0.7)
     half = FINETUNE.scaled(6)
-    assert (half.tuning.head_epochs, half.patience) == (2, 2)
-    assert FINETUNE.with_settings("tuning.by=0.2").tuning.by == 0.2
-    assert FINETUNE.with_settings("tuning=none").tuning is None
+    assert (half.fine_tuning.head_epochs, half.patience) == (2, 2)
+    assert FINETUNE.with_settings("tuning.by=0.2").fine_tuning.by == 0.2
+    assert FINETUNE.with_settings("fine_tuning=none").fine_tuning is None
     assert FINETUNE.with_settings("optimizer=adam").optimizer != SGD()
 
 

@@ -13,10 +13,10 @@ from keras_cnns.models import resrep
 from training.algorithms import resrep as algorithms_resrep
 from training.engine.step import StepModel
 from training.recipes.optimizers import SGD, GradedMomentum
-from training.recipes.recipe import Forgetting, Recipe
+from training.recipes.recipe import Recipe, ResRep
 
 IMAGES, LABELS = images(8, 16, 16, 3), np.arange(8) % 3
-HOW = Forgetting(lasso=0.01, masked=0.03, momentum=0.99)
+HOW = ResRep(lasso=0.01, masked=0.03, momentum=0.99)
 
 
 def model(how=None):
@@ -31,7 +31,7 @@ def model(how=None):
     optimizer = GradedMomentum(0.1, momentum=0.9)
     if how:
         made.gradient_hook = algorithms_resrep.GradientReset(made, how)
-        recipe = Recipe("r", "c", 1, 8, SGD(0.1, 0.9), forgetting=how)
+        recipe = Recipe("r", "c", 1, 8, SGD(0.1, 0.9), resrep=how)
         optimizer.momenta = algorithms_resrep.momenta(made, recipe)
     made.compile(optimizer, cross_entropy())
     return made
@@ -89,7 +89,7 @@ def test_a_masked_row_comes_to_zero_within_the_run(total):
 @pytest.mark.parametrize("rows", [336, 1_920, 7_552])  # ResNet-20, ResNet-18, ResNet-50
 def test_the_masks_are_complete_in_time_however_wide_the_network(rows, total, keep):
     costs, recipe = SimpleNamespace(filters={"a": rows}), Recipe("r", "c", 1, 8, SGD(0.01, 0.9))
-    how = algorithms_resrep.with_resrep(recipe, costs, keep, total).forgetting
+    how = algorithms_resrep.with_resrep(recipe, costs, keep, total).resrep
     masks = math.ceil(max(0.5, 1 - keep) * rows / how.rows)
     assert how.quiet * total + masks * how.every <= 0.1 * total + 2
     assert how.every <= 200
@@ -97,7 +97,7 @@ def test_the_masks_are_complete_in_time_however_wide_the_network(rows, total, ke
 
 
 def test_a_recipe_that_forgets_is_scaled():
-    how = Forgetting(quiet=5, every=200, masked=1e-4).scaled(0.1)
+    how = ResRep(quiet=5, every=200, masked=1e-4).scaled(0.1)
     assert (how.quiet, how.every, how.masked, how.lasso) == (0.5, 20, pytest.approx(1e-3), 1e-4)
 
 
@@ -105,8 +105,8 @@ def test_masks_come_when_they_should_and_grow_by_a_few_rows():
     made, place, said = model(HOW), SimpleNamespace(number=0), []
     for layer in algorithms_resrep.compactors(made):
         layer.mask.assign(np.ones(layer.mask.shape))
-    how = Forgetting(keep_macs=0.7, quiet=2, every=3, rows=2)
-    config = SimpleNamespace(recipe=SimpleNamespace(forgetting=how), input_shape=(16, 16, 3))
+    how = ResRep(keep_macs=0.7, quiet=2, every=3, rows=2)
+    config = SimpleNamespace(recipe=SimpleNamespace(resrep=how), input_shape=(16, 16, 3))
     masks = algorithms_resrep.ResRepMasks(config, 2, SimpleNamespace(place=place), said.append)
     masks.set_model(made)
     masks.on_train_begin()

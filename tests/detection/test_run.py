@@ -19,8 +19,8 @@ from training.classification.config import Config
 from training.detection import exporting, pipeline, recipe, scoring, trained
 from training.detection import task as runs
 from training.detection.config import DetectionConfig
-from training.detection.dataset import NONE, BoxDataset, packed
-from training.detection.pipeline import Fit
+from training.detection.dataset import NONE, BoxDataset, pad_boxes
+from training.detection.pipeline import ResizeRule
 from training.engine.devices import Compute
 from training.errors import RunError
 from training.exporting import exporter
@@ -30,7 +30,7 @@ from training.run_folder.checkpoints import weights_sha256
 
 HERE = Path(__file__).parent
 ALONE = Compute("CPU", 1, "float32", False, None, "")
-PLAN = replace(recipe.QUICK.scaled(2), batch_size=4, fit=Fit(SIDE, SIDE), measure_every=2)
+PLAN = replace(recipe.QUICK.scaled(2), batch_size=4, fit=ResizeRule(SIDE, SIDE), measure_every=2)
 
 
 def run_in(folder, compute=ALONE, plan=PLAN, data=None):
@@ -38,7 +38,7 @@ def run_in(folder, compute=ALONE, plan=PLAN, data=None):
     config = DetectionConfig(SMALL, plan, "squares", data.classes, 0, compute.replicas, "float32", "off")
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     configs.write(config, folder)
-    return runs.DetectionRun(config, data, compute, folder, Log(folder / "log.txt"))
+    return runs.DetectionTask(config, data, compute, folder, Log(folder / "log.txt"))
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,7 @@ def export_detector(done):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporting.sources, "load", lambda *names: scenes())
         model = exporting.from_run(done[0])
+    keras.utils.set_random_seed(0)
     model.network.model.set_weights(SMALL.build(2).inference.get_weights())  # of He's rule, and then decided
     decide(model.network.model)
     return model
@@ -247,7 +248,7 @@ def mixed() -> BoxDataset:
 
     truths = [([(0.1 * w, 0.2 * h, 0.6 * w, 0.9 * h)], [1], [False]) for h, w in shapes[:-1]] + [([], [], [])]
     images = Encoded(tuple(png(h, w) for h, w in shapes))
-    return BoxDataset(images, np.array(shapes, np.int32), *packed(truths), tuple("abcdef"))
+    return BoxDataset(images, np.array(shapes, np.int32), *pad_boxes(truths), tuple("abcdef"))
 
 
 def as_they_are(x):
@@ -255,8 +256,8 @@ def as_they_are(x):
 
 
 def test_batches_fit_their_canvas():
-    split, fit = mixed(), Fit(40, 60)
-    options = {"fit": fit, "seed": 0, "mirror": False, "preprocess": as_they_are}
+    split, fit = mixed(), ResizeRule(40, 60)
+    options = {"resize": fit, "seed": 0, "mirror": False, "preprocess": as_they_are}
     batches = list(pipeline.train_batches(split, batch=2, epochs=1, **options))
     assert len(batches) == pipeline.steps_per_epoch(split, 2) == 3
     for (images, boxes, labels, extent), again in batches:
@@ -275,7 +276,7 @@ def test_batches_fit_their_canvas():
 
 def test_a_stream_can_be_taken_up():
     split = squares(10)
-    options = {"fit": Fit(SIDE, SIDE), "batch": 4, "seed": 3, "mirror": True, "preprocess": as_they_are}
+    options = {"resize": ResizeRule(SIDE, SIDE), "batch": 4, "seed": 3, "mirror": True, "preprocess": as_they_are}
     whole = [x[0] for x in pipeline.train_batches(split, epochs=3, **options)]
     rest = [x[0] for x in pipeline.train_batches(split, epochs=3, first_epoch=1, first_step=1, **options)]
     assert len(whole) == 9
@@ -288,7 +289,7 @@ def test_a_stream_can_be_taken_up():
 def test_an_epoch_shows_every_image():
     """Also where a batch is larger than there are images of one kind."""
     for batch in (2, 4, 5):
-        plan = pipeline.training_plan(mixed(), batch, 0, 0)
+        plan = pipeline.train_indices(mixed(), batch, 0, 0)
         assert {len(row) for row in plan} == {batch}
         assert set(np.concatenate(plan)) == set(range(6))
 
@@ -296,7 +297,7 @@ def test_an_epoch_shows_every_image():
 def test_a_mirror_turns_boxes_along():
     """Each box of `squares` has one colour; so it must after turning, and some images are turned."""
     split = squares(12)
-    options = {"fit": Fit(SIDE, SIDE), "batch": 12, "seed": 1, "epochs": 1, "preprocess": as_they_are}
+    options = {"resize": ResizeRule(SIDE, SIDE), "batch": 12, "seed": 1, "epochs": 1, "preprocess": as_they_are}
     for (images, boxes, labels, _), _ in pipeline.train_batches(split, mirror=True, **options):
         for image, some, kinds in zip(images.numpy(), boxes.numpy().astype(int), labels.numpy(), strict=True):
             for (x1, y1, x2, y2), kind in zip(some, kinds, strict=True):
@@ -309,16 +310,16 @@ def test_a_mirror_turns_boxes_along():
 
 def test_doubtful_boxes_are_not_learned_from():
     split = squares(2)
-    doubtful = BoxDataset(split.images, split.sizes, split.boxes, split.labels, split.labels != NONE, split.ids)
+    ignore = BoxDataset(split.images, split.sizes, split.boxes, split.labels, split.labels != NONE, split.ids)
     options = {
-        "fit": Fit(SIDE, SIDE),
+        "resize": ResizeRule(SIDE, SIDE),
         "batch": 2,
         "seed": 1,
         "epochs": 1,
         "mirror": False,
         "preprocess": as_they_are,
     }
-    for (_, boxes, labels, _), _ in pipeline.train_batches(doubtful, **options):
+    for (_, boxes, labels, _), _ in pipeline.train_batches(ignore, **options):
         assert not labels.numpy().any()
         assert not boxes.numpy().any()
 
@@ -378,9 +379,9 @@ def test_the_door_refuses_in_one_line(done, tmp_path):
         "fit --weights none.safetensors --data {}": "none.safetensors",
         "evaluate --run {}": "no run in",
         "predict --run {} {}/none.jpg": "no file or folder",
-        "predict --run {} --score 2 {}/a.png": "must be a score from 0 to 1",
+        "predict --run {} --score 2 {}/a.png": "must be a number from 0 to 1, got '2'",
         "export --run {} --to onx": "no format 'onx'",
-        "export --run {} --out {}": "--out must be a new folder, an empty one or an earlier export",
+        "export --run {} --out {}": "--out must be a new, an empty or an export's folder",
         "detect": "invalid choice: 'detect'",
     }
     lines = [["detect.py", *line.replace("{}", str(tmp_path)).split()] for line in cases]

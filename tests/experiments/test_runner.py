@@ -95,7 +95,7 @@ def test_settings_change_every_trial_and_bad_ones_are_refused(tmp_path):
         run_experiment(replace(EXPERIMENT, trials=rates), order, compute, said.append)
     (tmp_path / "mine" / "runs").mkdir(parents=True)
     (tmp_path / "mine" / "thesis.tex").touch()
-    with pytest.raises(UsageError, match=r"experiment's folder.*holds thesis\.tex"):
+    with pytest.raises(UsageError, match=r"experiment's folder, got .*, which holds thesis\.tex"):
         run_experiment(EXPERIMENT, replace(order, folder=tmp_path / "mine", settings=()), compute, said.append)
 
 

@@ -43,7 +43,7 @@ def test_what_a_kill_left_is_cleared_away(tmp_path):
     (tmp_path / ".net.old").mkdir()
     (tmp_path / ".net.old" / "card.md").write_text("earlier")
     with output_folder.staging_folder(tmp_path / "net") as folder:
-        assert [p.name for p in folder.iterdir()] == ["lock"]
+        assert {p.name for p in folder.iterdir()} == {"lock", "lock.holder"}
         assert (tmp_path / "net" / "card.md").read_text() == "earlier"
         (folder / "card.md").write_text("new")
     assert [p.name for p in tmp_path.iterdir()] == ["net"]
@@ -64,9 +64,9 @@ def test_one_export_at_a_time(tmp_path):
 
 def test_only_an_exports_folder_is_replaced(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"holds 'notes\.txt'"):
+    with pytest.raises(ValueError, match=r"which holds notes\.txt"):
         output_folder.check(tmp_path)
-    with pytest.raises(ValueError, match="is a file"):
+    with pytest.raises(ValueError, match="must be a folder, got the file"):
         output_folder.check(tmp_path / "notes.txt")
     output_folder.check(tmp_path / "new")
 

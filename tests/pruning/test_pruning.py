@@ -80,10 +80,10 @@ def test_what_holds_something_else_is_refused_and_left_as_it_is(root, tmp_path, 
     (tmp_path / "notes.txt").write_text("mine")
     other = trained(tmp_path / "other", seed=2)
     before = content(tmp_path)
-    for out, what in ((other, "holds a run of its own"), (tmp_path, "holds other files")):
-        with pytest.raises(ValueError, match=f"--out wants a new or an empty folder.*{what}"):
+    for out, what in ((other, "config.json, model.keras, result.json"), (tmp_path, "notes.txt, other")):
+        with pytest.raises(ValueError, match=f"an empty or this pruning's folder, got .*, which holds {what}"):
             work(root / "run", out, method)
-    with pytest.raises(ValueError, match=r"--out wants a folder; .* is a file"):
+    with pytest.raises(ValueError, match=r"--out must be a folder, got the file"):
         work(root / "run", tmp_path / "notes.txt", method)
     assert content(tmp_path) == before
 
@@ -160,7 +160,7 @@ def test_a_folder_moved_in_the_middle_goes_on_and_ends_alike(root, tmp_path, met
     work(root / "run", moved, method).run(print)
     assert "continuing after epoch 1 of 1" in capsys.readouterr().out
     assert sha(moved) == sha(root / method)
-    where = configs.start_of(Config.read(moved), moved)
+    where = configs.starting_weights(Config.read(moved), moved)
     assert keras.models.load_model(where, compile=False) is not None
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +16,9 @@ from training.classification import config as configs
 from training.classification.config import Config
 from training.recipes import papers
 from training.run_folder import config as run_folder_config
+
+OLD = Path(__file__).with_name("config_of_0.1.0.json")  # of a fine-tuned run, written by commit cb8dc5c
+OLD_DIGEST = "24a806c6d3d5a5a27a1be9bdcf0536f51663093a4527e37853c26ec8489621de"  # of that run's checkpoints
 
 
 @pytest.fixture
@@ -48,6 +52,23 @@ def test_differences_name_the_fields_and_forgive_the_devices(config):
     assert "recipe.epochs: 200 here, 20 asked" in found
 
 
+def test_the_identity_is_that_of_the_file(config, tmp_path):
+    """The config.json of an older version, with its names of types and fields, has the hash that it stored."""
+    own = run_folder_config.identity(tmp_path, config)
+    run_folder_config.write(config, tmp_path)
+    assert run_folder_config.identity(tmp_path, config) == own
+    free = replace(config, replicas=4, xla="on", workers=2, version="9.9")
+    assert run_folder_config.identity(tmp_path / "none", free) == own
+    assert run_folder_config.identity(tmp_path / "none", replace(config, seed=1)) != own
+    old = OLD.read_text(encoding="utf-8")
+    assert '"type": "Tuning"' in old
+    (tmp_path / "config.json").write_text(old)
+    assert run_folder_config.identity(tmp_path, config) == OLD_DIGEST
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json cannot be used"):
+        run_folder_config.identity(tmp_path, config)
+
+
 def test_dropout_reaches_the_units(config):
     wet = replace(config, recipe=replace(config.recipe, dropout=0.3))
     assert [la.name for la in wet.build().layers if "dropout" in la.name][:1] == ["stage1_unit1_dropout"]
@@ -58,7 +79,7 @@ def test_the_centred_start(config):
     """Filters of mean zero and He's size, no bias but of the class maps; the seed decides."""
 
     def start(**changes):
-        recipe = replace(config.recipe, start="centred")
+        recipe = replace(config.recipe, initializer="centred")
         found = replace(config, architecture=keras_cnns.NINCIFAR, image_size=32, recipe=recipe, **changes)
         return found.build_for_training()[0]
 
@@ -76,7 +97,7 @@ def test_the_centred_start(config):
 
 def test_the_identity_start(config):
     """A bottleneck is silent behind its stem and shortcuts: the units of a stage pass the same on."""
-    recipe = replace(config.recipe, start="identity")
+    recipe = replace(config.recipe, initializer="identity")
     small = miniature(keras_cnns.ResNet50)
     model = replace(config, architecture=small, image_size=64, recipe=recipe).build_for_training()[0]
     assert not np.any(keras.ops.convert_to_numpy(model.get_layer("stage1_unit1_conv3_norm").gamma))

@@ -63,5 +63,5 @@ def test_the_picture_and_the_folder(tmp_path):
     assert pictures.png_array(figure).std() > 1
     for name in (lr_finder.TABLE, lr_finder.LOG):
         (tmp_path / name).touch()
-    claim.check(tmp_path)
-    assert {lr_finder.PICTURE, lr_finder.TABLE, lr_finder.LOG} == claim.SWEPT
+    claim.check_folder(tmp_path)
+    assert {lr_finder.PICTURE, lr_finder.TABLE, lr_finder.LOG} == set(claim.LR_FINDER_FILES)

@@ -13,9 +13,9 @@ from keras_cnns.models.googlenet import AUX_MIN_SIZE, AUX_WEIGHT, GoogLeNetArchi
 from keras_cnns.preprocessing import Preprocessing
 from keras_cnns.values import Count, Range
 from training.recipes import recipe
-from training.recipes.initializers import STARTS
+from training.recipes.initializers import INITIALIZERS
 from training.recipes.recipe import Recipe
-from training.run_folder.config import OWN, RunConfig
+from training.run_folder.config import IN_RUN_FOLDER, RunConfig
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Config(RunConfig):
         workers: processes, as chosen.
         norms: batch statistics of every replica's "own" share, or "synchronised" over all.
         weights: tag or file the run started from, or None; "run:start.keras" is a file made for it, which goes
-            wherever the run's folder goes. `start_of` resolves it.
+            wherever the run's folder goes. `starting_weights` resolves it.
         engine: what Keras ran on; another draws other numbers.
         dry: one step of everything.
     """
@@ -69,7 +69,7 @@ class Config(RunConfig):
     @property
     def has_training_heads(self) -> bool:
         """Whether the network trains with auxiliary heads: GoogLeNet, where its maps are large enough for them."""
-        large = self.image_size >= AUX_MIN_SIZE and not self.recipe.growing
+        large = self.image_size >= AUX_MIN_SIZE and not self.recipe.progressive_resizing
         return large and isinstance(self.architecture, GoogLeNetArchitecture)
 
     def build(self) -> keras.Model:
@@ -82,9 +82,11 @@ class Config(RunConfig):
         The heads of GoogLeNet share its layers and are no part of the network itself. Where images grow, the
         network takes any size.
         """
-        plain, logits = self._build((None, None, self.channels) if self.recipe.growing else self.input_shape)
+        plain, logits = self._build(
+            (None, None, self.channels) if self.recipe.progressive_resizing else self.input_shape
+        )
         heads = keras.Model(plain.inputs, [output for output, _ in logits])
-        STARTS[self.recipe.start](heads, self.seed)
+        INITIALIZERS[self.recipe.initializer](heads, self.seed)
         return plain, logits
 
     def _build(self, shape: tuple) -> tuple[keras.Model, list[tuple]]:
@@ -103,11 +105,11 @@ class Config(RunConfig):
 PARTS = Config.PARTS = {**zoo.PARTS, **recipe.PARTS, "Config": Config}
 
 
-def start_of(config: Config, folder: Path) -> str | None:
+def starting_weights(config: Config, folder: Path) -> str | None:
     """The tag or file that a run in this folder started from, or None."""
-    if config.weights is None or not config.weights.startswith(OWN):
+    if config.weights is None or not config.weights.startswith(IN_RUN_FOLDER):
         return config.weights
-    return os.path.normpath(Path(folder) / config.weights.removeprefix(OWN))
+    return os.path.normpath(Path(folder) / config.weights.removeprefix(IN_RUN_FOLDER))
 
 
 def with_run_preprocessing(architecture: Architecture, weights: Path | None) -> Architecture:

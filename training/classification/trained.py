@@ -124,7 +124,7 @@ def from_weights(arch: str, weights: str, classes: tuple[str, ...] | None = None
     return Trained(arch, model, tuple(map(str, range(count))), preprocessing, 0.875, "centre", None, loss)
 
 
-def choose(runs: list[Path], arch: str | None, weights: str | None, classes=None) -> list[Trained]:
+def load_networks(runs: list[Path], arch: str | None, weights: str | None, classes=None) -> list[Trained]:
     """What a door was asked to load: runs, or an architecture with weights and `classes`.
 
     Raises:
@@ -154,7 +154,7 @@ def with_classes(network: Trained, classes: tuple[str, ...]) -> Trained:
     return replace(network, classes=classes)
 
 
-def labelled(network: Trained, classes: tuple[str, ...], split: Split) -> tuple[Trained, Split]:
+def with_labels_of(network: Trained, classes: tuple[str, ...], split: Split) -> tuple[Trained, Split]:
     """A network and images of some classes, so that both count the classes alike.
 
     Folders with the names of classes (ImageNet's WordNet ids) may be some of those that the network knows.

@@ -13,7 +13,6 @@ import numpy as np
 from training.data.augment import Window, scaled
 from training.data.dataset import DataSet, Split
 from training.data.eval_transform import EvalTransform
-from training.data.mix import soft_labels  # noqa: F401 (`backend.reader` hands out this module)
 from training.data.pillow_ops import as_bytes
 from training.data.stateless_random import uniform
 from training.data.storage import Encoded, Pixels

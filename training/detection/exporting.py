@@ -11,7 +11,7 @@ import numpy as np
 from keras_cnns.deep import deep_recursion
 from training.detection import sources, trained
 from training.detection.config import DetectionConfig
-from training.detection.pipeline import padded, resized
+from training.detection.pipeline import pad_image, resize_image
 from training.detection.trained import Detector
 from training.errors import RunError
 from training.exporting import card, provenance, tflite, writers
@@ -64,7 +64,7 @@ class ExportDetector:
     def samples(self) -> np.ndarray:
         """The images, each at its size in the upper left corner of a canvas of zeros."""
         fit = self.network.fit
-        return np.stack([padded(resized(i, fit)[0], fit, i.shape[0] > i.shape[1]) for i in self.images])
+        return np.stack([pad_image(resize_image(i, fit)[0], fit, i.shape[0] > i.shape[1]) for i in self.images])
 
     def run(self, form: Format, runtime, run_network) -> dict[str, np.ndarray]:
         return runtime.run_batches(self.samples, self.batch, "serving_default")

@@ -8,22 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.exporting.formats import FORMATS
-from training.run_folder.checkpoints import sha256, sync
-from training.run_folder.lock import NAME, Lock
+from training.report.folder import replace_folder, sha256, sync
+from training.run_folder.claim import FolderKind, check_folder
+from training.run_folder.lock import FILES, Lock
 
 RECORD, LABELS, CARD = "export.json", "labels.txt", "card.md"
-OURS = {*FORMATS, RECORD, LABELS, CARD}
+EXPORT = FolderKind("--out", "an export's", allowed=(*FORMATS, RECORD, LABELS, CARD))
 
 
 def check(out: Path) -> None:
     """Raises ValueError unless `out` is new, empty or an earlier export."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out must be a folder; {str(out)!r} is a file")
-    foreign = sorted(p.name for p in out.iterdir() if p.name not in OURS) if out.is_dir() else []
-    if foreign:
-        raise ValueError(
-            f"--out must be a new folder, an empty one or an earlier export; {str(out)!r} holds {foreign[0]!r}"
-        )
+    check_folder(out, EXPORT)
 
 
 @contextmanager
@@ -46,19 +41,16 @@ def staging_folder(out: Path) -> Iterator[Path]:
         if old.exists() and not out.exists():  # killed between the two renames
             os.rename(old, out)
         for rest in hidden.iterdir():
-            if rest.name != NAME:
+            if rest.name not in FILES:
                 remove(rest)
         try:
             yield hidden
             for path in hidden.rglob("*"):
                 if path.is_file():
                     sync(path)
-            (hidden / NAME).unlink()
-            shutil.rmtree(old, ignore_errors=True)
-            if out.exists():
-                os.rename(out, old)
-            os.rename(hidden, out)
-            shutil.rmtree(old, ignore_errors=True)
+            for name in FILES:
+                (hidden / name).unlink(missing_ok=True)
+            replace_folder(hidden, out, old)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
 

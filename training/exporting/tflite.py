@@ -5,8 +5,6 @@ is an error here, not in the app.
 """
 
 import collections
-import contextlib
-import os
 import tempfile
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from keras_cnns import layers as ours
 from keras_cnns import stock_layers
 from keras_cnns.deep import deep_recursion
 from training.exporting import writers
+from training.processes import silence_stderr
 
 # Layers of ours that are one builtin operation of TFLite; all others are converted from stock layers.
 NATIVE = (ours.Conv2D, ours.LocalResponseNormalization)
@@ -89,7 +88,7 @@ def convert(model: keras.Model, quantize: str = "none", images: np.ndarray | Non
     """
     import tensorflow as tf
 
-    with deep_recursion(), tempfile.TemporaryDirectory() as folder, silence_stderr():
+    with deep_recursion(), tempfile.TemporaryDirectory() as folder, silence_stderr(replay=False):
         writers.serving_model(model, folder, batch)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         SETTINGS[quantize](converter, tf)
@@ -124,16 +123,3 @@ def operations(content: bytes) -> dict[str, int]:
             floating = graph.tensors[op.outputs[0]].type == schema.TensorType.FLOAT32
             found[f"{name} in float" if floating else name] += 1
     return dict(found)
-
-
-@contextlib.contextmanager
-def silence_stderr():
-    """Inside, what the converter writes to file descriptor 2 is discarded."""
-    own = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(own, 2)
-            os.close(own)

@@ -8,11 +8,13 @@ from typing import Annotated, ClassVar, Literal
 from keras_cnns import values
 from keras_cnns.values import Count, Positive, Range, Value, by_name
 from training.report.folder import write_json, write_text
+from training.run_folder.claim import FolderKind, check_folder
 from training.run_folder.config import differing
-from training.run_folder.lock import NAME, Lock
+from training.run_folder.lock import FILES, Lock
 
 TASK, RECORD = "order.json", "pruning.json"
-OURS = frozenset({TASK, NAME})  # what lies in the folder before there is a run in it
+OURS = frozenset({TASK, *FILES})  # what lies in the folder before there is a run in it
+FOLDER = FolderKind("--out", "this pruning's", (TASK,), FILES)
 AT_WORK = "another prune.py is at work in {folder} ({{holder}}); give another --out"
 
 
@@ -35,14 +37,8 @@ def check(folder: Path, task: PruningConfig) -> None:
     Raises:
         ValueError: the folder is not new, not empty and not one of this very task.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out wants a folder; {str(folder)!r} is a file")
+    check_folder(folder, FOLDER)
     if not (folder / TASK).is_file():
-        if folder.is_dir() and not all(p.name == NAME or p.name.endswith(".tmp") for p in folder.iterdir()):
-            what = "a run of its own" if (folder / "config.json").exists() else "other files"
-            raise ValueError(
-                f"--out wants a new or an empty folder, or this pruning's; {str(folder)!r} holds {what}"
-            )
         return
     held = _read(folder / TASK)
     if held.weights_sha256 != task.weights_sha256:

@@ -1,13 +1,16 @@
-"""The run folder: its name, its files written whole or not at all, its history and its log."""
+"""The files of a run folder: its name, files and folders written whole or not at all, history.csv and log.txt."""
 
 import csv
+import hashlib
 import io
 import json
 import math
 import os
 import re
 import secrets
+import shutil
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,23 +51,64 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", name).strip(".")[:80] or "data"
 
 
-# --- files, whole or not at all ---------------------------------------------------------------------------------
+# --- files and folders, whole or not at all ---------------------------------------------------------------------
+
+
+@contextmanager
+def replace_when_complete(path, temporary: Path | None = None) -> Iterator[Path]:
+    """A path beside `path` to write a file to: it replaces `path` when the block ends, or is removed on an error.
+
+    By default it ends in the same suffix. It is in the same folder, since a rename is atomic only within a file
+    system.
+    """
+    path = Path(path)
+    temporary = temporary or path.with_name(f"unfinished-{path.name}")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic(path):
-    """A binary file to write; it replaces `path` when the block ends, and vanishes when the block raises."""
-    path = Path(path)
-    # In the same folder, since a rename is atomic only within a file system.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    """A binary file to write; it replaces `path` when the block ends, and is removed when the block raises."""
+    temporary = Path(path).with_name(f".{Path(path).name}.{secrets.token_hex(4)}.tmp")
+    with replace_when_complete(path, temporary), open(temporary, "xb") as file:
+        yield file
+
+
+def replace_folder(new: Path, target: Path, aside: Path) -> None:
+    """Puts a complete folder in the place of `target`, which is renamed to `aside` for that moment and removed."""
+    shutil.rmtree(aside, ignore_errors=True)
+    if target.exists():
+        os.rename(target, aside)
+    os.rename(new, target)
+    sync(target.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def sync(path) -> None:
+    """Returns when a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.fsync(handle)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def sha256(path) -> str:
+    """Hash of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_csv(path, rows: Iterable[Iterable]) -> None:
+    """Writes a table, header first, as CSV, whole or not at all."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(rows)
+    write_text(path, table.getvalue())
 
 
 def write_text(path, text: str):
@@ -148,12 +192,8 @@ class History:
         self._write()
 
     def _write(self):
-        # Rewritten whole: a row is short, epochs are few, and a crash leaves no half line.
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([r[c] for c in self.columns] for r in self.rows)
-        write_text(self.path, table.getvalue())
+        # The whole file: a row is short, epochs are few, and a crash leaves no half line.
+        write_csv(self.path, [self.columns, *([row[c] for c in self.columns] for row in self.rows)])
 
 
 def _number(column: str, value) -> int | float | None:

@@ -1,14 +1,18 @@
-"""The progress bar: one rewritten line on a terminal, one line an epoch in a pipe. ASCII only."""
+"""Progress: lines redrawn at the bottom of a terminal (by rich), and in a pipe one line for what is finished."""
 
 import math
-import shutil
 import sys
 import time
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from training.report.stream import put
 
 PAUSE = 0.2  # seconds between two redraws
-LONGEST_BAR, SHORTEST_BAR = 30, 5
 
 
 def duration(seconds: float) -> str:
@@ -20,14 +24,59 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+class Display:
+    """Lines at the bottom of a terminal. Where the stream is no terminal, nothing is drawn.
+
+    Args:
+        size: (columns, lines) of the terminal, for tests.
+    """
+
+    def __init__(self, stream, size: tuple[int, int] | None = None):
+        self.stream, self.encoding = stream, getattr(stream, "encoding", None)
+        width, height = size or (None, None)
+        console = Console(
+            file=self, force_terminal=_is_terminal(stream), color_system=None, width=width, height=height
+        )
+        self.terminal = console.is_terminal and not console.is_dumb_terminal
+        options = {"auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
+        self.live = Live(console=console, transient=True, **options)
+
+    def show(self, text: str, done: float | None = None) -> None:
+        """Draws lines in place of those before, cut at the right edge; `done`, a fraction, adds a bar behind them."""
+        if not self.terminal:
+            return
+        if not self.live.is_started:
+            self.live.start()
+            self.live.console.show_cursor()  # rich hides it, and a process that is killed cannot show it again
+        lines = Text(text, no_wrap=True, overflow="crop")
+        if done is not None:
+            grid = Table.grid("", "", padding=(0, 1), expand=True)
+            grid.columns[1].ratio = 1
+            grid.columns[0].no_wrap = True
+            grid.add_row(lines, ProgressBar(1.0, done))
+            lines = grid
+        self.live.update(lines, refresh=True)
+
+    def clear(self) -> None:
+        """Removes the lines, before something else is printed."""
+        self.live.stop()
+
+    def write(self, text: str) -> None:
+        """Of a file: what rich draws, to a stream that may be closed at any time."""
+        self.terminal = put(self.stream, text) and self.terminal
+
+    def flush(self) -> None:
+        """Of a file; `write` flushes."""
+
+
 class Bar:
-    """Progress of a training run.
+    """Progress of a training run: a bar on a terminal, and a line for each epoch.
 
     Args:
         epochs: the last epoch's number; steps: optimizer steps of one epoch.
         stream: where the bar is drawn, if it is a terminal.
         say: takes the line of each finished epoch, `Log` for example; by default it goes to the stream.
-        clock, size: seconds and (columns, lines) of the terminal, for tests.
+        clock, size: seconds, and (columns, lines) of the terminal, for tests.
 
     Example:
         bar.start(1)
@@ -35,18 +84,15 @@ class Bar:
         bar.end(loss=0.3, top1=0.92, val_loss=0.4, val_top1=0.9, rate=0.05, images_per_second=410)
     """
 
-    def __init__(self, epochs, steps, stream=None, say=None, clock=time.monotonic, size=shutil.get_terminal_size):
-        self.epochs, self.steps = epochs, steps
-        self.stream = sys.stdout if stream is None else stream
-        self.say = say or (lambda line: put(self.stream, line + "\n"))
-        self.clock, self.size = clock, size
-        self.terminal = _is_terminal(self.stream)
-        self.took = []  # seconds of the epochs seen by this process
-        self.drawn = 0  # characters of the line on the terminal
+    def __init__(self, epochs, steps, stream=None, say=None, clock=time.monotonic, size=None):
+        self.epochs, self.steps, self.clock = epochs, steps, clock
+        self.display = Display(sys.stdout if stream is None else stream, size)
+        self.say = say or (lambda line: put(self.display.stream, line + "\n"))
+        self.took = []  # seconds of the epochs that this process has trained
         self.start(1)
 
     def start(self, epoch: int):
-        """Begin an epoch (from 1)."""
+        """Begins an epoch, counted from 1."""
         self.epoch = epoch
         self.began = self.clock()
         self.first = self.redrawn = None
@@ -55,86 +101,64 @@ class Bar:
         """After step 1 ... steps of the epoch. Draws at most five times a second, and the last step always."""
         now = self.clock()
         self.first = self.first or (step, now)
-        recent = self.redrawn is not None and now - self.redrawn < PAUSE
-        if not self.terminal or (recent and step < self.steps):
+        if step < self.steps and self.redrawn is not None and now - self.redrawn < PAUSE:
             return
         self.redrawn = now
-        fields = _fields(**measures, rate=rate, images_per_second=images_per_second)
-        self._draw(self._line(step, fields + self._left(step, now)))
+        fields = [self._title(), f"{step:{len(str(self.steps))}}/{self.steps}"]
+        fields += _fields(**measures, rate=rate, images_per_second=images_per_second)
+        first, since = self.first  # the time left is counted from the first update, since the first step compiles
+        if step > first:
+            fields.append(f"{duration((self.steps - step) * (now - since) / (step - first))} left")
+        self.display.show("  ".join(fields), step / self.steps)
 
     def end(self, rate, images_per_second, seconds=None, **measures):
-        """Say the finished epoch in one line, with the time to go for the whole run.
+        """Prints the finished epoch in one line, with the expected time of the rest of the run.
 
-        `measures` are said by their names, in their order; what is None is left out. `seconds` is the epoch's
-        time, validation included; by default since `start`.
+        `measures` stand there by name, in their order, without those that are None. `seconds` is the epoch's time,
+        validation included; by default since `start`.
         """
         seconds = self.clock() - self.began if seconds is None else seconds
         self.took.append(seconds)
         fields = [*_fields(**measures, rate=rate, images_per_second=images_per_second), duration(seconds)]
         if self.epoch < self.epochs:
-            # The first epoch traces and compiles: once there are others, they tell more.
-            usual = self.took[1:] or self.took
+            usual = self.took[1:] or self.took  # the first epoch traces and compiles
             fields.append(f"{duration((self.epochs - self.epoch) * sum(usual) / len(usual))} to go")
-        self.clear()
+        self.display.clear()
         self.say("  ".join([self._title(), *fields]))
-
-    def clear(self):
-        """Wipe the bar off the terminal, before something else is printed."""
-        if self.drawn:
-            self._put("\r" + " " * self.drawn + "\r")
-            self.drawn = 0
 
     def _title(self) -> str:
         return f"epoch {self.epoch:{len(str(self.epochs))}}/{self.epochs}"
 
-    def _left(self, step: int, now: float) -> list[str]:
-        """Time left in the epoch, counted from the first update, since the first step compiles."""
-        first, since = self.first
-        return [f"{duration((self.steps - step) * (now - since) / (step - first))} left"] if step > first else []
 
-    def _line(self, step: int, fields: list[str]) -> str:
-        # One column stays free: a full line makes some terminals wrap.
-        columns = max(10, self.size()[0] - 1)
-        head, count = self._title(), f"{step:{len(str(self.steps))}}/{self.steps}"
-        fields = list(fields)
-        while fields and len("  ".join([head, count, *fields])) > columns:
-            fields.pop()
-        room = columns - len("  ".join([head, count, *fields])) - len(" []")
-        if room >= SHORTEST_BAR:
-            head += f" [{_arrow(step / self.steps, min(room, LONGEST_BAR))}]"
-        return "  ".join([head, count, *fields])[:columns]
+class ImageBar:
+    """Progress over images, on stderr; lines are printed above it."""
 
-    def _draw(self, line: str):
-        self._put("\r" + line.ljust(min(self.drawn, max(10, self.size()[0] - 1))))
-        self.drawn = len(line)
+    def __init__(self, total: int):
+        self.total, self.done, self.display = total, 0, Display(sys.stderr)
 
-    def _put(self, text: str):
-        if not put(self.stream, text):
-            self.terminal = False
+    def write(self, line: str, file=None) -> None:
+        """Prints a line, by default to stdout."""
+        self.display.clear()
+        print(line, file=file)
 
+    def update(self, images: int) -> None:
+        """Adds images to those that are done."""
+        self.done += images
+        self.display.show(f"{self.done}/{self.total} images", self.done / self.total)
 
-def _arrow(fraction: float, width: int) -> str:
-    done = int(min(1, max(0, fraction)) * width)
-    return ("=" * done + ">" * (done < width)).ljust(width)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.display.clear()
 
 
 def _fields(images_per_second=None, **numbers) -> list[str]:
     """`loss 0.312` and so on; what is None is left out."""
-    fields = [f"{name} {_number(name, value)}" for name, value in numbers.items() if value is not None]
-    return (
-        fields
-        if images_per_second is None
-        else [*fields, f"{images_per_second:.{_digits(images_per_second)}f} img/s"]
-    )
-
-
-def _number(name: str, value: float) -> str:
-    return f"{value:.3g}" if name == "rate" else f"{value:.3f}"
-
-
-def _digits(value: float) -> int:
-    """Decimals that a speed deserves."""
-    return 0 if value >= 10 else 1
+    fields = [f"{k} {v:.3g}" if k == "rate" else f"{k} {v:.3f}" for k, v in numbers.items() if v is not None]
+    if images_per_second is not None:
+        fields.append(f"{images_per_second:.{0 if images_per_second >= 10 else 1}f} img/s")
+    return fields
 
 
 def _is_terminal(stream) -> bool:

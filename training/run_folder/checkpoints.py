@@ -21,7 +21,7 @@ import numpy as np
 
 from training.data.npz import headers
 from training.errors import Diverged, RunError
-from training.report.folder import write_json
+from training.report.folder import replace_folder, sha256, sync, write_json
 from training.run_folder import tensors
 
 FORMAT = 2  # 1, one Keras weights file an epoch in `epoch_00000007`, was never released
@@ -102,10 +102,7 @@ def save(folder: Path, kind: str, place: Position, model: keras.Model, states: d
                  for name in (TENSORS, STATE)}  # fmt: skip
         write_json(temporary / MANIFEST, {"format": FORMAT, "files": files})
         sync(temporary)
-        if target.exists():  # an epoch that was done twice, for example
-            os.rename(target, folder / f"{target.name}.tmp-{secrets.token_hex(4)}")
-        os.rename(temporary, target)
-        sync(folder)
+        replace_folder(temporary, target, folder / f"{target.name}.tmp-{secrets.token_hex(4)}")
         prune(folder, kind)
     except OSError as error:
         raise RunError(
@@ -182,18 +179,3 @@ def weights_sha256(model: keras.Model) -> str:
         digest.update(f"{variable.path}{tuple(value.shape)}".encode())
         digest.update(value.astype(value.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Returns when a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

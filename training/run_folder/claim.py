@@ -1,33 +1,73 @@
-"""Taking possession of a run folder: what may lie in it, that it can be written, that nobody else is at work."""
+"""Checks whether a folder may be used, creates and locks it: one check for all commands that write a folder."""
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from training.errors import some
 from training.report.folder import next_folder, write_text
 from training.run_folder import config as configs
 from training.run_folder.config import RunConfig
-from training.run_folder.lock import NAME, Lock
+from training.run_folder.lock import FILES, Lock
 from training.run_folder.results import finished_result
 
 CHECKPOINTS = "checkpoints"
-SWEPT = {"rates.png", "rates.txt", "rates.csv"}  # what `--find-lr` leaves
+LR_FINDER_FILES = ("rates.png", "rates.txt", "rates.csv")  # what `--find-lr` leaves
+HALF_WRITTEN = ".*.tmp"  # what a process that was killed while it wrote a file leaves
 
 
-def check(folder: Path, besides: frozenset[str] = frozenset()) -> None:
-    """Raises ValueError unless the folder is new, empty or a run's; files of names `besides` may be there."""
+@dataclass(frozen=True)
+class FolderKind:
+    """What a command's folder is recognised by, and what may lie in it.
+
+    Attributes:
+        option: that names the folder.
+        whose: "a run's", for the message.
+        marks: names; a folder that has one of them is of this kind.
+        allowed: patterns of what may lie in a folder without a mark; "checkpoints/lock" is a file of a folder.
+        inside: patterns of what else may lie in a folder with a mark.
+    """
+
+    option: str
+    whose: str
+    marks: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ("*",)
+
+
+RUN = FolderKind(
+    "--run",
+    "a run's",
+    marks=("config.json",),
+    allowed=(*LR_FINDER_FILES, *(f"{CHECKPOINTS}/{name}" for name in FILES)),
+)
+
+
+def check_folder(folder: Path, kind: FolderKind = RUN) -> None:
+    """Raises ValueError unless the folder is new, empty or of this kind."""
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--run wants a folder; {str(folder)!r} is a file")
-    if (folder / "config.json").exists() or not folder.is_dir():
+        raise ValueError(f"{kind.option} must be a folder, got the file {str(folder)!r}")
+    if not folder.is_dir():
         return
-    if not all(path.name in besides or _ours(path) for path in folder.iterdir()):
-        raise ValueError(f"--run wants a new, an empty or a run's folder; {str(folder)!r} holds other files")
+    marked = any((folder / mark).exists() for mark in kind.marks)
+    patterns = (HALF_WRITTEN, *kind.allowed, *kind.inside * marked)
+    others = [name for name in _names(folder, patterns) if not any(fnmatchcase(name, p) for p in patterns)]
+    if others:
+        raise ValueError(
+            f"{kind.option} must be a new, an empty or {kind.whose} folder, got {str(folder)!r}, which holds "
+            f"{some(others, 3)}"
+        )
 
 
-def _ours(path: Path) -> bool:
-    """Whether a sweep over rates, or a run that was killed in its first moment, may have left it."""
-    if path.name == CHECKPOINTS and path.is_dir():
-        return {p.name for p in path.iterdir()} <= {NAME}
-    return path.name in SWEPT or (path.name.startswith(".") and path.name.endswith(".tmp"))
+def _names(folder: Path, patterns: tuple[str, ...]) -> Iterator[str]:
+    """What lies in the folder; of a folder in it that patterns speak of, what lies in that one."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and any(pattern.startswith(f"{path.name}/") for pattern in patterns):
+            yield from (f"{path.name}/{inner.name}" for inner in sorted(path.iterdir()))
+        else:
+            yield path.name
 
 
 def check_same_config(folder: Path, config: RunConfig) -> None:
@@ -38,7 +78,7 @@ def check_same_config(folder: Path, config: RunConfig) -> None:
 
 
 def lock_folder(folder: Path) -> Lock:
-    """Makes the folder, locks it, tries whether it can be written and removes what a killed run left half done.
+    """Makes the folder, locks it, tries to write to it and removes what a killed run left half written.
 
     Raises:
         ValueError: it cannot be written, or another process holds it.
@@ -50,7 +90,7 @@ def lock_folder(folder: Path) -> Lock:
             trial = place / f".trial.{os.getpid()}.tmp"
             write_text(trial, "")
             trial.unlink()
-        for half in [*folder.glob(".*.tmp"), *folder.glob("unfinished-*")]:
+        for half in [*folder.glob(HALF_WRITTEN), *folder.glob("unfinished-*")]:
             half.unlink(missing_ok=True)
         return lock
     except OSError as error:
@@ -60,7 +100,7 @@ def lock_folder(folder: Path) -> Lock:
 def acquire(
     asked: Path | None, config: RunConfig, besides: frozenset[str] = frozenset()
 ) -> tuple[Path, dict | None, Lock | None]:
-    """The folder to work in; the result of a finished run, or None; the lock on the folder of another.
+    """The folder to work in; the result of a finished run, or None; the lock, unless the run is finished.
 
     None takes the next folder in `runs/`. A new run's folder may hold files of names `besides`.
 
@@ -69,7 +109,7 @@ def acquire(
     """
     if asked is None:
         asked = next_folder(Path("runs"), config.label, config.data)
-    check(asked, besides)
+    check_folder(asked, replace(RUN, allowed=(*RUN.allowed, *besides)))
     if (asked / "config.json").exists() and (result := finished_result(asked)) is not None:
         check_same_config(asked, config)
         return asked, result, None

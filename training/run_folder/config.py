@@ -11,8 +11,8 @@ from keras_cnns.values import Value
 from training.report.folder import write_text
 
 # What may differ when a run is taken up again: how it computes, not what.
-FREE = ("replicas", "xla", "workers")
-OWN = "run:"  # before a path from the run's folder, which may be moved
+MAY_DIFFER = ("replicas", "xla", "workers")
+IN_RUN_FOLDER = "run:"  # before a path from the run's folder, which may be moved
 
 
 class RunConfig(Value):
@@ -22,7 +22,7 @@ class RunConfig(Value):
 
     def differences(self, other: "RunConfig") -> list[str]:
         """Fields, by path, in which another run differs from this one, as "epochs: 30 here, 60 asked"."""
-        return differing(self, other, (*FREE, "version"))
+        return differing(self, other, (*MAY_DIFFER, "version"))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -50,14 +50,31 @@ def differing(one: Value, other: Value, free: tuple[str, ...]) -> list[str]:
     return [f"{p}: {mine.get(p)!r} here, {theirs.get(p)!r} asked" for p in paths if mine.get(p) != theirs.get(p)]
 
 
-def fixed(config: RunConfig) -> dict:
-    """All that may not change when a run is taken up again, by path."""
-    return {path: value for path, value in flat(values.encode(config)).items() if path not in (*FREE, "version")}
+def fixed_fields(config: RunConfig) -> dict:
+    """All that may not change when a run continues, by path."""
+    return _fixed(values.encode(config))
 
 
-def digest(config: RunConfig) -> str:
-    """Hash of `fixed`."""
-    return hashlib.sha256(json.dumps(sorted(fixed(config).items()), default=str).encode()).hexdigest()
+def identity(folder: Path, config: RunConfig) -> str:
+    """Hash of what may not change when a run continues, as it stands in the folder's `config.json`.
+
+    The file is hashed, not the value that was read from it: a field that has a new name since, or is new, would
+    change the hash of an older run, and its checkpoints would not be its own. Without a file, that of `config`.
+
+    Raises:
+        ValueError: the file is no JSON object.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else values.encode(config)
+        items = sorted(_fixed(data).items())
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be used: {error}") from None
+    return hashlib.sha256(json.dumps(items).encode()).hexdigest()
+
+
+def _fixed(data: dict) -> dict:
+    return {path: value for path, value in flat(data).items() if path not in (*MAY_DIFFER, "version")}
 
 
 def write(config: RunConfig, folder: Path) -> None:

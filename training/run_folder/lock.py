@@ -1,11 +1,15 @@
-"""One process a run folder: a lock that the operating system takes back when its holder dies."""
+"""The lock of a folder: one process at a time, and free again when its holder ends, however it ends."""
 
 import errno
 import os
 import socket
 from pathlib import Path
 
+import filelock
+
 NAME = "lock"
+HOLDER = "lock.holder"  # who holds it; beside the lock, since the locked file itself cannot be read on Windows
+FILES = (NAME, HOLDER)
 UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -14,12 +18,14 @@ class Busy(ValueError):
 
 
 class Lock:
-    """Holds a folder until `close`, or until the process ends in whatever way.
+    """Holds a folder until `close`, or until the process ends.
 
-    `folder/lock` names the holder. A stale one is no obstacle: what counts is the lock on the open file.
+    A file that a killed process has left is no obstacle: the lock is the operating system's, on the open file. On
+    Linux it is the same as that of version 0.1.0, which wrote the holder into the file itself. On a file system
+    without locks every process gets the folder.
 
     Args:
-        refusal: what to say when another holds it, with `{holder}` for who; by default that of a run's folder.
+        refusal: the message of `Busy`, with `{holder}` for the holder; by default that of a run's folder.
 
     Raises:
         Busy: another process holds the folder.
@@ -28,18 +34,17 @@ class Lock:
 
     def __init__(self, folder: Path, refusal: str = ""):
         path = Path(folder) / NAME
-        self.file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (open as long as it is held)
+        self.holder = path.with_name(HOLDER)
+        self.lock = filelock.FileLock(path, thread_local=False, fallback_to_soft=False)
         try:
-            _seize(self.file)
-        except BlockingIOError:
-            self.file.seek(0)
-            holder = self.file.read().strip() or "another process"
-            self.file.close()
+            self.lock.acquire(timeout=0)
+        except filelock.Timeout:
             refusal = refusal or f"another run is at work in {path.parent.parent} ({{holder}}); give another --run"
-            raise Busy(refusal.replace("{holder}", holder)) from None
-        self.file.truncate(0)
-        self.file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self.file.flush()
+            raise Busy(refusal.replace("{holder}", _holder(path))) from None
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+        self.holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
 
     def __enter__(self):
         return self
@@ -48,17 +53,18 @@ class Lock:
         self.close()
 
     def close(self) -> None:
-        """Lets the folder go."""
-        self.file.close()
+        """Releases the folder."""
+        if self.lock.is_locked:
+            self.holder.unlink(missing_ok=True)
+            self.lock.release()
 
 
-def _seize(file) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks: one must take care oneself
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if isinstance(error, BlockingIOError) or error.errno not in UNSUPPORTED:
-            raise
+def _holder(path: Path) -> str:
+    """The holder by the file beside the lock, or by the lock itself (version 0.1.0)."""
+    for file in (path.with_name(HOLDER), path):
+        try:
+            if text := file.read_text(encoding="utf-8").strip():
+                return text
+        except OSError:
+            continue
+    return "another process"

@@ -11,8 +11,8 @@ from training.errors import RunError, UsageError
 from training.processes import free_ports
 from training.report.folder import Log, next_folder
 from training.run_folder import config as configs
-from training.run_folder.lock import NAME as LOCK
-from training.run_folder.lock import Busy, Lock
+from training.run_folder.claim import FolderKind, check_folder
+from training.run_folder.lock import FILES, Busy, Lock
 from training.search import chief, config, report
 from training.search import trials as folders
 from training.search.candidates import CandidateSampler, record_trial
@@ -23,6 +23,7 @@ from training.search.oracles import oracle, score_of
 from training.search.trials import Trial, ranked
 
 USUAL_TRIALS = 20
+SEARCH = FolderKind("--run", "a search's", (config.NAME, folders.FOLDER), (*FILES, "log.txt"))
 TUNE = Path(__file__).parent.parent / "tune.py"
 
 
@@ -58,14 +59,7 @@ def resumed(asked: Path | None, search: SearchConfig, sizes: CostModel) -> Path:
     base = search.space.base
     if asked is None:
         return next_folder(Path("runs"), f"search-{base.architecture.name}", base.data)
-    if asked.exists() and not asked.is_dir():
-        raise ValueError(f"--run wants a folder; {str(asked)!r} is a file")
-    if asked.is_dir() and not (asked / config.NAME).exists() and not (asked / folders.FOLDER).is_dir():
-        others = sorted({p.name for p in asked.iterdir()} - {LOCK, "log.txt"})
-        if others:
-            raise ValueError(
-                f"--run wants a new, an empty or a search's folder; {str(asked)!r} holds {others[0]!r}"
-            )
+    check_folder(asked, SEARCH)
     damage = ""
     try:
         before = config.read(asked)

@@ -1,11 +1,9 @@
-"""The table of trials while they run: redrawn on a terminal, a line for each that ends in a pipe."""
+"""The table of trials while they run, on a terminal; and a line in the log for each trial that ends."""
 
 import csv
-import shutil
 
 from training.report.folder import History, Log
-from training.report.progress import duration
-from training.report.stream import put
+from training.report.progress import Display, duration
 from training.search.trials import Trial, ranked
 
 MARKS = {"done": "", "failed": "failed", "open": "running"}
@@ -15,37 +13,33 @@ class Table:
     """Shows trials.
 
     Args:
-        stream: a terminal is drawn on; log: takes the line of each trial that has ended.
-        names: of the dimensions; total: trials that are wanted, or None.
+        stream: the table is drawn there, if it is a terminal; log: takes the line of each trial that has ended.
+        names: of the dimensions; total: number of trials to run, or None.
         size: (columns, lines) of the terminal, for tests.
     """
 
-    def __init__(self, stream, log: Log, names: list[str], total: int | None, size=shutil.get_terminal_size):
-        self.stream, self.log, self.names, self.total, self.size = stream, log, names, total, size
-        self.terminal = getattr(stream, "isatty", lambda: False)()
-        self.drawn, self.screen, self.said = 0, "", set()
+    def __init__(self, stream, log: Log, names: list[str], total: int | None, size: tuple[int, int] | None = None):
+        self.log, self.names, self.total = log, names, total
+        self.display, self.screen, self.said = Display(stream, size), "", set()
 
     def show(self, trials: list[Trial]) -> None:
-        """After a change, or every second on a terminal."""
+        """Draws the trials as they are now, and logs those that have ended since."""
         best = ranked(trials)[:1]
         for trial in trials:
             if trial.status != "open" and trial.number not in self.said:
                 self.said.add(trial.number)
                 of = f" ({len(self.said)} of {self.total})" if self.total else ""
                 self.say(self._line(trial, of, trial in best))
-        if self.terminal:
-            self._draw(trials)
+        screen = self._screen(trials)
+        if screen != self.screen:
+            self.display.show(screen)
+            self.screen = screen
 
     def say(self, text: str) -> None:
-        """A line above the table."""
-        self.clear()
+        """A line in the log, above the table."""
+        self.display.clear()
+        self.screen = ""
         self.log(text)
-
-    def clear(self) -> None:
-        """Wipes the table off the terminal."""
-        if self.drawn:
-            put(self.stream, f"\x1b[{self.drawn}A\x1b[J")
-            self.drawn = 0
 
     def _line(self, trial: Trial, of: str, best: bool) -> str:
         chosen = " ".join(f"{name}={trial.chosen[name]}" for name in self.names)
@@ -56,27 +50,19 @@ class Table:
             f"trial {trial.folder.name}{of}: {chosen}  {costs}  val top-1 {trial.top1:.4f}{'  best so far' * best}"
         )
 
-    def _draw(self, trials: list[Trial]) -> None:
-        columns, lines = self.size()
-        room = max(1, lines - 5)
-        best = ranked(trials)
-        # What runs, then the best, as far as they fit; shown by number.
-        shown = ([t for t in trials if t.status == "open"] + best + [t for t in trials if t.status == "failed"])[
-            :room
-        ]
-        rows = [self._cells(t, t in best[:1]) for t in sorted(shown, key=lambda t: t.number)]
+    def _screen(self, trials: list[Trial]) -> str:
+        best, room = ranked(trials), max(1, self.display.live.console.height - 5)
+        # As many as fit, those that run first, then the best; in the order of their numbers.
+        first = [t for t in trials if t.status == "open"] + best + [t for t in trials if t.status == "failed"]
+        rows = [self._cells(t, t in best[:1]) for t in sorted(first[:room], key=lambda t: t.number)]
         head = ["trial", "", "val top-1", "epoch", "time", *(name.removeprefix("recipe.") for name in self.names)]
-        head += ["MACs", "parameters"]  # what a narrow terminal cuts off stands last
+        head += ["MACs", "parameters"]  # last, since a narrow terminal cuts them off
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
         text = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in (head, *rows)]
         count = {s: sum(t.status == s for t in trials) for s in MARKS}
         of = f" of {self.total}" if self.total else ""
         text.append(f"{count['done']} done{of}, {count['failed']} failed, {count['open']} running")
-        screen = "".join(line[: columns - 1].rstrip() + "\n" for line in text)
-        if screen != self.screen or not self.drawn:
-            self.clear()
-            put(self.stream, screen)
-            self.drawn, self.screen = len(text), screen
+        return "\n".join(text) + "\n"  # what else is printed begins a line
 
     def _cells(self, trial: Trial, best: bool) -> list[str]:
         epochs, last = trial.recipe.epochs, progress(trial)

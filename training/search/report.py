@@ -1,9 +1,6 @@
 """What a search leaves: `trials.csv`, `best/`, two pictures and `report.md`."""
 
-import csv
-import io
 import math
-import os
 import shutil
 import statistics
 from collections import defaultdict
@@ -11,7 +8,8 @@ from pathlib import Path
 
 from keras_cnns.spaces import LogUniform
 from training.report import pictures as canvas
-from training.report.folder import write_text
+from training.report.folder import replace_folder, write_csv, write_text
+from training.run_folder.lock import FILES
 from training.search import plots
 from training.search.config import SearchConfig
 from training.search.live_table import progress
@@ -28,16 +26,14 @@ def write_table(root: Path, search: SearchConfig, trials: list[Trial]) -> None:
     on_front = {t.number for t in frontier(search, trials)}
     names = search.space.names
     head = ["trial", "status", *names, "epochs", "params", "macs", "latency_ms"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*head, "val_top1", "val_loss", "test_top1", "score", "front", "seconds", "why"])
+    rows = [[*head, "val_top1", "val_loss", "test_top1", "score", "front", "seconds", "why"]]
     for t in trials:
         figures = (t.top1, t.result["val"]["loss"], t.result["test"]["top1"], t.score) if t.result else ("",) * 4
         costs = (t.cost["params"], t.cost["macs"], t.cost.get("latency_ms", ""))
         seconds = round(progress(t).get("seconds", 0.0), 1)
         row = [t.folder.name, t.status, *(t.chosen[n] for n in names), t.recipe.epochs, *costs, *figures]
-        writer.writerow([*row, int(t.number in on_front), seconds, t.why])
-    write_text(root / TABLE, text.getvalue())
+        rows.append([*row, int(t.number in on_front), seconds, t.why])
+    write_csv(root / TABLE, rows)
 
 
 def frontier(search: SearchConfig, trials: list[Trial]) -> list[Trial]:
@@ -57,9 +53,8 @@ def write_best(root: Path, trials: list[Trial]) -> Path | None:
     if same and (folder / "model.keras").is_file():
         return folder
     shutil.rmtree(new, ignore_errors=True)
-    shutil.copytree(best.folder, new, ignore=shutil.ignore_patterns("step_*", "best_*", "lock"))
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(new, folder)
+    shutil.copytree(best.folder, new, ignore=shutil.ignore_patterns("step_*", "best_*", *FILES))
+    replace_folder(new, folder, root / ".best.old")
     return folder
 
 
