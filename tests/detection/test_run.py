@@ -17,20 +17,23 @@ from small_detectors import SIDE, SMALL, decide, scenes, squares
 from keras_cnns.detection import LOSSES
 from training.classification.config import Config
 from training.detection import exporting, pipeline, recipe, scoring, trained
-from training.detection import task as runs
 from training.detection.config import DetectionConfig
 from training.detection.dataset import NONE, BoxDataset, pad_boxes
 from training.detection.pipeline import ResizeRule
+from training.detection.task import DetectionTask
 from training.engine.devices import Compute
 from training.errors import RunError
 from training.exporting import exporter
 from training.report.folder import History, Log
 from training.run_folder import config as configs
 from training.run_folder.checkpoints import weights_sha256
+from training.trainer.callbacks import NaNMonitor
+from training.trainer.checkpoint_saver import SaveInterval
+from training.trainer.trainer import train
 
 HERE = Path(__file__).parent
 ALONE = Compute("CPU", 1, "float32", False, None, "")
-PLAN = replace(recipe.QUICK.scaled(2), batch_size=4, fit=ResizeRule(SIDE, SIDE), measure_every=2)
+PLAN = replace(recipe.QUICK.scaled(2), batch_size=4, resize=ResizeRule(SIDE, SIDE), measure_every=2)
 
 
 def run_in(folder, compute=ALONE, plan=PLAN, data=None):
@@ -38,7 +41,7 @@ def run_in(folder, compute=ALONE, plan=PLAN, data=None):
     config = DetectionConfig(SMALL, plan, "squares", data.classes, 0, compute.replicas, "float32", "off")
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     configs.write(config, folder)
-    return runs.DetectionTask(config, data, compute, folder, Log(folder / "log.txt"))
+    return DetectionTask(config, data, compute, folder, Log(folder / "log.txt"))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
     run = run_in(folder)
     with run.log:
-        return folder, runs.train(run)
+        return folder, train(run)
 
 
 def test_a_run_folder(done):
@@ -56,6 +59,7 @@ def test_a_run_folder(done):
         "labels.txt",
         "result.json",
         "history.csv",
+        "batch.png",
         "detections.png",
         "curves.png",
         "log.txt",
@@ -63,7 +67,7 @@ def test_a_run_folder(done):
         assert (folder / name).stat().st_size
     assert json.loads((folder / "result.json").read_text()) == result
     assert result["test"]["n"] == 6
-    rows = History(folder / "history.csv", runs.COLUMNS).rows
+    rows = History(folder / "history.csv", DetectionTask.columns).rows
     assert [r["val_ap50"] is None for r in rows] == [True, False]
     for row in rows:
         assert row["loss"] == pytest.approx(sum(row[name] for name in LOSSES), rel=1e-4)
@@ -81,7 +85,7 @@ def test_the_four_losses_are_in_tensorboard(done):
 @pytest.mark.slow
 def test_a_broken_run_ends_in_the_same_weights(done, tmp_path, monkeypatch):
     steps = []
-    end = runs.NaNMonitor.on_train_batch_end
+    end = NaNMonitor.on_train_batch_end
 
     def stop(self, batch, logs=None):
         end(self, batch, logs)
@@ -89,14 +93,14 @@ def test_a_broken_run_ends_in_the_same_weights(done, tmp_path, monkeypatch):
         if len(steps) == 6:  # in the middle of the second epoch
             raise KeyboardInterrupt
 
-    run = replace(run_in(tmp_path), every=runs.SaveInterval(1, None))
-    monkeypatch.setattr(runs.NaNMonitor, "on_train_batch_end", stop)
+    run = replace(run_in(tmp_path), every=SaveInterval(1, None))
+    monkeypatch.setattr(NaNMonitor, "on_train_batch_end", stop)
     with run.log:
         with pytest.raises(KeyboardInterrupt):
-            runs.train(run)
-        result = runs.train(run)
+            train(run)
+        result = train(run)
     assert result["weights_sha256"] == done[1]["weights_sha256"]
-    own, other = (History(f / "history.csv", runs.COLUMNS).rows for f in (tmp_path, done[0]))
+    own, other = (History(f / "history.csv", DetectionTask.columns).rows for f in (tmp_path, done[0]))
     assert [r["loss"] for r in own] == [r["loss"] for r in other]
 
 
@@ -348,12 +352,15 @@ from dataclasses import replace
 from pathlib import Path
 import keras
 from test_run import PLAN, run_in
-from training.detection import task as runs
+from training.detection.task import DetectionTask
+from training.trainer.callbacks import NaNMonitor
+from training.trainer.checkpoint_saver import SaveInterval
+from training.trainer.trainer import train
 from training.engine.backends import backend
 two = backend.choose(2, "float32", "off", False)
 run = run_in(Path(sys.argv[1]), two, PLAN)
 with run.log:
-    result = runs.train(run)
+    result = train(run)
 print(result["replicas"], result["test"]["n"])
 """
 
@@ -372,7 +379,7 @@ def test_the_door_refuses_in_one_line(done, tmp_path):
     (tmp_path / "no.jpg").write_text("no")
     cases = {
         "fit --backbone resnet5": "no backbone 'resnet5'",
-        "fit --backbone googlenet": "a backbone is a network of stages or a VGG; googlenet came",
+        "fit --backbone googlenet": "a backbone must be a network of stages or a VGG, got googlenet",
         "fit --recipe quik": "did you mean 'quick'",
         "fit --data nowhere/notes.json": "no file or folder 'nowhere/notes.json'",
         "fit --epoch 3": "no option '--epoch'; did you mean '--epochs'?",

@@ -87,7 +87,7 @@ def interrupted(folder: Path, step: int) -> dict:
     whole = checkpoint_saver.CheckpointSaver.on_train_batch_end
 
     def stopping(self, batch, logs=None):
-        if self.counter.place.number == step:
+        if self.progress.place.number == step:
             self.pending.number = 15
         whole(self, batch, logs)
 

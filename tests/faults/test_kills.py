@@ -101,7 +101,7 @@ def test_growing_images_repeats_and_an_early_stop(tmp_path):
     faults = ["batch:5", "epoch_end:2", "batch:2", None, None]
     done = calls([*fits(tmp_path / "unbroken", [None], args), *fits(tmp_path / "broken", faults, args)], tmp_path)
     assert [d["status"] for d in done] == [0, -9, -9, -9, 0, 0], done[-1]["err"]
-    assert "stopped early: validation top-1 has not risen for 2 epochs" in done[0]["out"]
+    assert "stopped early: val_top1 has not risen for 2 epochs" in done[0]["out"]
     assert "finished already" in done[-1]["out"]
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "unbroken")
     assert len(outcome(tmp_path / "broken")[-1]) < 6

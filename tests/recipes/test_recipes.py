@@ -99,11 +99,11 @@ def test_set_reaches_every_field_and_checks_it():
     [
         ("rate=1", r"no field of Recipe 'rate'"),
         ("optimizer.rat=1", r"no field of SGD 'rat'; did you mean 'rate'\?"),
-        ("epochs=many", "Recipe.epochs must be int from 1 to 65536: 'many' came"),
+        ("epochs=many", "Recipe.epochs must be int from 1 to 65536, got 'many'"),
         ("epochs=2.5", "Recipe.epochs must be int"),
-        ("dropout=2", "Recipe.dropout must be float from 0 to 1: '2' came"),
+        ("dropout=2", "Recipe.dropout must be float from 0 to 1, got '2'"),
         ("keep=first", "must be 'last' or 'best'"),
-        ("epochs", "--set wants field=value"),
+        ("epochs", "--set must be field=value"),
         ("epochs.x=1", "has no field 'x'"),
     ],
 )
@@ -126,7 +126,9 @@ def test_quick_suits_the_data(digits):
     photographs = replace(digits, mirror=True)
     assert Flip() in defaults.quick(keras_cnns.ResNet20, photographs).augment
     assert isinstance(defaults.quick(keras_cnns.LeNet5, digits).optimizer, Adam)
-    starts = {a: defaults.quick(zoo.architecture(a), digits).start for a in ("nin_cifar", "resnet20", "resnet50")}
+    starts = {
+        a: defaults.quick(zoo.architecture(a), digits).initializer for a in ("nin_cifar", "resnet20", "resnet50")
+    }
     assert starts == {"nin_cifar": "centred", "resnet20": "published", "resnet50": "identity"}
 
 

@@ -63,7 +63,7 @@ def test_scaling_keeps_a_step_at_its_share_of_the_run():
 
 
 def test_out_of_range_is_refused():
-    with pytest.raises(ValueError, match=r"Steps\.by must be float from 0 to 1: 2 came"):
+    with pytest.raises(ValueError, match=r"Steps\.by must be float from 0 to 1, got 2"):
         Steps((3,), by=2)
     with pytest.raises(ValueError, match=r"Steps\.at"):
         Steps((-1,))

@@ -127,7 +127,7 @@ class ProgressiveResizing(Value):
     def side(self, epoch: int, epochs: int, full: int) -> int:
         """Pixels a side in an epoch, from 0.
 
-        >>> [Growing().side(epoch, 10, 32) for epoch in range(10)]
+        >>> [ProgressiveResizing().side(epoch, 10, 32) for epoch in range(10)]
         [16, 16, 16, 16, 16, 16, 20, 24, 32, 32]
         """
         growth = 1 - self.delay - self.finetune

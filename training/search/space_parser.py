@@ -160,7 +160,7 @@ def numbers(name: str, text: str) -> Domain:
         else:
             domain = Choice(tuple(dict.fromkeys(_number(word) for word in text.split("/"))))
         if (rule := RULES.get(name)) and (fault := domain.fault(rule)):
-            raise ValueError(f"must be {describe(rule)}: {fault}")
+            raise ValueError(f"must be {describe(rule)}, {fault}")
         return domain
     except ValueError as error:
         raise ValueError(
