@@ -5,6 +5,7 @@ same --run goes on where it stopped.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -168,19 +169,14 @@ def predict(args) -> None:
 def export(args) -> None:
     """Makes files that other programs run."""
     with errors.usage_errors():
-        from training.detection import exporting, sources, trained
+        from training.detection import exporting
+        from training.exporting import exporter, formats, output_folder
 
-        formats = args.to.split(",")
-        odd = [f for f in formats if f not in exporting.FORMATS]
-        if odd:
-            from keras_cnns.errors import unknown
-
-            raise ValueError(unknown("format", odd[0], exporting.FORMATS))
-        detector = trained.from_run(args.run)
-        test = sources.load(detector.data, detector.images).test
+        chosen = formats.choose(args.to, known=exporting.FORMATS)
         out = args.out or Path("saved_models") / args.run.resolve().name
-        images = [test.images[i] for i in range(min(exporting.IMAGES, len(test)))]
-        files = exporting.export(detector, formats, out, images, lambda line: print(line, flush=True))
+        output_folder.check(out)
+        model = exporting.from_run(args.run)
+        files = exporter.export(model, chosen, out, os.cpu_count(), lambda line: print(line, flush=True))
     print(f"done: {out}: {', '.join(files)}")
 
 

@@ -1,6 +1,8 @@
 """A run of a detector: its folder, its restart, what is measured and found with it, several replicas, its door."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,8 +22,11 @@ from training.detection.dataset import NONE, BoxDataset, pad_boxes
 from training.detection.pipeline import ResizeRule
 from training.detection.task import DetectionTask
 from training.engine.devices import Compute
+from training.errors import RunError
+from training.exporting import exporter
 from training.report.folder import History, Log
 from training.run_folder import config as configs
+from training.run_folder.checkpoints import weights_sha256
 from training.trainer.callbacks import NaNMonitor
 from training.trainer.checkpoint_saver import SaveInterval
 from training.trainer.trainer import train
@@ -122,18 +127,112 @@ def test_a_run_of_another_kind_is_refused(done, tmp_path):
         trained.from_run(tmp_path)
 
 
+# --- export -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def export_detector(done):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting.sources, "load", lambda *names: scenes())
+        model = exporting.from_run(done[0])
+    keras.utils.set_random_seed(4)  # no two scores are so near that rounding could swap them
+    model.network.model.set_weights(SMALL.build(2).inference.get_weights())  # of He's rule, and then decided
+    decide(model.network.model)
+    return model
+
+
+def export(model, out, *names):
+    return exporter.export(model, tuple(exporting.FORMATS[n] for n in names), out, 1, lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def exported(export_detector, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "squares"
+    assert export(export_detector, folder, "tflite") == ["model.tflite"]
+    return folder
+
+
+def test_an_export_has_hashes_labels_and_a_card(exported, export_detector):
+    assert {p.name for p in exported.iterdir()} == {"model.tflite", "labels.txt", "card.md", "export.json"}
+    assert (exported / "labels.txt").read_text() == "bright\ndark\n"
+    record = json.loads((exported / "export.json").read_text())
+    assert record["input"] == {"height": SIDE, "width": SIDE, "range": [0, 255]}
+    assert record["weights_sha256"] == weights_sha256(export_detector.network.model)
+    file, path = record["files"]["model.tflite"], exported / "model.tflite"
+    assert file["sha256"] == {"model.tflite": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert file["bytes"] == path.stat().st_size
+    assert file["images"] == 6
+    assert file["worst"] <= 0.5
+    card = (exported / "card.md").read_text()
+    assert f"| `model.tflite` | {file['bytes'] / 1e6:.2f} MB | {file['worst']:.2g} pixels |" in card
+    assert "AP50 (VOC) 0." in card
+    assert f"float32 (1, {SIDE}, {SIDE}, 3)" in card
+    assert "import keras_cnns.detection" not in card  # there is no model.keras
+
+
+class FakeVerifier:
+    """In place of two processes: raises `error` for every file."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, *args):
+        return self
+
+    __enter__ = __call__
+
+    def __exit__(self, *error):
+        pass
+
+    def verify(self, form, path):
+        raise self.error
+
+
+def content(folder) -> dict:
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("error", [RunError("a box differs"), KeyboardInterrupt()], ids=["failed", "interrupted"])
+def test_an_export_that_does_not_succeed_leaves_the_old_folder(error, exported, export_detector, monkeypatch):
+    before = content(exported.parent)
+    monkeypatch.setattr(exporter, "Verifier", FakeVerifier(error))
+    with pytest.raises(type(error), match="model.keras is not published: a box" if error.args else None):
+        export(export_detector, exported, "keras")
+    assert content(exported.parent) == before
+
+
+def test_files_that_answer_otherwise_are_refused(export_detector):
+    boxes = np.arange(24, dtype="float32").reshape(1, 6, 4)
+    known = {"boxes": boxes, "scores": np.full((1, 6), 0.5), "classes": np.zeros((1, 6)), "count": np.array([3])}
+    cases = {
+        "finds 2 objects where the network finds 3": known | {"count": np.array([2])},
+        "does not find class 0.0 with score 0.500": known | {"scores": known["scores"] + 0.006},
+    }
+    for message, outputs in cases.items():
+        with pytest.raises(RunError, match=message):
+            export_detector.compare(known, outputs)
+    with pytest.raises(RunError, match=r"a box differs by 0\.60 pixels; at most 0.5 are allowed"):
+        export_detector.check(None, export_detector.compare(known, known | {"boxes": boxes + 0.6}))
+    close = known | {"boxes": boxes[:, [1, 0, 2, 3, 4, 5]] + 0.4, "scores": known["scores"] + 0.004}
+    assert export_detector.compare(known, close)["worst"] == pytest.approx(0.4)
+
+
 @pytest.mark.slow
-def test_exported_files_answer_alike(done, tmp_path):
-    """`export` itself compares; a SavedModel, TFLite of builtin operations, `.keras`."""
-    detector = trained.from_run(done[0])
-    detector.model.set_weights(SMALL.build(2).inference.get_weights())  # of He's rule, and then decided
-    decide(detector.model)
-    images = list(squares(3).images.array)
-    files = exporting.export(detector, ["saved_model", "tflite", "keras"], tmp_path, images, lambda line: None)
-    assert files == ["saved_model", "model.tflite", "model.keras"]
-    assert (tmp_path / "labels.txt").read_text() == "bright\ndark\n"
-    facts = json.loads((tmp_path / "export.json").read_text())
-    assert all(proof["images"] == 3 for proof in facts["files"].values())
+def test_every_format_of_a_detector(exported, export_detector):
+    """Files of an earlier export of the same weights stay; a file of other weights is refused."""
+    files = export(export_detector, exported, "saved_model", "keras")
+    assert files == ["saved_model", "model.keras"]
+    record = json.loads((exported / "export.json").read_text())
+    assert set(record["files"]) == {"model.tflite", *files}
+    assert "import keras_cnns.detection" in (exported / "card.md").read_text()
+    before = export_detector.network.model.get_weights()
+    other = replace(
+        exporting.FORMATS["keras"], write=lambda model, path: shutil.copy(exported / "model.keras", path)
+    )
+    export_detector.network.model.set_weights([w * 1.1 for w in before])
+    with pytest.raises(RunError, match=r"model.keras is not published"):
+        exporter.export(export_detector, (other,), exported, 1, print)
+    assert json.loads((exported / "export.json").read_text()) == record
 
 
 # --- batches ----------------------------------------------------------------------------------------------------
@@ -289,6 +388,7 @@ def test_the_door_refuses_in_one_line(done, tmp_path):
         "predict --run {} {}/none.jpg": "no file or folder",
         "predict --run {} --score 2 {}/a.png": "must be a number from 0 to 1, got '2'",
         "export --run {} --to onx": "no format 'onx'",
+        "export --run {} --out {}": "--out must be a new, an empty or an export's folder",
         "detect": "invalid choice: 'detect'",
     }
     lines = [["detect.py", *line.replace("{}", str(tmp_path)).split()] for line in cases]
