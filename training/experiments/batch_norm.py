@@ -16,8 +16,9 @@ from training.experiments import plots
 from training.experiments.common import fitted, named
 from training.experiments.definition import Experiment, ExperimentResults, Trial, epochs_to
 from training.experiments.runner import images_for
-from training.experiments.welch import Finding, lower, mean, mean_std
+from training.experiments.welch import Finding, lower
 from training.recipes.optimizers import SGD
+from training.report.evaluation import mean, mean_std
 
 NORMED = zoo.architecture("plain20")
 BARE = named(NORMED, "plain20_bare", row=EditedRow(NORMED.row, without_norms))

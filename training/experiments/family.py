@@ -6,8 +6,9 @@ from training.experiments import plots
 from training.experiments.definition import Experiment, ExperimentResults, Trial
 from training.experiments.hog import baseline
 from training.experiments.report import minutes
-from training.experiments.welch import Finding, lower, mean
+from training.experiments.welch import Finding, lower
 from training.recipes import defaults
+from training.report.evaluation import mean
 
 # One network a family, the smallest that the papers have for images of this size.
 NETWORKS = (

@@ -13,7 +13,8 @@ from training.experiments import plots
 from training.experiments.common import fitted, named
 from training.experiments.definition import Experiment, ExperimentResults, Trial
 from training.experiments.runner import images_for
-from training.experiments.welch import Finding, lower, mean
+from training.experiments.welch import Finding, lower
+from training.report.evaluation import mean
 
 ROW = zoo.architecture("resnet56").row
 ZERO = blocks.ZeroPad()

@@ -10,9 +10,10 @@ from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import FEW, fitted
 from training.experiments.definition import Experiment, ExperimentResults, RunResult, Trial, epochs_to
-from training.experiments.welch import Finding, lower, mean
+from training.experiments.welch import Finding, lower
 from training.recipes.optimizers import SGD
 from training.recipes.schedules import Constant
+from training.report.evaluation import mean
 
 RATES = (0.03, 0.1, 0.3, 1.0)
 GOAL = 25.0

@@ -8,9 +8,10 @@ import keras
 
 from keras_cnns import __version__
 from training.experiments.definition import Experiment, ExperimentResults, RunResult, Trial
-from training.experiments.welch import Finding, mean_std
+from training.experiments.welch import Finding
 from training.recipes.recipe import Recipe
 from training.report import pictures
+from training.report.evaluation import mean_std
 from training.report.folder import write_json, write_text
 
 HELD = {True: "held", False: "did not hold", None: "undecided"}
