@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.report import pictures
+from training.report import canvas, pictures
 from training.report.evaluation import confusion
 
 
@@ -32,8 +32,8 @@ def texts(figure):
 
 def check(figure, path):
     """The PNG decodes to the same pixels, is not blank, and nothing else lies in the folder."""
-    pictures.save(figure, path)
-    pixels = pictures.png_array(figure)
+    canvas.save(figure, path)
+    pixels = canvas.png_array(figure)
     with Image.open(path) as image:
         np.testing.assert_array_equal(np.asarray(image.convert("RGB")), pixels)
     assert pixels.dtype == np.uint8
@@ -141,7 +141,7 @@ def test_filters_of_any_shape(rng, shape):
     assert picture.max() <= 1
     if shape[2] == 64:  # 32 x 32 slices
         assert picture.shape == (32 * 4 + 1, 32 * 4 + 1)
-    pictures.png_array(figure)
+    canvas.png_array(figure)
 
 
 def test_filters_without_weights_are_grey():
@@ -149,6 +149,6 @@ def test_filters_without_weights_are_grey():
 
 
 def test_png_bytes_are_a_png():
-    with Image.open(io.BytesIO(pictures.png_bytes(pictures.curves(rows(2), "")))) as image:
+    with Image.open(io.BytesIO(canvas.png_bytes(pictures.curves(rows(2), "")))) as image:
         assert image.format == "PNG"
         image.verify()

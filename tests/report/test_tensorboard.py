@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.plugins.hparams import metadata
 from tensorboard.util import tensor_util
 
-from training.report import pictures
+from training.report import canvas, pictures
 from training.report.tensorboard import Board, flatten
 
 
@@ -57,7 +57,7 @@ def test_pictures_and_texts(tmp_path):
     width, height, png = tensor_util.make_ndarray(events.Tensors("confusion")[0].tensor_proto)
     with Image.open(io.BytesIO(png)) as image:
         assert image.size == (int(width), int(height))
-        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), pictures.png_array(figure))
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), canvas.png_array(figure))
     assert events.summary_metadata["confusion"].plugin_data.plugin_name == "images"
     text = tensor_util.make_ndarray(events.Tensors("command")[0].tensor_proto).item()
     assert text.decode() == "    fit.py --arch café"

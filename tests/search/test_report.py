@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from fakes import Formula, Session, past, search
 
-from training.report import pictures as canvas
+from training.report import canvas
 from training.report.folder import Log
 from training.search import objective, plots, report
 from training.search.config import NAME, write

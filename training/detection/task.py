@@ -22,7 +22,7 @@ from training.engine.step import StepModel, steps_done, sync_batch_norm
 from training.errors import usage_errors
 from training.processes import deferred
 from training.recipes.schedules import Rate
-from training.report import pictures
+from training.report import canvas
 from training.report.folder import History, Log, replace_when_complete, write_json, write_text
 from training.report.progress import Bar
 from training.report.stream import told
@@ -228,7 +228,7 @@ def conclude(run, inference, model, clock, history, board) -> dict:
         "weights_sha256": weights_sha256(inference),
         "finished": True,
     }
-    if pictures.CAN:
+    if canvas.CAN:
         _draw(run, forward, history, board, step)
     hyper = {
         k: result[k] for k in ("arch", "backbone", "data", "recipe", "epochs", "seed", "precision", "replicas")
@@ -248,7 +248,7 @@ def _draw(run, forward, history, board, step: int) -> None:
     if history.rows:
         drawn["curves"] = plots.curves(history.rows, title)
     for name, figure in drawn.items():
-        pictures.save(figure, run.folder / f"{name}.png")
+        canvas.save(figure, run.folder / f"{name}.png")
         board.picture(name, figure, step)
 
 

@@ -3,11 +3,8 @@
 import numpy as np
 
 from training.experiments.definition import ExperimentResults
-from training.report.canvas import blank, plain
+from training.report.canvas import COLOURS, blank, plain
 from training.report.evaluation import mean, spread
-
-# Okabe and Ito's colours, which colour-blind people can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#767676")
 
 SIGNS = "os^D"  # where there are more names than colours
 # The column of a history, what it is, how its line, its point and its colour are drawn.

@@ -10,7 +10,7 @@ from keras_cnns import __version__
 from training.experiments.definition import Experiment, ExperimentResults, RunResult, Trial
 from training.experiments.welch import Finding
 from training.recipes.recipe import Recipe
-from training.report import pictures
+from training.report import canvas
 from training.report.evaluation import mean_std
 from training.report.folder import write_json, write_text
 
@@ -46,11 +46,11 @@ def line(run: RunResult) -> str:
 
 
 def write(experiment: Experiment, outcome: ExperimentResults, order) -> Path:
-    """Writes `report.md`, `result.json` and the pictures."""
+    """Writes `report.md`, `result.json` and the canvas."""
     findings = experiment.judge(outcome)
-    drawn = experiment.draw(outcome) if pictures.CAN else {}
+    drawn = experiment.draw(outcome) if canvas.CAN else {}
     for name, figure in drawn.items():
-        pictures.save(figure, order.folder / f"{name}.png")
+        canvas.save(figure, order.folder / f"{name}.png")
     write_json(order.folder / "result.json", record(experiment, outcome, order, findings))
     path = order.folder / "report.md"
     write_text(path, text(experiment, outcome, order, findings, list(drawn)))

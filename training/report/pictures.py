@@ -1,23 +1,14 @@
-"""Pictures of a run: curves, confusion matrix, what the network is fed, what it has learnt to look for.
+"""Pictures of a run: curves, confusion matrix, input images, filters of the first layer.
 
-Every function returns a matplotlib Figure of its own, without pyplot, so that nothing is global and no display is
-needed. The colours are those of Okabe and Ito, which colour-blind people can tell apart.
+Every function returns a new matplotlib Figure, without pyplot: nothing is global, and no display is needed.
 """
 
-import importlib.util
 import math
 
 import numpy as np
 
-from training.report.canvas import blank as _figure
-from training.report.canvas import plain as _plain
-from training.report.canvas import png_array as png_array
-from training.report.canvas import png_bytes as png_bytes
-from training.report.canvas import save as save
-from training.report.canvas import short as _short
+from training.report.canvas import BLUE, GREEN, ORANGE, blank, plain, short
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
-CAN = importlib.util.find_spec("matplotlib") is not None  # without it a run goes on, undrawn
 MAX_IMAGES = 64
 MAX_SLICES = 32
 FEW_CLASSES = 20
@@ -35,7 +26,7 @@ def curves(rows, title: str):
     """
     if not rows:
         raise ValueError("curves need one epoch at least; none came")
-    figure = _figure(10, 6, _plain(title))
+    figure = blank(10, 6, plain(title))
     axes = figure.subplot_mosaic([["loss", "top1"], ["rate", "rate"]], height_ratios=[3, 1])
     _pair(axes["loss"], rows, "loss", 1, min)
     _pair(axes["top1"], rows, "top1", 100, max)
@@ -53,7 +44,7 @@ def rate_sweep(rates, losses, smooth, suggested: float, title: str):
     Args:
         rates, losses, smooth: of each step: rate, loss, smoothed loss.
     """
-    figure = _figure(8, 5, _plain(title))
+    figure = blank(8, 5, plain(title))
     axis = figure.subplots()
     axis.plot(rates, losses, color="0.75", linewidth=1, label="loss of a batch")
     axis.plot(rates, smooth, linewidth=2, label="smoothed")
@@ -128,12 +119,12 @@ def confusion_matrix(matrix, classes, title: str):
         raise ValueError(f"{k} classes need a matrix of shape ({k}, {k}); {matrix.shape} came")
     totals = matrix.sum(axis=1)
     shares = matrix / np.maximum(totals, 1)[:, None]
-    names = [_short(c, 18) for c in classes]
+    names = [short(c, 18) for c in classes]
     side = min(9.0, max(4.0, 0.48 * k))
     few = k <= FEW_CLASSES
     correct = int(np.trace(matrix))
-    heading = f"{_plain(title)}\n{correct:,} of {totals.sum():,} right"
-    figure = _figure(side + 3.4, side + (1.9 if few else 2.9), heading)
+    heading = f"{plain(title)}\n{correct:,} of {totals.sum():,} right"
+    figure = blank(side + 3.4, side + (1.9 if few else 2.9), heading)
     cells, bars = figure.subplots(1, 2, width_ratios=[side, 1.1], sharey=True)
     # Among many classes a confusion has a small share; the square root keeps it visible.
     picture = cells.imshow(shares, cmap="Blues", norm=PowerNorm(1 if few else 0.5, 0, 1), aspect="auto")
@@ -212,8 +203,8 @@ def image_grid(images, labels, classes, title: str, probabilities=None):
     size = f"{images.shape[2]} x {images.shape[1]} pixels"
     columns = min(8, max(3, shown))
     rows = math.ceil(shown / columns)
-    heading = f"{_plain(title)}\n{size}, values from {low:.3g} to {high:.3g}{note}"
-    figure = _figure(1.45 * columns, (1.65 if probabilities is None else 1.85) * rows + 0.8, heading)
+    heading = f"{plain(title)}\n{size}, values from {low:.3g} to {high:.3g}{note}"
+    figure = blank(1.45 * columns, (1.65 if probabilities is None else 1.85) * rows + 0.8, heading)
     axes = figure.subplots(rows, columns, squeeze=False).flat
     pixels = _unit(images[:shown], low, high)
     for i, axis in enumerate(axes):
@@ -238,7 +229,7 @@ def _caption(i, labels, classes, probabilities) -> tuple[str, str]:
     if probabilities is None:
         return truth, "black"
     guess = int(np.argmax(probabilities[i]))
-    answer = f"says {_short(classes[guess], 10)} {100 * float(probabilities[i][guess]):.0f} %"
+    answer = f"says {short(classes[guess], 10)} {100 * float(probabilities[i][guess]):.0f} %"
     if labels is None:
         return answer, "black"
     label = np.asarray(labels)[i]
@@ -249,11 +240,11 @@ def _caption(i, labels, classes, probabilities) -> tuple[str, str]:
 
 def _truth(label, classes) -> str:
     if label.ndim == 0:
-        return _short(classes[int(label)], 16)
+        return short(classes[int(label)], 16)
     first, second = np.argsort(-label, kind="stable")[:2] if len(label) > 1 else (0, 0)
     if label[second] < 0.05 or first == second:
-        return _short(classes[first], 16)
-    shares = [f"{100 * label[c]:.0f} % {_short(classes[c], 12)}" for c in (first, second)]
+        return short(classes[first], 16)
+    shares = [f"{100 * label[c]:.0f} % {short(classes[c], 12)}" for c in (first, second)]
     return "\n".join(shares)
 
 
@@ -276,7 +267,7 @@ def filters(kernel, title: str):
     height, width, channels, count = kernel.shape
     largest = float(np.nanmax(np.abs(kernel)))
     grey = np.nan_to_num(0.5 + kernel / (2 * largest or 1.0), nan=0.5)
-    heading = f"{_plain(title)}\n{count} filter{'s' * (count > 1)}, {width} x {height} x {channels}"
+    heading = f"{plain(title)}\n{count} filter{'s' * (count > 1)}, {width} x {height} x {channels}"
     note = f"weights from {-largest:.3g} to {largest:.3g}; grey is 0"
     if channels in (1, 3):
         tiles = grey.transpose(3, 0, 1, 2)
@@ -288,7 +279,7 @@ def filters(kernel, title: str):
         note += f"\nrows: the first {kept.shape[3]} filters, columns: the first {columns} channels"
     picture = mosaic(tiles, columns)
     scale = min(10 / picture.shape[1], 8 / picture.shape[0], 0.25)
-    figure = _figure(max(4.5, scale * picture.shape[1]), scale * picture.shape[0] + 1.2, heading)
+    figure = blank(max(4.5, scale * picture.shape[1]), scale * picture.shape[0] + 1.2, heading)
     axis = figure.subplots()
     axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axis.set(xticks=[], yticks=[], xlabel=note)

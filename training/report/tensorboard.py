@@ -11,7 +11,7 @@ import time
 import warnings
 from pathlib import Path
 
-from training.report.pictures import png_bytes
+from training.report.canvas import png_bytes
 
 PARTS = ("train", "val")
 FLUSH = 10  # seconds until a point reaches the disk

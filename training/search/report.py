@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from keras_cnns.spaces import LogUniform
-from training.report import pictures as canvas
+from training.report import canvas
 from training.report.evaluation import mean, spread
 from training.report.folder import replace_folder, write_csv, write_text
 from training.run_folder.lock import FILES

@@ -11,7 +11,7 @@ from training.classification import evaluation
 from training.classification.task import SPLITS, Run
 from training.data.storage import Pixels
 from training.engine.step import steps_done
-from training.report import pictures
+from training.report import canvas, pictures
 from training.report.folder import History, replace_when_complete, write_json, write_text
 from training.report.tensorboard import Board
 from training.run_folder import checkpoints
@@ -87,7 +87,7 @@ def finish(run: Run, plain, pace: Throughput, history: History, board: Board) ->
 
 
 def _draw(run: Run, plain, history: History, board: Board, step: int, confusion) -> None:
-    if not pictures.CAN:
+    if not canvas.CAN:
         return
     title = f"{run.config.architecture.name} on {run.data.name}"
     drawn = {}
@@ -95,7 +95,7 @@ def _draw(run: Run, plain, history: History, board: Board, step: int, confusion)
         drawn["curves"] = pictures.curves(history.rows, title)
     drawn["confusion_matrix"] = pictures.confusion_matrix(confusion, run.config.classes, f"{title}: test split")
     for name, figure in drawn.items():
-        pictures.save(figure, run.folder / f"{name}.png")
+        canvas.save(figure, run.folder / f"{name}.png")
         board.picture(name.replace("_", " "), figure, step)
     first = next((w for w in plain.trainable_weights if len(w.shape) == 4), None)
     if first is not None:

@@ -13,7 +13,7 @@ from training.classification.task import Run
 from training.data import pipeline
 from training.errors import RunError
 from training.recipes.schedules import Sweep
-from training.report import pictures
+from training.report import canvas, pictures
 from training.report.folder import write_text
 from training.trainer.trainer import build_from_start, compiled
 
@@ -122,5 +122,5 @@ def find_learning_rate(run: Run) -> float:
     write_text(run.folder / TABLE, table.getvalue())
     title = f"{config.architecture.name} on {run.data.name}: loss at rising rates"
     figure = pictures.rate_sweep(recorder.rates, recorder.losses, smooth, rate, title)
-    pictures.save(figure, run.folder / PICTURE)
+    canvas.save(figure, run.folder / PICTURE)
     return rate

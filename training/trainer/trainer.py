@@ -25,7 +25,7 @@ from training.engine.step import SoftCrossEntropy, sync_batch_norm
 from training.errors import DiskFull, RunError, usage_errors
 from training.processes import Pending, deferred
 from training.recipes.schedules import Plateau, Rate
-from training.report import pictures
+from training.report import canvas, pictures
 from training.report.folder import History
 from training.report.progress import Bar, duration
 from training.report.stream import told
@@ -268,7 +268,7 @@ def _announce(run: Run, plain: keras.Model, steps: int, first_epoch: int) -> Non
 
 def _show_batch(run: Run, board: Board) -> None:
     """Draws what the network is really fed."""
-    if not pictures.CAN:
+    if not canvas.CAN:
         run.log("no pictures: matplotlib is not installed")
         return
     images, labels = (column[:SHOWN] for column in run.first_batch)
@@ -278,7 +278,7 @@ def _show_batch(run: Run, board: Board) -> None:
         run.config.classes,
         f"{run.config.architecture.name} on {run.data.name}: the first training batch",
     )
-    pictures.save(figure, run.folder / "batch.png")
+    canvas.save(figure, run.folder / "batch.png")
     board.picture("augmented batch", figure, 0)
 
 

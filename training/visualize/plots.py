@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from training.report.canvas import blank, plain, short
-from training.report.pictures import BLUE, ORANGE, mosaic
+from training.report.canvas import BLUE, ORANGE, blank, plain, short
+from training.report.pictures import mosaic
 
 MOST_MAPS = 64
 MOST_POINTS = 20  # classes with a colour of their own
