@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support import pixels
 
 from keras_cnns import values
 from training.classification.config import PARTS
@@ -18,7 +19,6 @@ from training.experiments.definition import ExperimentResults, RunResult, Trial,
 from training.experiments.registry import EXPERIMENTS, experiment
 from training.experiments.welch import lower, no_worse
 from training.recipes.defaults import QUICK
-from training.report import canvas
 
 
 def marked(name, *more):
@@ -137,7 +137,7 @@ def test_every_drawing_and_report(name, digits, tmp_path):
     order = SimpleNamespace(folder=tmp_path, command="python x", data="digits", budget=0.5)
     report = experiments_report.write(claim, outcome, order).read_text()
     drawn = {p.stem for p in tmp_path.glob("*.png")}
-    assert all(canvas.png_array(f).std() > 5 for f in claim.draw(outcome).values())
+    assert all(pixels(f).std() > 5 for f in claim.draw(outcome).values())
     assert drawn
     assert all(f"![{n}]({n}.png)" in report for n in drawn)
     assert claim.claim in report

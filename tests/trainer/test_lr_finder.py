@@ -4,6 +4,7 @@ import doctest
 
 import keras
 import numpy as np
+from support import pixels
 
 from training.recipes import schedules
 from training.recipes.schedules import Rate, Sweep
@@ -60,7 +61,7 @@ def test_the_picture_and_the_folder(tmp_path):
     rates, losses = np.logspace(-5, 1, 40), np.linspace(2, 1, 40)
     figure = pictures.rate_sweep(rates, losses, losses, 0.1, "a sweep")
     canvas.save(figure, tmp_path / lr_finder.PICTURE)
-    assert canvas.png_array(figure).std() > 1
+    assert pixels(figure).std() > 1
     for name in (lr_finder.TABLE, lr_finder.LOG):
         (tmp_path / name).touch()
     claim.check_folder(tmp_path)

@@ -3,8 +3,6 @@
 import importlib.util
 import io
 
-import numpy as np
-
 from training.report.folder import atomic
 
 CAN = importlib.util.find_spec("matplotlib") is not None  # without it a run is trained, but not drawn
@@ -23,13 +21,6 @@ def blank(width: float, height: float, title: str):
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=12)
     return figure
-
-
-def settle(figure):
-    """Lays a figure out and keeps the layout: a new one would shift it by a pixel, and two copies would differ."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
 
 
 def plain(text) -> str:
@@ -53,16 +44,8 @@ def save(figure, path):
 def png_bytes(figure) -> bytes:
     """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    settle(figure)
+    if figure.get_layout_engine() is not None:  # kept: a new layout would shift it by a pixel
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def png_array(figure) -> np.ndarray:
-    """A figure as uint8 pixels of shape (height, width, 3)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    settle(figure)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -26,19 +26,9 @@ def mean_std(values: list[float], digits: int = 2) -> str:
 
 
 def confusion(labels, predictions, classes: int) -> np.ndarray:
-    """How often class i (row) was predicted as class j (column): int64 (classes, classes).
-
-    Args:
-        labels, predictions: class numbers, shape (n,), n >= 1.
-
-    Raises:
-        ValueError: different lengths, or a class number outside 0 ... classes - 1.
-    """
+    """Counts of true class i (row) predicted as class j (column), int64; of class numbers (n,), n >= 1."""
     from sklearn.metrics import confusion_matrix
 
-    labels, predictions = _numbers("labels", labels, classes), _numbers("predictions", predictions, classes)
-    if len(labels) != len(predictions):
-        raise ValueError(f"each label needs a prediction, got {len(predictions)} for {len(labels)} labels")
     return confusion_matrix(labels, predictions, labels=np.arange(classes))
 
 
@@ -59,7 +49,7 @@ def scores(outputs, labels, losses) -> dict:
     outputs, losses = np.asarray(outputs), np.asarray(losses)
     if outputs.ndim != 2 or not len(outputs):
         raise ValueError(f"outputs must have the shape (n, classes), n >= 1, got {outputs.shape}")
-    labels = _numbers("labels", labels, outputs.shape[1])
+    labels = np.asarray(labels, np.int64)
     if not len(labels) == len(outputs) == len(losses) or losses.ndim != 1:
         raise ValueError(
             f"{len(outputs)} outputs need as many labels and losses, got {len(labels)} and {losses.shape}"
@@ -80,13 +70,3 @@ def _ranks(outputs, labels) -> np.ndarray:
     ranks = np.sum((outputs > mine) | ((outputs == mine) & earlier), axis=1)
     # NaN compares false with everything and would win.
     return np.where(np.isnan(outputs).any(axis=1), outputs.shape[1], ranks)
-
-
-def _numbers(what: str, numbers, classes: int) -> np.ndarray:
-    numbers = np.asarray(numbers)
-    if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
-        raise ValueError(f"{what} must be class numbers of shape (n,), got {numbers.dtype} {numbers.shape}")
-    numbers = numbers.astype(np.int64)
-    if numbers.size and not 0 <= numbers.min() <= numbers.max() < classes:
-        raise ValueError(f"{what} must be from 0 to {classes - 1}, got {numbers.min()} to {numbers.max()}")
-    return numbers
