@@ -12,11 +12,10 @@ from keras_cnns import values
 from training.classification.config import PARTS
 from training.data import sources
 from training.data.dataset import DataSet
+from training.experiments import EXPERIMENTS, experiment, relu, width_depth_cardinality
 from training.experiments import plots as drawings
-from training.experiments import relu, width_depth_cardinality
 from training.experiments import report as experiments_report
 from training.experiments.definition import ExperimentResults, RunResult, Trial, epochs_to
-from training.experiments.registry import EXPERIMENTS, experiment
 from training.experiments.welch import lower, no_worse
 from training.recipes.defaults import QUICK
 
