@@ -1,6 +1,7 @@
 """What several tests need: miniatures, random weights, goldens, a fresh process."""
 
 import csv
+import io
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from PIL import Image
 
 from keras_cnns.blocks import SqueezeExcite, Staged
 from keras_cnns.models.alexnet import AlexNetBody, AlexNetOWTBody
@@ -200,3 +202,11 @@ def build(unit, channels, width, stride, side=7):
     """A model of one unit with the name `u`, random statistics included."""
     x = keras.Input((side, side, channels))
     return randomise(keras.Model(x, unit(x, width, stride, "u")))
+
+
+def pixels(figure) -> np.ndarray:
+    """A matplotlib figure as uint8 pixels of shape (height, width, 3)."""
+    from training.report.canvas import png_bytes
+
+    with Image.open(io.BytesIO(png_bytes(figure))) as image:
+        return np.asarray(image.convert("RGB"))

@@ -40,7 +40,7 @@ def main() -> None:
     cli.import_keras_quietly()
     with errors.usage_errors():
         from training.engine.backends import backend
-        from training.experiments.registry import experiment
+        from training.experiments import experiment
         from training.experiments.runner import ExperimentSpec, run_experiment
         from training.report.folder import data_name
 

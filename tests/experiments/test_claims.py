@@ -6,19 +6,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support import pixels
 
 from keras_cnns import values
 from training.classification.config import PARTS
 from training.data import sources
 from training.data.dataset import DataSet
+from training.experiments import EXPERIMENTS, experiment, relu, width_depth_cardinality
 from training.experiments import plots as drawings
-from training.experiments import relu, width_depth_cardinality
 from training.experiments import report as experiments_report
 from training.experiments.definition import ExperimentResults, RunResult, Trial, epochs_to
-from training.experiments.registry import EXPERIMENTS, experiment
 from training.experiments.welch import lower, no_worse
 from training.recipes.defaults import QUICK
-from training.report import pictures
 
 
 def marked(name, *more):
@@ -137,7 +136,7 @@ def test_every_drawing_and_report(name, digits, tmp_path):
     order = SimpleNamespace(folder=tmp_path, command="python x", data="digits", budget=0.5)
     report = experiments_report.write(claim, outcome, order).read_text()
     drawn = {p.stem for p in tmp_path.glob("*.png")}
-    assert all(pictures.png_array(f).std() > 5 for f in claim.draw(outcome).values())
+    assert all(pixels(f).std() > 5 for f in claim.draw(outcome).values())
     assert drawn
     assert all(f"![{n}]({n}.png)" in report for n in drawn)
     assert claim.claim in report

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.experiments.registry import EXPERIMENTS
+from training.experiments import EXPERIMENTS
 from training.experiments.report import verdict
 from training.experiments.welch import Finding
 

@@ -91,7 +91,7 @@ def test_settings_change_every_trial_and_bad_ones_are_refused(tmp_path):
         return (first, replace(second, recipe=replace(SMALL, optimizer=replace(SMALL.optimizer, rate=0.3))))
 
     order = replace(order, folder=tmp_path / "b", settings=("optimizer.rate=0.02",))
-    with pytest.raises(UsageError, match=r"in optimizer\.rate they differ \(0\.05, 0\.3\)"):
+    with pytest.raises(UsageError, match=r"equal in all trials, got optimizer\.rate \(0\.05, 0\.3\)"):
         run_experiment(replace(EXPERIMENT, trials=rates), order, compute, said.append)
     (tmp_path / "mine" / "runs").mkdir(parents=True)
     (tmp_path / "mine" / "thesis.tex").touch()

@@ -71,7 +71,7 @@ def test_json_round_trip_and_nan(tmp_path):
     assert json.loads(path.read_text()) == {"top1": 0.5, "n": 3, "loss": 1e-17, "val": None, "arch": "é"}
     assert path.read_text().startswith('{\n  "top1"')
     for bad in (float("nan"), np.float32("inf")):
-        with pytest.raises(ValueError, match=r"finite numbers only; val\.loss\[1\] is"):
+        with pytest.raises(ValueError, match=r"must hold finite numbers: val\.loss\[1\] is"):
             write_json(path, {"val": {"loss": [1.0, bad]}})
     with pytest.raises(TypeError, match="JSON holds numbers"):
         write_json(path, {"x": {1, 2}})
@@ -97,7 +97,7 @@ def test_history_truncates_for_resuming(tmp_path):
     history = History(tmp_path / "history.csv")
     for epoch in (1, 2, 3):
         history.append(row(epoch))
-    with pytest.raises(ValueError, match="3 came after 3"):
+    with pytest.raises(ValueError, match="got 3 after 3"):
         history.append(row(3))
     history.truncate(1)
     assert [r["epoch"] for r in History(tmp_path / "history.csv").rows] == [1]
@@ -112,16 +112,16 @@ def test_history_refuses_what_does_not_fit(tmp_path):
         history.append(row(1, lr=0.1))
     with pytest.raises(ValueError, match="needs 'loss'"):
         history.append(row(1, loss=None))
-    with pytest.raises(ValueError, match="count up from 1; 0 came"):
+    with pytest.raises(ValueError, match="count up from 1, got 0"):
         history.append(row(0))
     write_text(tmp_path / "other.csv", "epoch,loss\n1,2\n")
-    with pytest.raises(ValueError, match="'epoch,loss' came"):
+    with pytest.raises(ValueError, match="got 'epoch,loss'"):
         History(tmp_path / "other.csv")
     write_text(tmp_path / "words.csv", ",".join(COLUMNS) + "\n1,2,x,,,,,,\n")
     with pytest.raises(ValueError, match="numbers a line"):
         History(tmp_path / "words.csv")
     write_text(tmp_path / "empty.csv", "")
-    with pytest.raises(ValueError, match="'' came"):
+    with pytest.raises(ValueError, match="got ''"):
         History(tmp_path / "empty.csv")
 
 

@@ -5,8 +5,9 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from support import pixels
 
-from training.report import pictures
+from training.report import canvas, pictures
 from training.report.evaluation import confusion
 
 
@@ -32,14 +33,14 @@ def texts(figure):
 
 def check(figure, path):
     """The PNG decodes to the same pixels, is not blank, and nothing else lies in the folder."""
-    pictures.save(figure, path)
-    pixels = pictures.png_array(figure)
+    canvas.save(figure, path)
+    drawn = pixels(figure)
     with Image.open(path) as image:
-        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), pixels)
-    assert pixels.dtype == np.uint8
-    assert pixels.shape[2] == 3
-    assert min(pixels.shape[:2]) >= 150
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), drawn)
+    assert drawn.dtype == np.uint8
+    assert drawn.shape[2] == 3
+    assert min(drawn.shape[:2]) >= 150
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -59,8 +60,6 @@ def test_curves_choose_their_scale_and_survive_nan():
     broken[2].update(loss=float("nan"), val_loss=float("inf"), rate=0.0)
     figure = pictures.curves(broken, "")
     assert "best validation: 1 (epoch 2)" in texts(figure)
-    with pytest.raises(ValueError, match="one epoch at least"):
-        pictures.curves([], "")
 
 
 @pytest.mark.parametrize("k", [2, 10, 100])
@@ -82,7 +81,7 @@ def test_confusion_matrix_shows_shares_of_rows():
     figure = pictures.confusion_matrix([[3, 1], [0, 2]], ["cat", "dog"], "two")
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), [[0.75, 0.25], [0, 1]])
     assert {"75.0", "100.0", "cat", "dog"} <= set(texts(figure))
-    with pytest.raises(ValueError, match=r"shape \(3, 3\); \(2, 2\) came"):
+    with pytest.raises(ValueError, match=r"shape \(3, 3\), got \(2, 2\)"):
         pictures.confusion_matrix(np.eye(2), "abc", "")
 
 
@@ -101,12 +100,9 @@ def test_image_grid_captions(rng):
     figure = pictures.image_grid(images, np.tile([[0.7, 0, 0.3]], (70, 1)), classes, "mixed")
     assert figure.axes[0].get_title() == "70 % cat\n30 % cow"
     assert any("64 of 70 images" in t for t in texts(figure))
-    probabilities = np.tile([[0.2, 0.75, 0.05]], (2, 1))
-    figure = pictures.image_grid(images[:2], [1, 0], classes, "answers", probabilities)
-    assert [a.get_title() for a in figure.axes][:2] == ["says dog 75 %\nright", "says dog 75 %\nis cat"]
-    assert pictures.image_grid(images[:1] * 0, None, [], "black").axes[0].images[0].get_array().max() == 0.5
+    assert pictures.image_grid(images[:1] * 0, [0], classes, "black").axes[0].images[0].get_array().max() == 0.5
     with pytest.raises(ValueError, match="1 or 3"):
-        pictures.image_grid(np.zeros((2, 8, 8, 4)), None, [], "")
+        pictures.image_grid(np.zeros((2, 8, 8, 4)), [0, 0], classes, "")
 
 
 def test_mosaic_puts_every_pixel_in_its_place(rng):
@@ -141,7 +137,7 @@ def test_filters_of_any_shape(rng, shape):
     assert picture.max() <= 1
     if shape[2] == 64:  # 32 x 32 slices
         assert picture.shape == (32 * 4 + 1, 32 * 4 + 1)
-    pictures.png_array(figure)
+    pixels(figure)
 
 
 def test_filters_without_weights_are_grey():
@@ -149,6 +145,6 @@ def test_filters_without_weights_are_grey():
 
 
 def test_png_bytes_are_a_png():
-    with Image.open(io.BytesIO(pictures.png_bytes(pictures.curves(rows(2), "")))) as image:
+    with Image.open(io.BytesIO(canvas.png_bytes(pictures.curves(rows(2), "")))) as image:
         assert image.format == "PNG"
         image.verify()

@@ -1,9 +1,7 @@
-"""Checkpoints: whole or not at all, damaged ones put aside, hashes of weights."""
+"""Checkpoints: whole or not at all, damaged ones moved away, hashes of weights."""
 
 import errno
 import json
-import shutil
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,7 +13,6 @@ from training.run_folder import checkpoints, tensors
 from training.run_folder.checkpoints import BEST, STEP, Position
 
 RUN = "a hash"
-GOLDEN = Path(__file__).parents[1] / "faults" / "golden"
 
 
 @pytest.fixture(scope="module")
@@ -134,16 +131,11 @@ def test_a_damaged_one_is_put_aside_and_the_one_before_used(model, tmp_path, dam
 
 
 def test_other_versions_are_refused_with_both_numbers(model, tmp_path):
-    """Format 1 is a golden file; one of the future is made."""
-    old = tmp_path / "old"
-    shutil.copytree(GOLDEN / "format_1", old)
-    with pytest.raises(ValueError, match="epoch_00000002 has format 1, this version reads 2"):
-        latest(old)
-    save(tmp_path / "new", 1, model)
-    path = tmp_path / "new" / "step_00000001" / checkpoints.STATE
+    save(tmp_path, 1, model)
+    path = tmp_path / "step_00000001" / checkpoints.STATE
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(ValueError, match="step_00000001 has format 99, this version reads 2"):
-        latest(tmp_path / "new")
+    with pytest.raises(ValueError, match="step_00000001 must have format 2, got 99"):
+        latest(tmp_path)
     assert not list(tmp_path.rglob("quarantine"))
 
 
@@ -158,7 +150,7 @@ def test_another_networks_tensors_are_refused_before_they_are_read(model, tmp_pa
     x = keras.Input((4,))
     other = StepModel(x, keras.layers.Dense(2, name="logits")(keras.layers.Dropout(0.5)(x)))
     other.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
-    with pytest.raises(ValueError, match=r"logits/kernel must be float32 \(4, 2\); float32 \(4, 3\) came"):
+    with pytest.raises(ValueError, match=r"logits/kernel must be float32 \(4, 2\), got float32 \(4, 3\)"):
         latest(tmp_path).restore(other)
     plain = StepModel(x, keras.layers.Dense(3, name="logits")(x))
     plain.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 from fakes import Formula, Session, past, search
+from support import pixels
 
-from training.report import pictures as canvas
 from training.report.folder import Log
 from training.search import objective, plots, report
 from training.search.config import NAME, write
@@ -102,7 +102,7 @@ def test_pictures(ended):
     _, _, trials = ended
     done = [t for t in trials if t.status == "done"]
     for figure in (pareto(done, [0], "macs", "a $ title"), parallel(done, ["depth", "width", "seed"], "title")):
-        assert canvas.png_array(figure).std() > 10
+        assert pixels(figure).std() > 10
     assert ordered(["b", "10", "9", "a", "1e-3"]) == ["1e-3", "9", "10", "a", "b"]
 
 

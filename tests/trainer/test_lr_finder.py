@@ -4,10 +4,11 @@ import doctest
 
 import keras
 import numpy as np
+from support import pixels
 
 from training.recipes import schedules
 from training.recipes.schedules import Rate, Sweep
-from training.report import pictures
+from training.report import canvas, pictures
 from training.run_folder import claim
 from training.trainer import lr_finder
 
@@ -59,8 +60,8 @@ def test_smoothing_keeps_a_constant_and_a_length():
 def test_the_picture_and_the_folder(tmp_path):
     rates, losses = np.logspace(-5, 1, 40), np.linspace(2, 1, 40)
     figure = pictures.rate_sweep(rates, losses, losses, 0.1, "a sweep")
-    pictures.save(figure, tmp_path / lr_finder.PICTURE)
-    assert pictures.png_array(figure).std() > 1
+    canvas.save(figure, tmp_path / lr_finder.PICTURE)
+    assert pixels(figure).std() > 1
     for name in (lr_finder.TABLE, lr_finder.LOG):
         (tmp_path / name).touch()
     claim.check_folder(tmp_path)

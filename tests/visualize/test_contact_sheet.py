@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from support import pixels
 
-from training.report import canvas
 from training.visualize.contact_sheet import MAX_IMAGES, SIDE, Sheet
 
 
@@ -31,7 +31,7 @@ def test_bars_captions_and_numbers(count):
     assert max(max(axis.images[0].get_array().shape) for axis in figure.axes if axis.images) <= SIDE
     note = figure.get_suptitle()
     assert ("the first 32 of 37 images" in note) == (count > MAX_IMAGES)
-    assert canvas.png_array(figure).std() > 20
+    assert pixels(figure).std() > 20
 
 
 def test_nothing_to_show():

@@ -6,9 +6,9 @@ import numpy as np
 
 from keras_cnns.detection import LOSSES
 from training.detection.metrics import Detections
-from training.report.canvas import blank, plain, short
+from training.report.canvas import AMBER, BLUE, GREEN, ORANGE, PURPLE, SKY, YELLOW, blank, plain, short
 
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")  # Okabe and Ito
+COLOURS = (AMBER, SKY, GREEN, YELLOW, BLUE, ORANGE, PURPLE, "#FFFFFF")
 COLUMNS = 4
 MIN_SCORE = 0.5  # of the boxes drawn on a sheet
 

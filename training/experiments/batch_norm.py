@@ -1,4 +1,4 @@
-"""Batch normalisation (Ioffe & Szegedy 2015): higher rates, no dropout, inputs of any scale."""
+"""Experiment: batch normalisation (Ioffe & Szegedy 2015): higher rates, no dropout, inputs of any scale."""
 
 from dataclasses import replace
 
@@ -16,8 +16,9 @@ from training.experiments import plots
 from training.experiments.common import fitted, named
 from training.experiments.definition import Experiment, ExperimentResults, Trial, epochs_to
 from training.experiments.runner import images_for
-from training.experiments.welch import Finding, lower, mean, mean_std
+from training.experiments.welch import Finding, lower
 from training.recipes.optimizers import SGD
+from training.report.evaluation import mean, mean_std
 
 NORMED = zoo.architecture("plain20")
 BARE = named(NORMED, "plain20_bare", row=EditedRow(NORMED.row, without_norms))
@@ -44,7 +45,7 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
 
 
 def study(outcome: ExperimentResults) -> dict:
-    """Mean and deviation of what each ReLU takes, layer by layer, before training and after; one seed."""
+    """Mean and deviation of the input of each ReLU, layer by layer, before and after training; one seed."""
     found = {}
     for label in (f"norms-{LOW:g}", f"bare-{LOW:g}"):
         run = next(iter(outcome.whole(label)), None)
@@ -62,7 +63,7 @@ def _signals(model: keras.Model, images) -> dict:
     nodes, tensors = trace(model)
     takes = [n.inputs[0] for n in nodes if isinstance(n.layer, keras.layers.Activation) and len(n.inputs) == 1]
     takes = [tensors[i] for i in takes if len(tensors[i].shape) == 4]
-    # Norms at work on the batch, as in training: before it their moving statistics say nothing.
+    # Norms by the statistics of the batch, as in training: before it their moving statistics are meaningless.
     values = keras.Model(model.inputs, takes)(images, training=True)
     arrays = [np.asarray(v, "float64") for v in values]
     spread = [float(a.std((0, 1, 2)).mean()) for a in arrays]
@@ -70,7 +71,7 @@ def _signals(model: keras.Model, images) -> dict:
 
 
 def judge(outcome: ExperimentResults) -> list[Finding]:
-    """Faster, at rates that a bare network does not bear, without dropout, whatever the scale of the inputs."""
+    """Faster, at rates at which a bare network diverges, without dropout, at any scale of the inputs."""
     o = outcome
     best_bare = min((f"bare-{r:g}" for r in (LOW, HIGH)), key=lambda t: mean(o.error(t)))
     chance = 100 * (1 - 1 / len(o.data.classes))
@@ -82,10 +83,10 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
         return replace(found, text=f"{found.text} (neither has learned: undecided)", held=None)
 
     norms, bare = (o.error(f"{kind}-{HIGH:g}", "train") for kind in ("norms", "bare"))
-    high = f"the network with norms bears rate {HIGH:g}, the one without does not: training error"
-    bears = max(norms) < chance / 2 and min(bare) > 0.8 * chance
+    high = f"the network with norms learns at rate {HIGH:g}, the one without does not: training error"
+    learns = max(norms) < chance / 2 and min(bare) > 0.8 * chance
     broken = min(norms) > chance / 2 or max(bare) < chance / 2
-    decided = True if bears else False if broken else None
+    decided = True if learns else False if broken else None
     return [
         _faster(o, best_bare),
         lower(f"test error, with norms (rate {HIGH:g}) below the best without ({best_bare})",
@@ -102,7 +103,7 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
 
 
 def _faster(outcome: ExperimentResults, bare: str) -> Finding:
-    """Epochs to the best accuracy that the network without norms has at all, seed by seed."""
+    """Epochs to the best accuracy of the network without norms, seed by seed."""
     norms = f"norms-{HIGH:g}"
     text = f"epochs to the least validation error of {bare}, {norms} before {bare}"
     pairs = [(a, b) for a, b in zip(outcome.runs[norms], outcome.runs[bare], strict=True) if a.whole and b.whole]
@@ -115,11 +116,11 @@ def _faster(outcome: ExperimentResults, bare: str) -> Finding:
 
 
 def draw(outcome: ExperimentResults) -> dict:
-    """Curves of all trials; the signal from layer to layer."""
+    """Curves of all trials, and the signal from layer to layer."""
     labels = [t.label for t in outcome.trials]
     panels = {"with norms, and without": labels[:4], "dropout, and raw inputs": labels[4:]}
     signals = {
-        f"{WORDS[what]} of what each ReLU takes": {
+        f"{WORDS[what]} of the input of each ReLU": {
             name: (list(range(1, len(s[what]) + 1)), s[what]) for name, s in outcome.extra.items()
         }
         for what in ("mean", "deviation")
@@ -134,11 +135,10 @@ EXPERIMENT = Experiment(
     name="batch-norm",
     title="Batch norm: higher rates, no dropout, inputs of any scale",
     claim=(
-        "Normalised over the batch, a network reaches the accuracy of its twin without norms in 14 times "
-        "fewer steps, bears five to thirty "
-        "times its rate, and can do without dropout (Ioffe & Szegedy 2015, arXiv 1502.03167, abstract and "
-        "section 4.2). The articles: inputs "
-        "should be standardised, and norms do the same for every layer."
+        "Normalised over the batch, a network reaches the accuracy of its twin without norms in 14 times fewer "
+        "steps, trains at five to thirty times its rate, and can do without dropout (Ioffe & Szegedy 2015, arXiv "
+        "1502.03167, abstract and section 4.2). The articles: inputs should be standardised, and norms do the "
+        "same for every layer."
     ),
     trials=trials,
     study=study,

@@ -1,4 +1,4 @@
-"""What experiments share: recipes of a length that suits the data, and networks for small images."""
+"""Recipes and variants of networks that experiments use: as published, or shortened for few images."""
 
 from dataclasses import replace
 
@@ -16,12 +16,12 @@ SMALL_SIDE = 16  # pixels, for images that are no larger
 
 
 def fitted(name: str, data: DataSet, **changes) -> Recipe:
-    """A recipe of a paper for these data: as published, or, where images are few, pressed into 24 short epochs.
+    """A recipe of a paper for these data: as published, or shortened to 24 epochs where images are few.
 
-    Its rates suit 64,000 steps. In some hundred, ResNet-56 does not begin to learn at a rate of 0.1: few images
-    get batches of 64, half the rate, a warm-up, and a cosine.
+    Its rates suit 64,000 steps. In a few hundred steps ResNet-56 does not begin to learn at a rate of 0.1: few
+    images get batches of 64, half the rate, a warm-up, and a cosine.
 
-    Images of 16 pixels and less are shown at 16, not at the paper's 32: the network costs a quarter.
+    Images of up to 16 pixels are resized to 16, not to the paper's 32: the network costs a quarter.
     """
     recipe = RECIPES[name]
     if len(data.train) < FEW:
@@ -41,5 +41,5 @@ def fitted(name: str, data: DataSet, **changes) -> Recipe:
 
 
 def named(architecture: Architecture, name: str, **changes) -> Architecture:
-    """A variant under a name of its own."""
+    """A variant with its own name."""
     return replace(architecture, name=name, citation=f"{name}, a variant of {architecture.citation}", **changes)

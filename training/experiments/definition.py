@@ -1,4 +1,4 @@
-"""What an experiment is: trials, a claim, a drawing, a judgement. It has no training of its own."""
+"""The parts of an experiment: trials, their results, the claim with its verdict and figures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ class Trial:
     Attributes:
         label: short, unique, for tables and folders.
         after: label of the trial whose network of the same seed it starts from, or None.
-        start: (that network, the untrained one of this trial, some training images as it is fed them) -> the
-            network to start from.
+        start: (that network, the untrained one of this trial, some preprocessed training images) -> the network
+            to start from.
     """
 
     label: str
@@ -44,7 +44,7 @@ class RunResult:
 
     @property
     def whole(self) -> bool:
-        """Whether it was trained to the end. One that diverged has no network, and the errors of guessing."""
+        """Whether it finished. A run that diverged has no network, and the errors of guessing."""
         return "diverged" not in self.result
 
 
@@ -53,7 +53,7 @@ class ExperimentResults:
     """All finished runs of an experiment.
 
     Attributes:
-        extra: what the experiment's `study` measured beyond the runs.
+        extra: measurements of the experiment's `study`.
     """
 
     data: DataSet
@@ -62,19 +62,19 @@ class ExperimentResults:
     extra: dict = field(default_factory=dict)
 
     def each(self, label: str, value: Callable[[RunResult], float]) -> list[float]:
-        """A figure of every seed's run."""
+        """A figure of each seed."""
         return [value(run) for run in self.runs[label]]
 
     def whole(self, label: str) -> list[RunResult]:
-        """The runs of a trial that were trained to the end."""
+        """The finished runs of a trial."""
         return [run for run in self.runs[label] if run.whole]
 
     def error(self, label: str, split: str = "test") -> list[float]:
-        """Error in per cent, of every seed."""
+        """Error in per cent, of each seed."""
         return self.each(label, lambda run: 100 * (1 - run.result[split]["top1"]))
 
     def speeds(self, label: str) -> list[float]:
-        """Training images a second, of every seed whose run was trained to the end."""
+        """Training images a second, of each finished run."""
         return [run.result["images_per_second"] for run in self.whole(label)]
 
     @property
@@ -84,16 +84,16 @@ class ExperimentResults:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A claim of the articles or their papers, to be tried.
+    """A claim of a paper, and how it is tested.
 
     Attributes:
-        name: on the command line, and the module's, with hyphens.
+        name: on the command line; the module's, with hyphens.
         title, claim: what was claimed, by whom, with the figures.
         trials: data set -> what to train, at a budget of 1.
-        judge: outcome -> findings.
-        draw: outcome -> pictures by file name.
-        study: outcome -> plain data measured on the trained networks, or None.
-        seeds: how many by default.
+        judge: results -> findings.
+        draw: results -> pictures by file name.
+        study: results -> plain data measured on the trained networks, or None.
+        seeds: number of seeds by default.
         caveats: what differs from the paper, and what small data cannot show.
     """
 
@@ -108,13 +108,8 @@ class Experiment:
     caveats: str = ""
 
 
-# --- the course of a run ----------------------------------------------------------------------------------------
-
-
 def epochs_to(history: list[dict], goal: float, column: str = "val_top1") -> float:
-    """Epochs until the error of an epoch is at most `goal` per cent; infinite where it never is.
-
-    Between two epochs it is read off the straight line that joins them.
+    """Epochs until the error is at most `goal` per cent, interpolated between epochs; infinite where it never is.
 
     Args:
         column: "val_top1", the validation error after an epoch, or "top1", the training error during it.

@@ -1,4 +1,4 @@
-"""Deeper plain networks learn worse, deeper residual ones better (He et al. 2015, sections 1 and 4.2)."""
+"""Experiment: deeper plain networks learn worse, residual ones better (He et al. 2015, sections 1 and 4.2)."""
 
 from keras_cnns import zoo
 from training.data.dataset import DataSet
@@ -18,26 +18,17 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
 
 
 def judge(outcome: ExperimentResults) -> list[Finding]:
-    """The paper's two sentences, and what makes the first one surprising: it is the training error."""
-    o = outcome
-    return [
-        lower("training error, plain-20 below plain-56", o.error("plain20", "train"), o.error("plain56", "train")),
-        lower("test error, plain-20 below plain-56", o.error("plain20"), o.error("plain56")),
-        lower(
-            "training error, resnet-56 below plain-56", o.error("resnet56", "train"), o.error("plain56", "train")
-        ),
-        lower("test error, resnet-56 below plain-56", o.error("resnet56"), o.error("plain56")),
-        lower(
-            "training error, resnet-56 below resnet-20",
-            o.error("resnet56", "train"),
-            o.error("resnet20", "train"),
-        ),
-        lower("test error, resnet-56 below resnet-20", o.error("resnet56"), o.error("resnet20")),
-    ]
+    """The paper's two sentences, of the test error and, which is the surprise, of the training error."""
+    findings = []
+    for better, worse in (("plain-20", "plain-56"), ("resnet-56", "plain-56"), ("resnet-56", "resnet-20")):
+        for split, error in (("train", "training error"), ("test", "test error")):
+            a, b = (outcome.error(name.replace("-", ""), split) for name in (better, worse))
+            findings.append(lower(f"{error}, {better} below {worse}", a, b))
+    return findings
 
 
 def draw(outcome: ExperimentResults) -> dict:
-    """The articles' figure, and the errors against the depth."""
+    """The paper's figure, and the errors against the depth."""
     panels = {f"{kind} networks": [f"{kind}{d}" for d in DEPTHS] for kind in KINDS}
     by_depth = {
         f"{kind}, {split}": {str(d): outcome.error(f"{kind}{d}", split) for d in DEPTHS}
@@ -54,19 +45,17 @@ EXPERIMENT = Experiment(
     name="degradation",
     title="Degradation: deeper plain networks train worse, residual ones do not",
     claim=(
-        "On CIFAR-10 the training error of plain networks rises with their depth, from 20 to 56 layers, "
-        "though the deeper "
-        "network contains the shallower one; plain-110 stays above 60 %. With shortcuts it falls: test "
-        "errors of ResNet-20, 32, 44, "
-        "56 and 110 are 8.75, 7.51, 7.17, 6.97 and 6.43 % (He et al. 2015, arXiv 1512.03385, figure 6 and "
-        "table 6)."
+        "On CIFAR-10 the training error of plain networks rises with their depth, from 20 to 56 layers, though "
+        "the deeper network contains the shallower one; plain-110 stays above 60 %. With shortcuts it falls: "
+        "test errors of ResNet-20, 32, 44, 56 and 110 are 8.75, 7.51, 7.17, 6.97 and 6.43 % (He et al. 2015, "
+        "arXiv 1512.03385, figure 6 and table 6)."
     ),
     trials=trials,
     judge=judge,
     draw=draw,
     caveats=(
         "The paper's solid curves are test errors; here they are those of the validation split, and the test "
-        "split is measured once, at the end. A short run leaves the deepest networks half trained, residual ones, "
-        "too, and on an easy set the order of those that have learned drowns in the spread."
+        "split is measured once, at the end. A short run leaves the deepest networks half trained, residual "
+        "ones, too, and on an easy set the differences between those that have learned are within the spread."
     ),
 )

@@ -1,4 +1,4 @@
-"""All families under one budget, beside the classical way: accuracy against parameters, operations and time."""
+"""Experiment: all families under one budget, beside HOG: accuracy against parameters, operations, time."""
 
 from keras_cnns import zoo
 from training.data.dataset import DataSet
@@ -6,30 +6,21 @@ from training.experiments import plots
 from training.experiments.definition import Experiment, ExperimentResults, Trial
 from training.experiments.hog import baseline
 from training.experiments.report import minutes
-from training.experiments.welch import Finding, lower, mean
+from training.experiments.welch import Finding, lower
 from training.recipes import defaults
+from training.report.evaluation import mean
 
 # One network a family, the smallest that the papers have for images of this size.
 NETWORKS = (
-    *(
-        "lenet5",
-        "lenet5_modern",
-        "alexnet_owt",
-        "nin_cifar",
-        "vgg11_cifar",
-        "googlenet_tv",
-        "resnet20",
-        "resnet18_v2",
-    ),
-    *("wrn16_4", "resnext29_32x4d", "seresnet20", "sknet26", "resnest14", "repvgg_a0"),
+    *("lenet5", "lenet5_modern", "alexnet_owt", "nin_cifar", "vgg11_cifar", "googlenet_tv", "resnet20"),
+    *("resnet18_v2", "wrn16_4", "resnext29_32x4d", "seresnet20", "sknet26", "resnest14", "repvgg_a0"),
 )
 
 
 def trials(data: DataSet) -> tuple[Trial, ...]:
-    """Every family by the recipe `quick`, which gives each as many epochs as the same work allows."""
-    return tuple(
-        Trial(name, zoo.architecture(name), defaults.quick(zoo.architecture(name), data)) for name in NETWORKS
-    )
+    """Every family by the recipe `quick`, with as many epochs as the same number of operations allows."""
+    networks = {name: zoo.architecture(name) for name in NETWORKS}
+    return tuple(Trial(name, network, defaults.quick(network, data)) for name, network in networks.items())
 
 
 def study(outcome: ExperimentResults) -> dict:
@@ -38,7 +29,7 @@ def study(outcome: ExperimentResults) -> dict:
 
 
 def judge(outcome: ExperimentResults) -> list[Finding]:
-    """Learned features against designed ones; residual networks against those before them."""
+    """Learned features against designed ones; residual networks against earlier ones."""
     classical = outcome.extra["hog"]["test_error"]
     below = [name for name in NETWORKS if mean(outcome.error(name)) < classical]
     best = min(NETWORKS, key=lambda name: mean(outcome.error(name)))
@@ -55,7 +46,7 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
 
 
 def draw(outcome: ExperimentResults) -> dict:
-    """Accuracy against what it costs."""
+    """Accuracy against cost."""
     classical = outcome.extra["hog"]["test_error"]
     runs = outcome.runs
 
@@ -75,9 +66,8 @@ EXPERIMENT = Experiment(
     name="family",
     title="The family: every network of the articles under one budget",
     claim=(
-        "From LeNet-5 (1998) to RepVGG (2021) each network was more accurate than those before, or as "
-        "accurate for less; all of them beat "
-        "designed features with a linear classifier, the way before 2012."
+        "From LeNet-5 (1998) to RepVGG (2021) each network was more accurate than those before, or as accurate "
+        "for less; all of them beat designed features with a linear classifier, the usual method before 2012."
     ),
     trials=trials,
     study=study,
@@ -86,9 +76,7 @@ EXPERIMENT = Experiment(
     seeds=1,
     caveats=(
         "One budget is a budget of operations: a network of many MACs gets few epochs, and those made for "
-        "ImageNet are shown small images. "
-        "This measures what a network learns from little, not what it can reach; the published errors, each "
-        "under its own recipe, "
-        "stand in the index."
+        "ImageNet get small images. This measures what a network learns from few images, not what it can reach; "
+        "the published errors, each under its own recipe, are in the index."
     ),
 )

@@ -1,4 +1,4 @@
-"""The classical baseline: histograms of oriented gradients (Dalal & Triggs 2005) and a linear SVM."""
+"""Classical baseline: histograms of oriented gradients (Dalal & Triggs 2005) and a linear SVM."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from training.data import pipeline
 from training.data.dataset import DataSet, Split
 
 CELL, BINS, BLOCK = 4, 9, 2  # pixels, directions, cells
-SIDE = 28  # pixels that images are shown at
+SIDE = 28  # pixels that images are resized to
 PENALTIES = (0.01, 0.1, 1.0)
 TINY = 1e-6
 
@@ -15,8 +15,8 @@ TINY = 1e-6
 def hog(images: np.ndarray) -> np.ndarray:
     """Features (n, blocks * 36) of grey images (n, h, w), any scale; h and w are multiples of four.
 
-    Gradients by central differences; in each cell of 4x4 pixels a histogram of nine unsigned directions, each
-    pixel with its gradient's length, shared between the two nearest; blocks of 2x2 cells, overlapping, normalised,
+    Gradients by central differences; in each cell of 4x4 pixels a histogram of nine unsigned directions, in which
+    each pixel adds the length of its gradient to the two nearest; overlapping blocks of 2x2 cells, normalised,
     limited to 0.2 and normalised again (L2-Hys).
     """
     images = np.asarray(images, "float32")
@@ -27,20 +27,15 @@ def hog(images: np.ndarray) -> np.ndarray:
     length = np.hypot(dx, dy)
     place = (np.arctan2(dy, dx) % np.pi) / np.pi * BINS - 0.5
     low = np.floor(place)
-    share = place - low
+    weight = place - low
     rows, columns = height // CELL, width // CELL
     cells = np.zeros((n, rows, columns, BINS), "float32")
     for b in range(BINS):
-        votes = length * ((low % BINS == b) * (1 - share) + ((low + 1) % BINS == b) * share)
+        votes = length * ((low % BINS == b) * (1 - weight) + ((low + 1) % BINS == b) * weight)
         cells[..., b] = votes.reshape(n, rows, CELL, columns, CELL).sum((2, 4))
-    blocks = np.concatenate(
-        [
-            cells[:, i : rows - BLOCK + 1 + i, j : columns - BLOCK + 1 + j]
-            for i in range(BLOCK)
-            for j in range(BLOCK)
-        ],
-        -1,
-    )
+    corners = np.ndindex(BLOCK, BLOCK)
+    blocks = [cells[:, i : rows - BLOCK + 1 + i, j : columns - BLOCK + 1 + j] for i, j in corners]
+    blocks = np.concatenate(blocks, -1)
     return _unit(np.minimum(_unit(blocks), 0.2)).reshape(n, -1)
 
 

@@ -1,29 +1,25 @@
-"""Drawings that experiments share: curves with a band, points with error bars, bars. Figures without pyplot."""
+"""Figures of experiments: curves with a band, points with error bars, bars, lines."""
 
 import numpy as np
 
 from training.experiments.definition import ExperimentResults
-from training.experiments.welch import mean, spread
-from training.report.canvas import blank, plain
+from training.report.canvas import COLOURS, blank, plain
+from training.report.evaluation import mean, spread
 
-# Okabe and Ito's colours, which colour-blind people can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#767676")
-
-SIGNS = "os^D"  # where there are more names than colours
-# The column of a history, what it is, how its line, its point and its colour are drawn.
+SIGNS = "os^D"  # markers, where there are more names than colours
+# A column of the history, its name, and the style of its line, its point and its colour.
 KINDS = (("top1", "training", "--", "none", 0.6), ("val_top1", "validation", "-", "full", 1.0))
-LEAST = 0.05  # per cent: where an error of nothing stands on a logarithmic axis
+LEAST = 0.05  # per cent: the place of an error of zero on a logarithmic axis
 
 
 def curves(outcome: ExperimentResults, panels: dict[str, list[str]], title: str):
-    """Error against the epoch: training dashed, validation solid, the band from the best seed to the worst.
+    """Error against the epoch: training dashed, validation solid, with a band from the best seed to the worst.
 
-    A run of one epoch has no curve: the trials stand side by side, training hollow, validation filled, each with
-    a bar from the best seed to the worst.
+    Runs of one epoch are points side by side, training hollow, validation filled, with a bar from the best seed to
+    the worst.
 
     Args:
         panels: title of each panel -> the trials in it.
-        title: of the figure; what the lines are is said behind it.
     """
     drawn = [label for labels in panels.values() for label in labels]
     long = any(len(run.history) > 1 for label in drawn for run in outcome.whole(label))
@@ -63,7 +59,7 @@ def _point(axis, x: float, errors, fill: str, named: dict) -> None:
 
 
 def _in_numbers(axis) -> None:
-    """A logarithmic axis of errors with numbers for powers: all of them over a short range, else 1, 2, 3 and 5."""
+    """Labels a logarithmic axis with plain numbers: all of them over a short range, else 1, 2, 3 and 5."""
 
     def between(value, _):
         low, high = axis.get_ylim()
@@ -82,10 +78,10 @@ def _errors(outcome: ExperimentResults, label: str, column: str):
 
 
 def bars(groups: dict[str, dict[str, list[float]]], title: str, ylabel: str):
-    """Bars with the standard deviation and every seed's point.
+    """Bars with the standard deviation and a point for each seed.
 
     Args:
-        groups: what a colour stands for -> name under the bar -> values of all seeds.
+        groups: name of a colour -> name under the bar -> values of all seeds.
     """
     names = list(dict.fromkeys(name for values in groups.values() for name in values))
     figure = blank(max(6, 1.1 * len(names) * max(1, len(groups) / 2) + 2), 4.8, plain(title))
@@ -99,9 +95,8 @@ def bars(groups: dict[str, dict[str, list[float]]], title: str, ylabel: str):
             label = group if name == next(n for n, some in values.items() if some) else None
             axis.bar(x, mean(each), width, yerr=spread(each), color=colour, alpha=0.75, capsize=3, label=label)
             axis.plot([x] * len(each), each, "k.", markersize=4)
-    axis.set_xticks(
-        range(len(names)), names, rotation=25 if len(names) > 4 else 0, ha="right" if len(names) > 4 else "center"
-    )
+    turned = {"rotation": 25, "ha": "right"} if len(names) > 4 else {}
+    axis.set_xticks(range(len(names)), names, **turned)
     axis.set(ylabel=ylabel)
     axis.grid(alpha=0.3, axis="y")
     if len(groups) > 1:
@@ -110,7 +105,7 @@ def bars(groups: dict[str, dict[str, list[float]]], title: str, ylabel: str):
 
 
 def points(panels: dict[str, dict[str, tuple[float, list[float]]]], title: str, ylabel: str, line=None):
-    """Errors with error bars against a quantity, both logarithmic; a name has one sign in all panels.
+    """Errors with error bars against a quantity, both logarithmic; a name has one marker in all panels.
 
     Args:
         panels: label of the x axis -> name -> (x, values of all seeds).
@@ -120,14 +115,10 @@ def points(panels: dict[str, dict[str, tuple[float, list[float]]]], title: str, 
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (xlabel, found) in zip(axes, panels.items(), strict=True):
         for i, (name, (x, values)) in enumerate(found.items()):
-            sign = {
-                "color": COLOURS[i % len(COLOURS)],
-                "fmt": SIGNS[i // len(COLOURS) % len(SIGNS)],
-                "label": name,
-            }
+            colour, sign = COLOURS[i % len(COLOURS)], SIGNS[i // len(COLOURS) % len(SIGNS)]
             middle = max(mean(values), LEAST)
-            low = min(spread(values), middle - LEAST)
-            axis.errorbar(x, middle, yerr=[[low], [spread(values)]], capsize=3, markersize=7, **sign)
+            ends = [[min(spread(values), middle - LEAST)], [spread(values)]]
+            axis.errorbar(x, middle, yerr=ends, capsize=3, markersize=7, color=colour, fmt=sign, label=name)
         if line:
             axis.axhline(line[1], color=COLOURS[-1], linestyle="--", label=line[0])
         axis.set(xlabel=xlabel, xscale="log", yscale="log")
@@ -138,7 +129,7 @@ def points(panels: dict[str, dict[str, tuple[float, list[float]]]], title: str, 
 
 
 def lines(panels: dict[str, dict[str, tuple[list, list]]], title: str, xlabel: str, ylabel: str):
-    """Plain lines: title of each panel -> name -> (x, y)."""
+    """Lines: title of each panel -> name -> (x, y)."""
     figure = blank(5.6 * len(panels), 4.4, plain(title))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (name, found) in zip(axes, panels.items(), strict=True):

@@ -1,8 +1,9 @@
-"""Five orders of the same layers in a residual unit (He et al. 2016, Identity Mappings, figure 4 and table 2)."""
+"""Experiment: five orders of the same layers in a residual unit (He et al. 2016, arXiv 1603.05027, figure 4)."""
 
 from dataclasses import replace
 from itertools import combinations, pairwise
 
+import keras
 import numpy as np
 
 from keras_cnns import blocks, zoo
@@ -13,7 +14,8 @@ from training.experiments import plots
 from training.experiments.common import fitted, named
 from training.experiments.definition import Experiment, ExperimentResults, Trial
 from training.experiments.runner import images_for
-from training.experiments.welch import Finding, lower, mean
+from training.experiments.welch import Finding, lower
+from training.report.evaluation import mean
 
 ROW = zoo.architecture("resnet56").row
 ZERO = blocks.ZeroPad()
@@ -40,7 +42,7 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
 
 
 def study(outcome: ExperimentResults) -> dict:
-    """Shares of values below, at and above zero in what each unit gives; the first seed that did not diverge."""
+    """Fractions of values below, at and above zero in the output of each unit; the first finished seed."""
     found = {}
     for label in outcome.runs:
         runs = outcome.whole(label)
@@ -64,20 +66,18 @@ def _units(model) -> list[str]:
 
 
 def _last(model, stem: str, end: str) -> bool:
-    """Whether that layer gives what the unit gives: its ReLU where there is one, else its addition."""
+    """Whether that layer is the output of the unit: its ReLU where there is one, else its addition."""
     names = {layer.name for layer in model.layers}
     return f"{stem}_{end}" in names and (end == "relu" or f"{stem}_relu" not in names)
 
 
 def _outputs(model, names: list[str], images) -> list[np.ndarray]:
-    import keras
-
     values = keras.Model(model.inputs, [model.get_layer(name).output for name in names]).predict_on_batch(images)
     return [np.asarray(v) for v in values]
 
 
 def judge(outcome: ExperimentResults) -> list[Finding]:
-    """The paper's ranking, and what it says of training and test error, and of signs."""
+    """The paper's ranking, and its claims about training error, test error and signs."""
     o = outcome
     order = sorted(ORDERS, key=lambda label: mean(o.error(label)))
     paper = sorted(ORDERS, key=PUBLISHED.get)
@@ -100,12 +100,12 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
 
 
 def _signs(extra: dict) -> Finding:
-    text = "what the last unit gives is never negative in (a) and (c)"
+    text = "the output of the last unit is never negative in (a) and (c)"
     if not {A, C, E} <= set(extra):
-        return Finding(f"{text}: not all have a run that came to its end (undecided)", None)
+        return Finding(f"{text}: not all have a finished run (undecided)", None)
     below = {x: extra[x]["negative"][-1] for x in (A, C, E)}
     return Finding(
-        f"{text}: {below[A]:.0%} and {below[C]:.0%} of the values are, of (e) {below[E]:.0%}; above zero in (c): "
+        f"{text}: {below[A]:.0%} and {below[C]:.0%} of the values are, in (e) {below[E]:.0%}; above zero in (c): "
         f"{extra[C]['positive'][-1]:.0%}",
         below[A] == below[C] == 0 < below[E],
     )
@@ -116,17 +116,15 @@ def draw(outcome: ExperimentResults) -> dict:
     here = {label: outcome.error(label) for label in ORDERS}
     paper = {label: [value] for label, value in PUBLISHED.items()}
     signs = {
-        "share of values below zero": {
-            label: (list(range(1, len(s["negative"]) + 1)), s["negative"]) for label, s in outcome.extra.items()
-        },
-        "share of values above zero": {
-            label: (list(range(1, len(s["positive"]) + 1)), s["positive"]) for label, s in outcome.extra.items()
-        },
+        f"share of values {where} zero": {
+            label: (list(range(1, len(s[sign]) + 1)), s[sign]) for label, s in outcome.extra.items()
+        }
+        for where, sign in (("below", "negative"), ("above", "positive"))
     }
     return {
         "errors": plots.bars({"here": here, "paper: ResNet-110, CIFAR-10": paper}, "Test error", "error (%)"),
         "curves": plots.curves(outcome, {"five orders": list(ORDERS)}, "Error while training"),
-        "signs": plots.lines(signs, "Signs of what units give", "unit", "share"),
+        "signs": plots.lines(signs, "Signs of the outputs of units", "unit", "share"),
     }
 
 
@@ -134,12 +132,10 @@ EXPERIMENT = Experiment(
     name="preactivation",
     title="Pre-activation: five orders of the same layers",
     claim=(
-        "With nothing but additions on the way of the signal, residual networks train best. Test errors of "
-        "ResNet-110 on CIFAR-10: (a) "
-        "original 6.61, (b) norm after addition 8.17, (c) ReLU before addition 7.84, (d) ReLU-only "
-        "pre-activation 6.71, (e) full "
-        "pre-activation 6.37 %; pre-activation ends with the higher training loss and the lower test error (He "
-        "et al. 2016, arXiv 1603.05027, table 2 and figure 6)."
+        "With nothing but additions in the path of the signal, residual networks train best. Test errors of "
+        "ResNet-110 on CIFAR-10: (a) original 6.61, (b) norm after addition 8.17, (c) ReLU before addition 7.84, "
+        "(d) ReLU-only pre-activation 6.71, (e) full pre-activation 6.37 %; pre-activation ends with the higher "
+        "training loss and the lower test error (He et al. 2016, arXiv 1603.05027, table 2 and figure 6)."
     ),
     trials=trials,
     study=study,

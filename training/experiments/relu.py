@@ -1,4 +1,4 @@
-"""ReLU against tanh (Krizhevsky et al. 2012, section 3.1, figure 1): epochs to 25 % training error."""
+"""Experiment: ReLU against tanh (Krizhevsky et al. 2012, section 3.1, figure 1): epochs to 25 % training error."""
 
 from dataclasses import replace
 
@@ -10,9 +10,10 @@ from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import FEW, fitted
 from training.experiments.definition import Experiment, ExperimentResults, RunResult, Trial, epochs_to
-from training.experiments.welch import Finding, lower, mean
+from training.experiments.welch import Finding, lower
 from training.recipes.optimizers import SGD
 from training.recipes.schedules import Constant
+from training.report.evaluation import mean
 
 RATES = (0.03, 0.1, 0.3, 1.0)
 GOAL = 25.0
@@ -44,14 +45,14 @@ def epochs(run: RunResult, goal: float) -> float:
 
 
 def fastest(outcome: ExperimentResults, kind: str, goal: float) -> tuple[str, list[float]]:
-    """The trial of an activation that gets there first, and its epochs for every seed."""
+    """The trial of an activation that reaches the goal first, and its epochs for every seed."""
     found = {f"{kind}-{r:g}": outcome.each(f"{kind}-{r:g}", lambda d: epochs(d, goal)) for r in RATES}
     best = min(found, key=lambda label: mean(found[label]))
     return best, found[best]
 
 
 def judge(outcome: ExperimentResults) -> list[Finding]:
-    """Faster, and how many times, at the paper's goal and at stricter ones."""
+    """How many times faster, at the paper's goal and at stricter ones."""
     findings = []
     for goal in GOALS:
         (fast, a), (slow, b) = (fastest(outcome, kind, goal) for kind in KINDS)
@@ -63,11 +64,11 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
         findings.append(Finding(f"{finding.text}, {mean(b) / mean(a):.1f} times", finding.held))
     (fast, a), (slow, b) = (fastest(outcome, kind, GOAL) for kind in KINDS)
     reached = max(*a, *b) < float("inf")
-    told = lower("", [3 * x for x in a], b).held if reached else None
+    held = lower("", [3 * x for x in a], b).held if reached else None
     text = f"{mean(b) / mean(a):.1f} times" if reached else "not reached by all runs"
     ends = [label for label in (fast, slow) if label.endswith((f"-{RATES[0]:g}", f"-{RATES[-1]:g}"))]
-    edge = f"; of the rates tried, {' and '.join(ends)} stand at the edge" if ends else ""
-    findings.append(Finding(f"at least three times faster (the paper: 6): {text}{edge}", told))
+    edge = f"; of the rates tried, {' and '.join(ends)} are the lowest or highest" if ends else ""
+    findings.append(Finding(f"at least three times faster (the paper: 6): {text}{edge}", held))
     return findings
 
 
@@ -82,7 +83,7 @@ def draw(outcome: ExperimentResults) -> dict:
 
 
 def _goal(run) -> float:
-    """Epochs to the goal, or all that there were."""
+    """Epochs to the goal, or all epochs."""
     return min(epochs(run, GOAL), run.result["epochs"])
 
 
@@ -91,18 +92,15 @@ EXPERIMENT = Experiment(
     title="ReLU against tanh: epochs to a quarter of errors",
     claim=(
         'A four-layer network with ReLUs reaches 25 % training error on CIFAR-10 "six times faster" than the '
-        "same with tanh "
-        "(Krizhevsky et al. 2012, section 3.1). Read off its figure, 5 epochs against 35 or so, as the "
-        "articles tell it, are seven times."
+        "same with tanh (Krizhevsky et al. 2012, section 3.1). Read off its figure, 5 epochs against 35 or so, "
+        "as the articles say, are seven times."
     ),
     trials=trials,
     judge=judge,
     draw=draw,
     caveats=(
         "Both start from He's rule, which was made for ReLUs; the layout of the paper's network was not "
-        "published. The training "
-        "error is that of the epoch under way, while the network learns. Where 25 % is reached within the "
-        "first epochs, the "
-        "stricter goals say more."
+        "published. The training error is measured during the epoch, while the network learns. Where 25 % is "
+        "reached within the first epochs, the stricter goals tell more."
     ),
 )

@@ -1,4 +1,4 @@
-"""The report of an experiment: what was claimed, what was run, what came out, whether it held."""
+"""Writes the report of an experiment: the claim, the runs, the figures, the verdict."""
 
 import platform
 from dataclasses import fields
@@ -8,27 +8,17 @@ import keras
 
 from keras_cnns import __version__
 from training.experiments.definition import Experiment, ExperimentResults, RunResult, Trial
-from training.experiments.welch import Finding, mean_std
+from training.experiments.welch import Finding
 from training.recipes.recipe import Recipe
-from training.report import pictures
+from training.report import canvas
+from training.report.evaluation import mean_std
 from training.report.folder import write_json, write_text
 
 HELD = {True: "held", False: "did not hold", None: "undecided"}
-COLUMNS = (
-    "trial",
-    "parameters",
-    "MACs",
-    "epochs",
-    "train error %",
-    "val error %",
-    "test error %",
-    "minutes",
-    "images/s",
-)
-
-
+COLUMNS = ("trial", "parameters", "MACs", "epochs", *(f"{split} error %" for split in ("train", "val", "test")))
+COLUMNS += ("minutes", "images/s")
 TOLD = (*("name", "citation", "epochs", "batch_size", "optimizer", "schedule", "warm_up", "augment", "mix"),
-        *("decay", "clip", "image_size"))  # fields of a recipe that every report tells  # fmt: skip
+        *("decay", "clip", "image_size"))  # fields of a recipe that stand in every report  # fmt: skip
 
 
 def minutes(run: RunResult) -> float:
@@ -37,7 +27,7 @@ def minutes(run: RunResult) -> float:
 
 
 def line(run: RunResult) -> str:
-    """A run in a line."""
+    """One line about a run."""
     test = run.result["test"]
     if not run.whole:
         return f"diverged, counted as guessing ({run.result['diverged']})"
@@ -45,11 +35,11 @@ def line(run: RunResult) -> str:
 
 
 def write(experiment: Experiment, outcome: ExperimentResults, order) -> Path:
-    """Writes `report.md`, `result.json` and the pictures."""
+    """Writes `report.md`, `result.json` and the canvas."""
     findings = experiment.judge(outcome)
-    drawn = experiment.draw(outcome) if pictures.CAN else {}
+    drawn = experiment.draw(outcome) if canvas.CAN else {}
     for name, figure in drawn.items():
-        pictures.save(figure, order.folder / f"{name}.png")
+        canvas.save(figure, order.folder / f"{name}.png")
     write_json(order.folder / "result.json", record(experiment, outcome, order, findings))
     path = order.folder / "report.md"
     write_text(path, text(experiment, outcome, order, findings, list(drawn)))
@@ -57,7 +47,7 @@ def write(experiment: Experiment, outcome: ExperimentResults, order) -> Path:
 
 
 def verdict(findings: list[Finding]) -> str:
-    """All findings in a word or two.
+    """The verdict of all findings.
 
     >>> verdict([Finding("a", True), Finding("b", None)])
     '1 held, 1 undecided'
@@ -81,21 +71,19 @@ def text(
         "## What was run",
         f"`{order.command}`",
         f"- data: {outcome.data.origin}; {first['train']['n']} images to train on, {first['val']['n']} to "
-        f"validate, "
-        f"{first['test']['n']} to test",
+        f"validate, {first['test']['n']} to test",
         "\n".join(_recipes(outcome.trials)),
         f"- budget {order.budget:g}; seeds 0 to {outcome.seeds - 1} (n = {outcome.seeds}); figures are the mean "
         "+- the standard deviation over seeds; train errors are measured after training, without augmentation",
         f"- keras_cnns {__version__}, Keras {keras.__version__} on {keras.backend.backend()}, "
-        f"{first['precision']}, {platform.machine()}; speeds and times are those of the machine as it was, with "
-        "whatever else it did",
+        f"{first['precision']}, {platform.machine()}; speeds and times depend on the other work of the machine",
         _table(COLUMNS, rows),
     ]
     fallen = [f"{run.label}, seed {run.seed}" for runs in outcome.runs.values() for run in runs if not run.whole]
     if fallen:
         parts.append(f"Diverged, counted as guessing in errors and left out of all else: {'; '.join(fallen)}.")
     if experiment.caveats:
-        parts.append(f"**To bear in mind.** {experiment.caveats}")
+        parts.append(f"**Caveats.** {experiment.caveats}")
     joined = "\n\n".join(parts).replace("\n\n- ", "\n- ")
     return joined.replace("`\n- data", "`\n\n- data") + "\n"
 
@@ -124,14 +112,12 @@ def _recipes(trials: tuple[Trial, ...]) -> list[str]:
     for recipe, its in labels.items():
         who = "all" if len(its) == len(trials) else ", ".join(its)
         parts = (recipe.optimizer, recipe.schedule, recipe.warm_up, *recipe.augment, recipe.mix)
-        told = ", ".join(repr(part) for part in parts if part is not None)
-        numbers = f"batches of {recipe.batch_size}, decay {recipe.decay:g}" + (
-            f", gradients clipped at {recipe.clip:g}" if recipe.clip else ""
-        )
-        if recipe.image_size:
-            numbers += f", {recipe.image_size} pixels"
-        numbers += "".join(f", {name} {getattr(recipe, name)!r}" for name in differ)
-        lines.append(f"- {who}: `{recipe.name}` ({recipe.citation}): {told}, {numbers}")
+        told = [repr(part) for part in parts if part is not None]
+        told += [f"batches of {recipe.batch_size}", f"decay {recipe.decay:g}"]
+        told += [f"gradients clipped at {recipe.clip:g}"] if recipe.clip else []
+        told += [f"{recipe.image_size} pixels"] if recipe.image_size else []
+        told += [f"{name} {getattr(recipe, name)!r}" for name in differ]
+        lines.append(f"- {who}: `{recipe.name}` ({recipe.citation}): {', '.join(told)}")
     return lines
 
 
@@ -141,7 +127,7 @@ def _table(heads, rows) -> str:
 
 
 def record(experiment: Experiment, outcome: ExperimentResults, order, findings: list[Finding]) -> dict:
-    """The same as plain data."""
+    """The contents of `result.json`."""
     return {
         "experiment": experiment.name,
         "command": order.command,
@@ -151,10 +137,7 @@ def record(experiment: Experiment, outcome: ExperimentResults, order, findings: 
         "findings": [{"text": f.text, "held": f.held} for f in findings],
         "trials": {
             label: {
-                "arch": runs[0].result["arch"],
-                "params": runs[0].result["params"],
-                "macs": runs[0].result["macs"],
-                "epochs": runs[0].result["epochs"],
+                **{key: runs[0].result[key] for key in ("arch", "params", "macs", "epochs")},
                 **{f"{split}_error": outcome.error(label, split) for split in ("train", "val", "test")},
                 "n_test": runs[0].result["test"]["n"],
                 "minutes": outcome.each(label, minutes),

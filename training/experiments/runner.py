@@ -1,4 +1,4 @@
-"""The one engine of all experiments: ordinary runs in a folder, then a report."""
+"""Runs an experiment: trains ordinary runs in its folder, then writes the report."""
 
 import math
 import os
@@ -39,9 +39,9 @@ SAMPLE = 512  # images
 
 @dataclass(frozen=True)
 class ExperimentSpec:
-    """What is asked: which data, what part of the recipes' epochs, how many seeds, where, and the command line.
+    """Data, fraction of the recipes' epochs, number of seeds, folder, command line of an experiment.
 
-    `settings` are fields of all recipes, as fit.py's --set takes them.
+    `settings` are fields of all recipes, as in fit.py's --set.
     """
 
     data: str
@@ -57,9 +57,9 @@ def run_experiment(
 ) -> Path:
     """Trains what is not trained yet, writes the report, and returns its path.
 
-    Runs lie in `runs/<trial>-<seed>/` of the folder and are ordinary ones. All trials of a seed come before the
-    next seed, so that an interrupted experiment can be compared with fewer seeds. Two trials that differ in their
-    labels alone are one run.
+    Runs are ordinary run folders, `runs/<trial>-<seed>/`. All trials of a seed are trained before the next seed,
+    so that an interrupted experiment can be compared with fewer seeds. Trials that differ only in their labels are
+    one run.
     """
     with usage_errors():
         check_folder(order.folder, FOLDER)
@@ -97,12 +97,12 @@ def run_experiment(
 
 
 def _check_settings(settings: tuple[str, ...], trials: tuple[Trial, ...]):
-    """Raises ValueError for a setting of what the trials are to differ in."""
+    """Raises ValueError for a setting of a field in which the trials differ."""
     for path in (setting.partition("=")[0].strip() for setting in settings):
         have = dict.fromkeys(_field(trial.recipe, path) for trial in trials)
         if len(have) > 1:
             values = ", ".join(map(repr, have))
-            raise ValueError(f"--set wants a field that all trials share; in {path} they differ ({values})")
+            raise ValueError(f"--set must be of a field that is equal in all trials, got {path} ({values})")
 
 
 def _field(recipe, path: str):
@@ -112,7 +112,7 @@ def _field(recipe, path: str):
 
 
 def _asked(trial: Trial, order: ExperimentSpec) -> Trial:
-    """The trial at the budget and with the settings that were asked for."""
+    """The trial with the budget and the settings of the command line."""
     recipe = trial.recipe
     if order.budget != 1:
         recipe = recipe.scaled(max(1, round(recipe.epochs * order.budget)))
@@ -120,12 +120,12 @@ def _asked(trial: Trial, order: ExperimentSpec) -> Trial:
 
 
 def folder_of(trial: str, seed: int, folder: Path) -> Path:
-    """Where a trial's run with a seed lies."""
+    """The folder of a trial's run with a seed."""
     return folder / RUNS / f"{trial}-{seed}"
 
 
 def _start(trial: Trial, config: Config, before: RunResult, folder: Path, data: DataSet) -> str:
-    """Where a trial finds the weights it starts from, made once of the network of an earlier trial."""
+    """The file of a trial's first weights, made once from the network of an earlier trial."""
     path = start_of(trial.label, config.seed, folder)
     network = before.folder / "model.keras"
     if not path.is_file() or path.stat().st_mtime < network.stat().st_mtime:
@@ -139,7 +139,7 @@ def _start(trial: Trial, config: Config, before: RunResult, folder: Path, data: 
 
 
 def images_for(config: Config, data: DataSet, split: str = "train") -> np.ndarray:
-    """Some images of a split as the network is fed them when it is measured."""
+    """Some images of a split, preprocessed as for validation."""
     some = getattr(data, split)
     batches = pipeline.eval_batches(
         some.take(np.arange(min(SAMPLE, len(some)))),
@@ -169,7 +169,7 @@ def _run(trial: Trial, config: Config, folder: Path, data: DataSet, compute: Com
 
 
 def diverged_run(trial: Trial, config: Config, folder: Path, data: DataSet, why: str) -> RunResult:
-    """A run that diverged; it counts as guessing. Asked for again, it goes on from its last checkpoint."""
+    """A run that diverged; it counts as guessing. The next start continues it from its last checkpoint."""
     own = folder_of(trial.label, config.seed, folder)
     sizes, classes = measure(config.build()), len(config.classes)
     guessing = {"loss": math.log(classes), "top1": 1 / classes}

@@ -1,4 +1,4 @@
-"""Where to put parameters: into depth, width (Zagoruyko & Komodakis 2016), or paths (Xie et al. 2016)."""
+"""Experiment: where to put parameters: depth, width (Zagoruyko & Komodakis 2016) or paths (Xie et al. 2016)."""
 
 from collections.abc import Callable
 from functools import cache
@@ -57,8 +57,8 @@ WORDS = {"params": "parameters", "macs": "MACs"}
 
 
 def nearest(shape: Callable[[int], Architecture], cost: Callable, goal: float) -> Architecture:
-    """The width at which a shape comes closest to a cost: any whole number, for paths one that they can share."""
-    # Kernels grow with the square of the width, the rest with the width: three points say all.
+    """The shape at the width that is closest to a cost; for paths a width that divides among them."""
+    # Kernels grow with the square of the width, the rest with the width: three points define the curve.
     some = (4, 8, 12)
     curve = np.polyfit(some, [cost(_measured(shape, width)) for width in some], 2)
     step = PATHS // 2 if shape is paths else 1
@@ -72,20 +72,18 @@ def _measured(shape: Callable[[int], Architecture], width: int):
 
 def trials(data: DataSet) -> tuple[Trial, ...]:
     """Every shape at the parameters, and at the MACs, of ResNet-20."""
-    recipe = fitted("resnet_cifar", data)
-    found = []
-    for what, cost in EQUAL.items():
-        goal = cost(measure(BASE()))
-        found += [
-            Trial(f"{name}-equal-{what}", nearest(shape, cost, goal), recipe) for name, shape in SHAPES.items()
-        ]
-    return tuple(found)
+    recipe, base = fitted("resnet_cifar", data), measure(BASE())
+    return tuple(
+        Trial(f"{name}-equal-{what}", nearest(shape, cost, cost(base)), recipe)
+        for what, cost in EQUAL.items()
+        for name, shape in SHAPES.items()
+    )
 
 
 def study(outcome: ExperimentResults) -> dict:
-    """Seconds of training to an accuracy that every run reaches that came to its end: the worst of their best.
+    """Seconds of training to an accuracy that every finished run reaches: the worst of their best.
 
-    They are the epochs until then at the run's median speed, so building and validating do not count.
+    They are epochs at the run's median speed, without building and validation.
     """
     runs = {label: outcome.whole(label) for label in outcome.runs}
     best = [min(100 * (1 - row["val_top1"]) for row in run.history) for its in runs.values() for run in its]
@@ -103,7 +101,7 @@ def study(outcome: ExperimentResults) -> dict:
 def judge(outcome: ExperimentResults) -> list[Finding]:
     """Wide nets are as good and faster; paths are better than one path, width and depth.
 
-    What two networks say that are the same at equal parameters and at equal operations is said once.
+    Networks that are the same at equal parameters and at equal operations are compared once.
     """
     o, findings = outcome, []
     goal, seconds = o.extra["validation_error"], o.extra["seconds"]
@@ -112,14 +110,14 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
         def of(value, *shapes, what=what):
             return [value(f"{shape}-equal-{what}") for shape in shapes]
 
-        def told(*shapes, what=what):
+        def repeated(*shapes, what=what):
             return what != "params" and all(_twins(o, shape) for shape in shapes)
 
         start = f"equal {WORDS[what]}: "
         for other, name in (("bottlenecks", "bottlenecks with one path"), ("wide", "wide"), ("deep", "deep")):
-            if not told("paths", other):
+            if not repeated("paths", other):
                 findings.append(lower(f"{start}test error, paths below {name}", *of(o.error, "paths", other)))
-        if not told("wide", "deep"):
+        if not repeated("wide", "deep"):
             errors, speeds, times = (of(value, "wide", "deep") for value in (o.error, o.speeds, seconds.get))
             findings += [
                 no_worse(f"{start}test error, wide not above deep", *errors),
@@ -130,7 +128,7 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
 
 
 def _twins(outcome: ExperimentResults, shape: str) -> bool:
-    """Whether a shape is the same network at equal parameters and at equal operations, and was trained once."""
+    """Whether a shape is the same network at equal parameters and at equal operations, trained once."""
     one, other = ([run.folder for run in outcome.runs[f"{shape}-equal-{what}"]] for what in EQUAL)
     return one == other
 
@@ -164,10 +162,10 @@ EXPERIMENT = Experiment(
     judge=judge,
     draw=draw,
     caveats=(
-        "Widths are whole numbers, with eight paths multiples of four, so costs are equal to some per cent, of "
-        "bottlenecks and paths to 12; the table has them. All shapes have the same three stages, so equal "
-        "parameters come close to equal MACs, and where both lead to the same width the network is trained once. "
-        "Accuracies count as equal within a point. Speeds are of one machine, which had other work beside, and "
-        "grouped convolutions are slow on CPUs."
+        "Widths are whole numbers, with eight paths multiples of four, so costs are equal within a few per cent, "
+        "those of bottlenecks and paths within 12; the table has them. All shapes have the same three stages, so "
+        "equal parameters come close to equal MACs, and where both lead to the same width the network is trained "
+        "once. Accuracies count as equal within a point. Speeds are of one machine, which also did other work, "
+        "and grouped convolutions are slow on CPUs."
     ),
 )

@@ -1,4 +1,4 @@
-"""The folder of a pruning: which one it holds, who is at work in it, and its record of before and after."""
+"""The folder of a pruning: its check, its lock, and its record of before and after."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from keras_cnns import values
 from keras_cnns.values import Count, Positive, Range, Value, by_name
 from training.report.folder import write_json, write_text
 from training.run_folder.claim import FolderKind, check_folder
-from training.run_folder.config import differing
+from training.run_folder.config import differing, read_value
 from training.run_folder.lock import FILES, Lock
 
 TASK, RECORD = "order.json", "pruning.json"
@@ -20,7 +20,7 @@ AT_WORK = "another prune.py is at work in {folder} ({{holder}}); give another --
 
 @dataclass(frozen=True)
 class PruningConfig(Value):
-    """Which pruning a folder holds. `weights_sha256` is of the network before, wherever its run lies."""
+    """Which pruning a folder holds. `weights_sha256` is that of the network before, wherever its run is."""
 
     weights_sha256: str
     method: Literal["resrep", "magnitude"]
@@ -32,15 +32,14 @@ class PruningConfig(Value):
 
 
 def check(folder: Path, task: PruningConfig) -> None:
-    """Writes nothing.
-
-    Raises:
-        ValueError: the folder is not new, not empty and not one of this very task.
-    """
+    """Raises ValueError unless the folder is new, empty or of this pruning. Writes nothing."""
     check_folder(folder, FOLDER)
     if not (folder / TASK).is_file():
         return
-    held = _read(folder / TASK)
+    try:
+        held = read_value(folder / TASK, PruningConfig, by_name([PruningConfig]))
+    except ValueError as error:
+        raise ValueError(f"{error}; give another --out") from None
     if held.weights_sha256 != task.weights_sha256:
         raise ValueError(
             f"{folder} holds a pruning of other weights than --run now has (weights_sha256 "
@@ -50,18 +49,8 @@ def check(folder: Path, task: PruningConfig) -> None:
         raise ValueError(f"{folder} holds another pruning ({'; '.join(differences)}); give another --out")
 
 
-def _read(path: Path) -> PruningConfig:
-    try:
-        task = values.from_json(path.read_text(encoding="utf-8"), by_name([PruningConfig]))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be used: {error}; give another --out") from None
-    if not isinstance(task, PruningConfig):
-        raise ValueError(f"{path} cannot be used: it holds no pruning's task; give another --out")
-    return task
-
-
 def hold(folder: Path, task: PruningConfig) -> Lock:
-    """Makes the folder this task's and locks it.
+    """Makes the folder this pruning's and locks it.
 
     Raises:
         ValueError: it holds something else, another process holds it, or it cannot be written.
@@ -70,7 +59,7 @@ def hold(folder: Path, task: PruningConfig) -> Lock:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = Lock(folder, AT_WORK.format(folder=folder))
-        check(folder, task)  # the other process may have been quick
+        check(folder, task)  # again, since another process may have been first
         write_text(folder / TASK, values.to_json(task) + "\n")
         return lock
     except OSError as error:
@@ -83,7 +72,7 @@ def write(folder: Path, record: dict) -> None:
 
 
 def record(folder: Path) -> dict | None:
-    """`pruning.json` of a pruned run; None where there is none, or a damaged one: both can be made again."""
+    """`pruning.json` of a pruned run; None where it is missing or damaged, since it can be made again."""
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         summary(found, folder)

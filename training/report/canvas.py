@@ -1,10 +1,15 @@
-"""Figures of matplotlib without pyplot: empty ones, as PNG files, and text that fits into them."""
+"""Figures of matplotlib without pyplot: colours, empty figures, PNG files, text that fits."""
 
+import importlib.util
 import io
 
-import numpy as np
-
 from training.report.folder import atomic
+
+CAN = importlib.util.find_spec("matplotlib") is not None  # without it a run is trained, but not drawn
+# Okabe and Ito's colours, which colour-blind people can tell apart.
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+AMBER, SKY, YELLOW, GREY = "#E69F00", "#56B4E9", "#F0E442", "#767676"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, "#000000", GREY)
 
 
 def blank(width: float, height: float, title: str):
@@ -18,15 +23,8 @@ def blank(width: float, height: float, title: str):
     return figure
 
 
-def settle(figure):
-    """Lay a figure out for good: each new layout would shift it by a pixel, and two copies would differ."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-
-
 def plain(text) -> str:
-    """Text in which matplotlib finds no formula."""
+    """Text that matplotlib does not read as a formula."""
     return str(text).replace("$", r"\$")
 
 
@@ -37,7 +35,7 @@ def short(name, length: int) -> str:
 
 
 def save(figure, path):
-    """Write a figure as PNG, whole or not at all."""
+    """Writes a figure as PNG, whole or not at all."""
     png = png_bytes(figure)
     with atomic(path) as file:
         file.write(png)
@@ -46,16 +44,8 @@ def save(figure, path):
 def png_bytes(figure) -> bytes:
     """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    settle(figure)
+    if figure.get_layout_engine() is not None:  # kept: a new layout would shift it by a pixel
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def png_array(figure) -> np.ndarray:
-    """A figure as uint8 pixels of shape (height, width, 3)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    settle(figure)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,4 +1,4 @@
-"""The machine, its devices and the versions of the packages, for reports."""
+"""The machine, its devices and the versions of packages, for reports."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ PACKAGES = ("keras", "tensorflow", "jax", "jaxlib", "torch", "torchvision", "tim
 
 
 def machine() -> dict:
-    """What the figures were measured on and with."""
+    """GPUs, CPU, backend and versions that figures were measured with."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -18,24 +18,16 @@ def machine() -> dict:
         except metadata.PackageNotFoundError:
             continue
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    return (
-        _gpus()
-        | {
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "backend": backend,
-        }
-        | versions
-    )
+    host = {"cpu": _cpu(), "cores": os.cpu_count(), "python": platform.python_version(), "backend": backend}
+    return _gpus() | host | versions
 
 
 def _gpus() -> dict:
-    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    if shutil.which(asked[0]) is None:
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    if shutil.which(query[0]) is None:
         return {}
-    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    return {"gpu": told.replace("\n", "; ")} if told else {}
+    answer = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
+    return {"gpu": answer.replace("\n", "; ")} if answer else {}
 
 
 def _cpu() -> str:

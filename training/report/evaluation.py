@@ -1,29 +1,42 @@
-"""What a network got right: confusion matrix and scores, from arrays."""
+"""Figures of networks: confusion matrix and scores, from arrays; mean and spread over runs."""
+
+import statistics
 
 import numpy as np
 
 
-def confusion(labels, predictions, classes: int) -> np.ndarray:
-    """How often true class i was called class j: int64 (classes, classes).
+def mean(values: list[float]) -> float:
+    """Arithmetic mean."""
+    return statistics.fmean(values)
 
-    Args:
-        labels, predictions: class numbers, shape (n,).
 
-    Raises:
-        ValueError: different lengths, or a class number outside 0 ... classes - 1.
+def spread(values: list[float]) -> float:
+    """Standard deviation over runs; 0 of a single one."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def mean_std(values: list[float], digits: int = 2) -> str:
+    """Mean and standard deviation as text.
+
+    >>> mean_std([1.0, 2.0]), mean_std([3.0])
+    ('1.50 +- 0.71', '3.00')
     """
-    labels, predictions = _numbers("labels", labels, classes), _numbers("predictions", predictions, classes)
-    if len(labels) != len(predictions):
-        raise ValueError(f"one prediction a label; {len(predictions)} came for {len(labels)} labels")
-    counts = np.bincount(labels * classes + predictions, minlength=classes**2)
-    return counts.astype(np.int64).reshape(classes, classes)
+    text = f"{mean(values):.{digits}f}"
+    return f"{text} +- {spread(values):.{digits}f}" if len(values) > 1 else text
+
+
+def confusion(labels, predictions, classes: int) -> np.ndarray:
+    """Counts of true class i (row) predicted as class j (column), int64; of class numbers (n,), n >= 1."""
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(labels, predictions, labels=np.arange(classes))
 
 
 def scores(outputs, labels, losses) -> dict:
     """Mean loss and accuracies as fractions: `{"loss", "top1", "top5", "n"}`, Python numbers.
 
-    `top5` is top-k of fewer than five classes. Equal outputs rank by class number, as in arg-max, so top1 is the
-    share of the diagonal in `confusion`. A row with a NaN is wrong.
+    With fewer than five classes, `top5` is top-k of all. Equal outputs rank by class number, as in arg-max: `top1`
+    is the fraction on the diagonal of `confusion`. A row with a NaN counts as wrong.
 
     Args:
         outputs: logits or probabilities, shape (n, classes).
@@ -31,15 +44,15 @@ def scores(outputs, labels, losses) -> dict:
         losses: one loss an image, shape (n,).
 
     Raises:
-        ValueError: no images, or shapes that do not belong together.
+        ValueError: no images, or shapes that do not fit together.
     """
     outputs, losses = np.asarray(outputs), np.asarray(losses)
     if outputs.ndim != 2 or not len(outputs):
-        raise ValueError(f"scores need outputs of shape (n, classes), n >= 1; {outputs.shape} came")
-    labels = _numbers("labels", labels, outputs.shape[1])
+        raise ValueError(f"outputs must have the shape (n, classes), n >= 1, got {outputs.shape}")
+    labels = np.asarray(labels, np.int64)
     if not len(labels) == len(outputs) == len(losses) or losses.ndim != 1:
         raise ValueError(
-            f"{len(outputs)} outputs need as many labels and losses; {len(labels)}, {losses.shape} came"
+            f"{len(outputs)} outputs need as many labels and losses, got {len(labels)} and {losses.shape}"
         )
     ranks = _ranks(outputs, labels)
     return {
@@ -51,19 +64,9 @@ def scores(outputs, labels, losses) -> dict:
 
 
 def _ranks(outputs, labels) -> np.ndarray:
-    """Place of the true class, from 0, shape (n,)."""
+    """Rank of the true class, from 0, shape (n,)."""
     mine = np.take_along_axis(outputs, labels[:, None], axis=1)
     earlier = np.arange(outputs.shape[1]) < labels[:, None]
     ranks = np.sum((outputs > mine) | ((outputs == mine) & earlier), axis=1)
     # NaN compares false with everything and would win.
     return np.where(np.isnan(outputs).any(axis=1), outputs.shape[1], ranks)
-
-
-def _numbers(what: str, numbers, classes: int) -> np.ndarray:
-    numbers = np.asarray(numbers)
-    if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
-        raise ValueError(f"{what} are class numbers of shape (n,); {numbers.dtype} {numbers.shape} came")
-    numbers = numbers.astype(np.int64)
-    if numbers.size and not 0 <= numbers.min() <= numbers.max() < classes:
-        raise ValueError(f"{what} run from 0 to {classes - 1}; {numbers.min()} to {numbers.max()} came")
-    return numbers

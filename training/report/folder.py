@@ -21,7 +21,7 @@ COLUMNS = ("epoch", "step", "loss", "top1", "val_loss", "val_top1", "rate", "ima
 
 
 def next_folder(root, arch: str, data: str) -> Path:
-    """Create and return the next free `root/<arch>-<data>-<n>/`, n = 1, 2, ...
+    """Creates and returns the next free `root/<arch>-<data>-<n>/`, n = 1, 2, ...
 
     Of a path only the last component is used. Two processes that start together get two folders.
     """
@@ -33,14 +33,14 @@ def next_folder(root, arch: str, data: str) -> Path:
     while True:
         folder = root / f"{stem}-{n}"
         try:
-            folder.mkdir()  # atomic: of several processes one succeeds
+            folder.mkdir()  # atomic: one of several processes succeeds
             return folder
         except FileExistsError:
             n += 1
 
 
 def data_name(data: str) -> str:
-    """A data source's name as part of a file name: `/photos/my cats/` -> `my_cats`."""
+    """The name of a data source for file names: `/photos/my cats/` -> `my_cats`."""
     last = re.split(r"[/\\]", str(data).rstrip("/\\"))[-1]
     if last in ("", ".", ".."):
         last = Path(data or ".").resolve().name
@@ -112,20 +112,19 @@ def write_csv(path, rows: Iterable[Iterable]) -> None:
 
 
 def write_text(path, text: str):
-    """Write a UTF-8 file, whole or not at all."""
+    """Writes a UTF-8 file, whole or not at all."""
     with atomic(path) as file:
         file.write(text.encode())
 
 
 def write_json(path, obj):
-    """Write plain data and NumPy scalars as JSON, indented by 2, whole or not at all.
+    """Writes plain data and NumPy scalars as JSON, indented by 2, whole or not at all.
 
     Raises:
-        ValueError: where a number is not finite, with its place; JSON knows no NaN.
+        ValueError: a number is not finite; JSON has no NaN. The message names its place.
     """
-    fault = _not_finite(obj)
-    if fault:
-        raise ValueError(f"{Path(path).name} holds finite numbers only; {fault}")
+    if fault := _not_finite(obj):
+        raise ValueError(f"{Path(path).name} must hold finite numbers: {fault}")
     write_text(path, json.dumps(obj, indent=2, allow_nan=False, default=_plain) + "\n")
 
 
@@ -133,7 +132,7 @@ def _plain(value):
     """A NumPy scalar as a Python number."""
     if getattr(value, "ndim", None) == 0:
         return value.item()
-    raise TypeError(f"JSON holds numbers, text, lists and dictionaries; {value!r} came")
+    raise TypeError(f"JSON holds numbers, text, lists and dictionaries, got {value!r}")
 
 
 def _not_finite(value, place: str = "") -> str | None:
@@ -152,10 +151,10 @@ def _not_finite(value, place: str = "") -> str | None:
 
 
 class History:
-    """The table `history.csv`: one row an epoch, read back exactly as it was written.
+    """The table `history.csv`: one row an epoch, read exactly as it was written.
 
-    `rows` is a list of dictionaries: `epoch` (from 1) and `step` whole, the others float; those that begin with
-    `val_` are None, an empty cell, where the epoch was not validated. `seconds` is the epoch's own time.
+    `rows` is a list of dictionaries: `epoch` (from 1) and `step` are int, the others float; the columns `val_...`
+    are None, an empty cell, where the epoch was not validated. `seconds` is the time of the epoch.
 
     Raises:
         ValueError: a file with other columns, or with cells that are no numbers.
@@ -166,7 +165,7 @@ class History:
         self.rows = _read(self.path, columns) if self.path.exists() else []
 
     def append(self, row: dict):
-        """Add one epoch and write the file. Validation may be missing or None.
+        """Adds one epoch and writes the file. Validation may be missing or None.
 
         Raises:
             ValueError: an unknown or a missing column; an epoch that is not after the last.
@@ -181,13 +180,13 @@ class History:
         last = self.rows[-1]["epoch"] if self.rows else 0
         if row["epoch"] <= last:
             raise ValueError(
-                f"epochs count up from 1; {row['epoch']} came after {last} (truncate first to repeat)"
+                f"epochs must count up from 1, got {row['epoch']} after {last} (truncate first to repeat)"
             )
         self.rows.append(row)
         self._write()
 
     def truncate(self, epoch: int):
-        """Forget what came after `epoch`: a run resumes there. 0 forgets all."""
+        """Removes the rows after `epoch`, from which a run resumes; 0 removes all."""
         self.rows = [r for r in self.rows if r["epoch"] <= epoch]
         self._write()
 
@@ -206,20 +205,20 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict]:
     with open(path, newline="", encoding="utf-8") as file:
         header, *lines = list(csv.reader(file)) or [[]]
     if tuple(header) != columns:
-        raise ValueError(f"{path} has the columns {','.join(columns)}; {','.join(header)!r} came")
+        raise ValueError(f"{path} must have the columns {','.join(columns)}, got {','.join(header)!r}")
     try:
         return [{c: _number(c, v) for c, v in zip(columns, line, strict=True)} for line in lines]
     except ValueError as error:
-        raise ValueError(f"{path} holds {len(columns)} numbers a line: {error}") from None
+        raise ValueError(f"{path} must hold {len(columns)} numbers a line: {error}") from None
 
 
 # --- log --------------------------------------------------------------------------------------------------------
 
 
 class Log:
-    """Says lines to a stream and keeps them, with the time, in `log.txt`.
+    """Writes lines to a stream and, with the time, to `log.txt`.
 
-    A stream that closes is given up; the file goes on.
+    When the stream is closed, only the file is written.
 
     Example:
         log = Log(folder / "log.txt", sys.stdout)
@@ -240,7 +239,7 @@ class Log:
         self.file.flush()
 
     def close(self):
-        """Close the file; the stream stays open, it is the caller's."""
+        """Closes the file. The stream is the caller's and stays open."""
         self.file.close()
 
     def __enter__(self):

@@ -1,23 +1,14 @@
-"""Pictures of a run: curves, confusion matrix, what the network is fed, what it has learnt to look for.
+"""Pictures of a run: curves, confusion matrix, input images, filters of the first layer.
 
-Every function returns a matplotlib Figure of its own, without pyplot, so that nothing is global and no display is
-needed. The colours are those of Okabe and Ito, which colour-blind people can tell apart.
+Every function returns a new matplotlib Figure, without pyplot: nothing is global, and no display is needed.
 """
 
-import importlib.util
 import math
 
 import numpy as np
 
-from training.report.canvas import blank as _figure
-from training.report.canvas import plain as _plain
-from training.report.canvas import png_array as png_array
-from training.report.canvas import png_bytes as png_bytes
-from training.report.canvas import save as save
-from training.report.canvas import short as _short
+from training.report.canvas import BLUE, GREEN, ORANGE, blank, plain, short
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
-CAN = importlib.util.find_spec("matplotlib") is not None  # without it a run goes on, undrawn
 MAX_IMAGES = 64
 MAX_SLICES = 32
 FEW_CLASSES = 20
@@ -31,11 +22,9 @@ def curves(rows, title: str):
     """Loss, top-1 accuracy and learning rate against the epoch.
 
     Args:
-        rows: those of `History`, one at least; validation may be None.
+        rows: those of `History`, at least one; validation may be None.
     """
-    if not rows:
-        raise ValueError("curves need one epoch at least; none came")
-    figure = _figure(10, 6, _plain(title))
+    figure = blank(10, 6, plain(title))
     axes = figure.subplot_mosaic([["loss", "top1"], ["rate", "rate"]], height_ratios=[3, 1])
     _pair(axes["loss"], rows, "loss", 1, min)
     _pair(axes["top1"], rows, "top1", 100, max)
@@ -51,9 +40,9 @@ def rate_sweep(rates, losses, smooth, suggested: float, title: str):
     """Loss against the learning rate of a sweep, on a logarithmic axis, with the suggested rate marked.
 
     Args:
-        rates, losses, smooth: of each step: rate, loss, smoothed loss.
+        rates, losses, smooth: rate, loss and smoothed loss of each step.
     """
-    figure = _figure(8, 5, _plain(title))
+    figure = blank(8, 5, plain(title))
     axis = figure.subplots()
     axis.plot(rates, losses, color="0.75", linewidth=1, label="loss of a batch")
     axis.plot(rates, smooth, linewidth=2, label="smoothed")
@@ -111,10 +100,10 @@ def _epochs(axis, rows):
 
 
 def confusion_matrix(matrix, classes, title: str):
-    """True classes in rows, predicted ones in columns; the colour is the share of the row, the text its count.
+    """True classes in rows, predicted classes in columns; the colour is the fraction of the row, the text a count.
 
-    On the right the accuracy of every class. More than 20 classes: no counts, fewer names, the five most frequent
-    confusions below.
+    On the right stands the accuracy of each class. With more than 20 classes there are no counts, fewer names, and
+    the five most frequent confusions below.
 
     Args:
         matrix: counts, shape (k, k), as `evaluation.confusion` gives them.
@@ -125,17 +114,17 @@ def confusion_matrix(matrix, classes, title: str):
     matrix = np.asarray(matrix)
     k = len(classes)
     if matrix.shape != (k, k):
-        raise ValueError(f"{k} classes need a matrix of shape ({k}, {k}); {matrix.shape} came")
+        raise ValueError(f"{k} classes need a matrix of shape ({k}, {k}), got {matrix.shape}")
     totals = matrix.sum(axis=1)
     shares = matrix / np.maximum(totals, 1)[:, None]
-    names = [_short(c, 18) for c in classes]
+    names = [short(c, 18) for c in classes]
     side = min(9.0, max(4.0, 0.48 * k))
     few = k <= FEW_CLASSES
     correct = int(np.trace(matrix))
-    heading = f"{_plain(title)}\n{correct:,} of {totals.sum():,} right"
-    figure = _figure(side + 3.4, side + (1.9 if few else 2.9), heading)
+    heading = f"{plain(title)}\n{correct:,} of {totals.sum():,} right"
+    figure = blank(side + 3.4, side + (1.9 if few else 2.9), heading)
     cells, bars = figure.subplots(1, 2, width_ratios=[side, 1.1], sharey=True)
-    # Among many classes a confusion has a small share; the square root keeps it visible.
+    # Among many classes a confusion is a small fraction; the square root keeps it visible.
     picture = cells.imshow(shares, cmap="Blues", norm=PowerNorm(1 if few else 0.5, 0, 1), aspect="auto")
     cells.set(xlabel="predicted class", ylabel="true class")
     _class_ticks(cells, names)
@@ -168,7 +157,7 @@ def _counts(axis, matrix, shares):
 
 
 def _accuracy_bars(axis, accuracies, totals):
-    """One bar a class; a class without images has none."""
+    """One bar for each class that has images."""
     k = len(accuracies)
     axis.barh(range(k), 100 * accuracies, height=0.8 if k <= FEW_CLASSES else 1.0, color=BLUE)
     axis.set(xlim=(0, 100), xticks=(0, 100), xlabel="right (%)")
@@ -191,69 +180,51 @@ def _confusions(matrix, names) -> str:
 # --- images -----------------------------------------------------------------------------------------------------
 
 
-def image_grid(images, labels, classes, title: str, probabilities=None):
-    """Images as the network is fed them, up to 64, each with its class.
+def image_grid(images, labels, classes, title: str):
+    """Input images of the network, up to 64, each with its class.
 
-    All are scaled for display alike, from their smallest value (black) to their largest (white); the title says
-    which these are.
+    All have the same scale, from their smallest value (black) to their largest (white), which stand in the title.
 
     Args:
         images: normalised floats, shape (n, height, width, 1 or 3).
-        labels: class numbers (n,), or shares of the classes (n, k) from mixed images, or None.
+        labels: class numbers (n,), or soft labels (n, k) of mixed images.
         classes: k names.
-        probabilities: the network's answer, shape (n, k): right ones in blue, wrong ones in orange.
     """
     images = np.asarray(images, np.float32)
     if images.ndim != 4 or not images.size or images.shape[-1] not in (1, 3):
-        raise ValueError(f"images have the shape (n, height, width, 1 or 3), n >= 1; {images.shape} came")
+        raise ValueError(f"images must have the shape (n, height, width, 1 or 3), n >= 1, got {images.shape}")
     shown = min(len(images), MAX_IMAGES)
     note = "" if shown == len(images) else f", {shown} of {len(images)} images"
     low, high = np.nanmin(images), np.nanmax(images)
     size = f"{images.shape[2]} x {images.shape[1]} pixels"
     columns = min(8, max(3, shown))
     rows = math.ceil(shown / columns)
-    heading = f"{_plain(title)}\n{size}, values from {low:.3g} to {high:.3g}{note}"
-    figure = _figure(1.45 * columns, (1.65 if probabilities is None else 1.85) * rows + 0.8, heading)
+    heading = f"{plain(title)}\n{size}, values from {low:.3g} to {high:.3g}{note}"
+    figure = blank(1.45 * columns, 1.65 * rows + 0.8, heading)
     axes = figure.subplots(rows, columns, squeeze=False).flat
     pixels = _unit(images[:shown], low, high)
     for i, axis in enumerate(axes):
         axis.axis("off")
         if i < shown:
             axis.imshow(pixels[i], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            text, colour = _caption(i, labels, classes, probabilities)
-            axis.set_title(text, fontsize=9 if probabilities is None else 8, color=colour)
+            axis.set_title(_caption(np.asarray(labels[i]), classes), fontsize=9)
     return figure
 
 
 def _unit(images, low, high):
-    """Scaled to 0 ... 1; a constant picture becomes grey, NaN black."""
+    """Scaled to 0 ... 1; a constant picture is grey, NaN black."""
     if not high > low:
         return np.full_like(images, 0.5)
     return np.clip(np.nan_to_num((images - low) / (high - low)), 0, 1)
 
 
-def _caption(i, labels, classes, probabilities) -> tuple[str, str]:
-    """Text and colour above one image."""
-    truth = "" if labels is None else _truth(np.asarray(labels)[i], classes)
-    if probabilities is None:
-        return truth, "black"
-    guess = int(np.argmax(probabilities[i]))
-    answer = f"says {_short(classes[guess], 10)} {100 * float(probabilities[i][guess]):.0f} %"
-    if labels is None:
-        return answer, "black"
-    label = np.asarray(labels)[i]
-    right = guess == int(label if label.ndim == 0 else np.argmax(label))
-    # Colour alone would not do for everyone.
-    return (f"{answer}\nright", BLUE) if right else (f"{answer}\nis {truth}", ORANGE)
-
-
-def _truth(label, classes) -> str:
+def _caption(label, classes) -> str:
     if label.ndim == 0:
-        return _short(classes[int(label)], 16)
+        return short(classes[int(label)], 16)
     first, second = np.argsort(-label, kind="stable")[:2] if len(label) > 1 else (0, 0)
     if label[second] < 0.05 or first == second:
-        return _short(classes[first], 16)
-    shares = [f"{100 * label[c]:.0f} % {_short(classes[c], 12)}" for c in (first, second)]
+        return short(classes[first], 16)
+    shares = [f"{100 * label[c]:.0f} % {short(classes[c], 12)}" for c in (first, second)]
     return "\n".join(shares)
 
 
@@ -263,20 +234,19 @@ def _truth(label, classes) -> str:
 def filters(kernel, title: str):
     """The kernels of a convolution side by side, as in figure 3 of the AlexNet paper.
 
-    All share one scale: zero is mid-grey, so a filter that has learnt nothing stays grey. Three input channels are
-    seen as red, green and blue, one as grey. With other numbers a row holds one kernel's slices, in grey, for the
-    first 32 kernels and channels.
+    All have the same scale, zero is mid-grey. Three input channels are drawn as red, green and blue, one as grey.
+    With other numbers a row holds the slices of one kernel, in grey, for the first 32 kernels and channels.
 
     Args:
         kernel: weights, shape (height, width, channels, filters).
     """
     kernel = np.asarray(kernel, np.float32)
     if kernel.ndim != 4 or not kernel.size:
-        raise ValueError(f"a kernel has the shape (height, width, channels, filters); {kernel.shape} came")
+        raise ValueError(f"a kernel must have the shape (height, width, channels, filters), got {kernel.shape}")
     height, width, channels, count = kernel.shape
     largest = float(np.nanmax(np.abs(kernel)))
     grey = np.nan_to_num(0.5 + kernel / (2 * largest or 1.0), nan=0.5)
-    heading = f"{_plain(title)}\n{count} filter{'s' * (count > 1)}, {width} x {height} x {channels}"
+    heading = f"{plain(title)}\n{count} filter{'s' * (count > 1)}, {width} x {height} x {channels}"
     note = f"weights from {-largest:.3g} to {largest:.3g}; grey is 0"
     if channels in (1, 3):
         tiles = grey.transpose(3, 0, 1, 2)
@@ -288,7 +258,7 @@ def filters(kernel, title: str):
         note += f"\nrows: the first {kept.shape[3]} filters, columns: the first {columns} channels"
     picture = mosaic(tiles, columns)
     scale = min(10 / picture.shape[1], 8 / picture.shape[0], 0.25)
-    figure = _figure(max(4.5, scale * picture.shape[1]), scale * picture.shape[0] + 1.2, heading)
+    figure = blank(max(4.5, scale * picture.shape[1]), scale * picture.shape[0] + 1.2, heading)
     axis = figure.subplots()
     axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axis.set(xticks=[], yticks=[], xlabel=note)
@@ -297,7 +267,7 @@ def filters(kernel, title: str):
 
 
 def mosaic(tiles, columns: int, gap: int = 1, background: float = 1.0) -> np.ndarray:
-    """Tiles (n, height, width, channels) row by row in one picture, `gap` pixels around each.
+    """Tiles (n, height, width, channels) row by row in one picture, with `gap` pixels around each.
 
     Tile i begins at row (i // columns) * (height + gap) + gap and column (i % columns) * (width + gap) + gap.
     """

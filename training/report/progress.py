@@ -42,7 +42,7 @@ class Display:
         self.live = Live(console=console, transient=True, **options)
 
     def show(self, text: str, done: float | None = None) -> None:
-        """Draws lines in place of those before, cut at the right edge; `done`, a fraction, adds a bar behind them."""
+        """Draws lines in place of those before, cut at the right edge; `done`, a fraction, adds a bar."""
         if not self.terminal:
             return
         if not self.live.is_started:

@@ -1,4 +1,4 @@
-"""Writing to a terminal or a pipe that may go away at any time."""
+"""Writes to a terminal or a pipe that may be closed at any time."""
 
 import logging
 import os
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 def put(stream, text: str) -> bool:
-    """Write text and flush. False when nobody listens any more; never raises.
+    """Writes text and flushes; returns False when the stream is closed, and never raises.
 
-    A reader that leaves (`fit.py | head`) must not end the training. Characters that the stream cannot encode
-    become question marks.
+    A reader that ends (`fit.py | head`) must not end the training. Characters that the stream cannot encode become
+    question marks.
     """
     if stream is None:
         return False
@@ -29,7 +29,7 @@ def put(stream, text: str) -> bool:
 
 @contextmanager
 def told(say: Callable[[str], object]) -> Iterator[None]:
-    """Inside, what the package logs is said by `say`, and nowhere else."""
+    """Inside, messages of the package's logger go to `say` and nowhere else."""
 
     class Saying(logging.Handler):
         def emit(self, record):
@@ -49,7 +49,7 @@ def told(say: Callable[[str], object]) -> Iterator[None]:
 
 
 def _silence(stream):
-    """Point a broken stream to nowhere; else the interpreter flushes it again at exit and ends with status 120."""
+    """Redirects a broken stream to nowhere; else the interpreter flushes it at exit and ends with status 120."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

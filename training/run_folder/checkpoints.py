@@ -1,9 +1,9 @@
-"""Checkpoints: written beside, synced, hashed, renamed into place; read back only if every byte is right.
+"""Checkpoints: written beside, synced, hashed, renamed into place; read only if the hashes are right.
 
 `checkpoints/step_00001234/` holds `tensors.npz` (weights, optimizer, random states, sums of metrics), `state.json`
-(where the run is, what its callbacks remember) and `manifest.json` (sha256 and size of both). The number counts
-the batches that training has taken. `checkpoints/best_00001140/` is the same of an epoch that was the best. Of
-each kind the last two are kept, for the newest may turn out damaged.
+(the position in the run, the states of callbacks) and `manifest.json` (sha256 and size of both). The number counts
+the batches trained on. `checkpoints/best_00001140/` is the same for the best epoch. The last two of each kind are
+kept, since the newest may be damaged.
 """
 
 import hashlib
@@ -24,15 +24,15 @@ from training.errors import Diverged, RunError
 from training.report.folder import replace_folder, sha256, sync, write_json
 from training.run_folder import tensors
 
-FORMAT = 2  # 1, one Keras weights file an epoch in `epoch_00000007`, was never released
+FORMAT = 2
 KEEP = 2
 TENSORS, STATE, MANIFEST = "tensors.npz", "state.json", "manifest.json"
-STEP, BEST, OLD = "step_", "best_", "epoch_"
+STEP, BEST = "step_", "best_"
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run is: `epoch` epochs are finished, and `step` steps of the next; `number` batches in all."""
+    """Position in a run: finished epochs, steps of the next epoch, batches in all."""
 
     epoch: int
     step: int
@@ -44,21 +44,17 @@ START = Position(0, 0, 0)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One that was found whole.
-
-    Attributes:
-        states: what each callback with a state remembers, by name.
-    """
+    """A checkpoint whose hashes are right; `states` are those of the callbacks, by name."""
 
     folder: Path
     place: Position
     states: dict
 
     def restore(self, model: keras.Model) -> dict[str, np.ndarray]:
-        """Puts everything back into a compiled model of the same structure; returns the sums of its metrics.
+        """Restores a compiled model of the same structure; returns the sums of its metrics.
 
         Raises:
-            ValueError: the tensors are not those of this model.
+            ValueError: the tensors do not fit this model.
         """
         model.optimizer.build(model.trainable_variables)
         path = self.folder / TENSORS
@@ -73,16 +69,16 @@ class Checkpoint:
 
 
 def save(folder: Path, kind: str, place: Position, model: keras.Model, states: dict, run: str, sums=None) -> None:
-    """Writes `folder/<kind><number>` whole or not at all and removes all but the last two of its kind.
+    """Writes `folder/<kind><number>` whole or not at all, and removes all but the last two of its kind.
 
     Args:
         kind: `STEP` or `BEST`.
-        run: hash of the run's configuration.
+        run: the run's identity (`config.identity`).
         sums: of the metrics, where the model's own have been reset since.
 
     Raises:
-        Diverged: a number is not finite. The older checkpoints are as they were, as they are after a Failure.
-        Failure: the disk is full or gone.
+        Diverged: a number is not finite.
+        RunError: the disk is full or gone. In both cases the older checkpoints are kept.
     """
     arrays = tensors.gather(model) | (sums or {})
     fault = tensors.not_finite(arrays)
@@ -113,49 +109,49 @@ def save(folder: Path, kind: str, place: Position, model: keras.Model, states: d
 
 
 def prune(folder: Path, kind: str) -> None:
-    """Removes all but the last two of a kind, and what was left half done."""
+    """Removes all but the last two of a kind, and half-written ones."""
     for old in [*found(folder, kind)[KEEP:], *folder.glob(f"{kind}*.tmp-*")]:
         shutil.rmtree(old, ignore_errors=True)
 
 
 def found(folder: Path, kind: str) -> list[Path]:
-    """The checkpoints of a kind, the newest first."""
+    """The checkpoints of a kind, newest first."""
     return sorted(folder.glob(f"{kind}{'[0-9]' * 8}"), reverse=True)
 
 
 def latest(folder: Path, kind: str, run: str, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint of a kind that is whole, or None. Damaged ones are put aside and said.
+    """The newest undamaged checkpoint of a kind, or None. Damaged ones are moved to `quarantine/` and reported.
 
     Raises:
-        ValueError: one of another version, or of another run.
+        ValueError: a checkpoint of another version or of another run.
     """
     for half in folder.glob("*.tmp-*"):
         shutil.rmtree(half, ignore_errors=True)
-    for path in [*found(folder, kind), *sorted(folder.glob(f"{OLD}{'[0-9]' * 8}"), reverse=True)]:
+    for path in found(folder, kind):
         try:
             state = _verified(path)
         except ValueError as error:
             aside = folder / "quarantine" / f"{path.name}-{secrets.token_hex(2)}"
             aside.parent.mkdir(exist_ok=True)
             os.rename(path, aside)
-            say(f"checkpoint {path.name} is damaged ({error}); put aside as {aside}")
+            say(f"checkpoint {path.name} is damaged ({error}); moved to {aside}")
             continue
         if state["format"] != FORMAT:
             raise ValueError(
-                f"{path} has format {state['format']}, this version reads {FORMAT}: continue with the version "
-                "that began the run, or give another --run"
+                f"{path} must have format {FORMAT}, got {state['format']}: continue with the version that began "
+                "the run, or give another --run"
             )
         if state["run"] != run:
             raise ValueError(f"{path} belongs to another run (its configuration has another hash)")
         try:
             return Checkpoint(path, Position(**state["place"]), dict(state["states"]))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{path / STATE} is not what this version writes ({error})") from error
+            raise ValueError(f"{path / STATE} cannot be read by this version ({error})") from error
     return None
 
 
 def _verified(path: Path) -> dict:
-    """The state of a checkpoint whose files all have their hashes, or ValueError."""
+    """The state of a checkpoint; ValueError if a file does not have its hash."""
     try:
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
         if state["format"] != FORMAT:
@@ -163,9 +159,9 @@ def _verified(path: Path) -> dict:
         files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
         for name in (TENSORS, STATE):
             if (path / name).stat().st_size != files[name]["bytes"]:
-                raise ValueError(f"{name} has another length than {MANIFEST} says")
+                raise ValueError(f"{name} has another length than in {MANIFEST}")
             if sha256(path / name) != files[name]["sha256"]:
-                raise ValueError(f"{name} has another sha256 than {MANIFEST} says")
+                raise ValueError(f"{name} has another sha256 than in {MANIFEST}")
         return {"run": state["run"], "place": state["place"], **state}
     except (OSError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error

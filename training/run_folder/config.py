@@ -10,13 +10,13 @@ from keras_cnns import values
 from keras_cnns.values import Value
 from training.report.folder import write_text
 
-# What may differ when a run is taken up again: how it computes, not what.
+# What may differ when a run continues: how it computes, not what.
 MAY_DIFFER = ("replicas", "xla", "workers")
 IN_RUN_FOLDER = "run:"  # before a path from the run's folder, which may be moved
 
 
 class RunConfig(Value):
-    """What a run is made of, so that it can be repeated and taken up again. `PARTS` is what its JSON may name."""
+    """Base of all that describes a run, enough to repeat it. `PARTS` are the types and functions of its JSON."""
 
     PARTS: ClassVar[Mapping[str, Callable]]
 
@@ -29,18 +29,27 @@ class RunConfig(Value):
         """The configuration of a run folder.
 
         Raises:
-            ValueError: there is none, or it is not one that this package wrote, or a run of another kind.
+            ValueError: there is none, or it is damaged, or it is that of another kind of run.
         """
         path = Path(folder) / "config.json"
         if not path.is_file():
             raise ValueError(f"no run in {str(folder)!r}: it has no config.json")
-        try:
-            config = values.from_json(path.read_text(encoding="utf-8"), cls.PARTS)
-        except (ValueError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f"{path} cannot be used: {error}") from None
-        if not isinstance(config, cls):
-            raise ValueError(f"{path} holds a {type(config).__name__}, not a run's {cls.__name__}")
-        return config
+        return read_value(path, cls, cls.PARTS)
+
+
+def read_value(path: Path, kind: type, parts: Mapping[str, Callable]):
+    """The value of a JSON file.
+
+    Raises:
+        ValueError: it is damaged, names a type that is not in `parts`, or holds another kind of value.
+    """
+    try:
+        value = values.from_json(path.read_text(encoding="utf-8"), parts)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be used: {error}") from None
+    if not isinstance(value, kind):
+        raise ValueError(f"{path} must hold a {kind.__name__}, got a {type(value).__name__}")
+    return value
 
 
 def differing(one: Value, other: Value, free: tuple[str, ...]) -> list[str]:
@@ -58,19 +67,12 @@ def fixed_fields(config: RunConfig) -> dict:
 def identity(folder: Path, config: RunConfig) -> str:
     """Hash of what may not change when a run continues, as it stands in the folder's `config.json`.
 
-    The file is hashed, not the value that was read from it: a field that has a new name since, or is new, would
-    change the hash of an older run, and its checkpoints would not be its own. Without a file, that of `config`.
-
-    Raises:
-        ValueError: the file is no JSON object.
+    The file is hashed and not the value read from it: a field that was renamed or added since would change the
+    hash of an older run, and its checkpoints would not fit it. Without a file it is the hash of `config`.
     """
     path = Path(folder) / "config.json"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else values.encode(config)
-        items = sorted(_fixed(data).items())
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be used: {error}") from None
-    return hashlib.sha256(json.dumps(items).encode()).hexdigest()
+    data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else values.encode(config)
+    return hashlib.sha256(json.dumps(sorted(_fixed(data).items())).encode()).hexdigest()
 
 
 def _fixed(data: dict) -> dict:

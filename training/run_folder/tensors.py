@@ -1,7 +1,7 @@
-"""Every number that a training step reads or changes: weights, optimizer, random states, sums of metrics.
+"""The state of training as arrays: weights, optimizer, random states, sums of metrics.
 
-Keras' own files leave out the states of dropout and of the metrics, and of a variable that every replica keeps for
-itself (batch-norm statistics, sums of metrics) they keep one value. Here each replica's own value is kept.
+Keras' own files lack the random states of dropout and the metrics, and hold one value of a variable that is local
+to each replica (batch-norm statistics, sums of metrics). Here the values of all replicas are kept.
 """
 
 import re
@@ -25,26 +25,25 @@ def gather(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def metrics(model: keras.Model) -> dict[str, np.ndarray]:
-    """The part of `gather` that the metrics are."""
+    """The metrics' part of `gather`."""
     return {n: _read(model, v) for n, v in _named(model).items() if n.startswith(METRIC)}
 
 
 def check(model: keras.Model, arrays: dict[str, tuple]) -> None:
-    """Raises ValueError unless the arrays, given as name -> (shape, dtype), are exactly what the model has."""
+    """Raises ValueError unless the arrays, given as name -> (shape, dtype), are exactly those of the model."""
     wanted = _named(model)
-    odd = sorted(set(wanted) ^ set(arrays))
-    if odd:
-        lack = "is missing" if odd[0] in wanted else "is not the model's"
-        raise ValueError(f"the tensors must be the model's {len(wanted)}; {odd[0]} {lack}")
+    if odd := sorted(set(wanted) ^ set(arrays)):
+        fault = "is missing" if odd[0] in wanted else "is not the model's"
+        raise ValueError(f"the tensors must be the model's {len(wanted)}: {odd[0]} {fault}")
     for name, variable in wanted.items():
         shape, kind = arrays[name]
         local = backend.is_local(variable) and len(shape) == len(variable.shape) + 1
         if tuple(shape[1:] if local else shape) != tuple(variable.shape) or str(kind) != variable.dtype:
-            raise ValueError(f"{name} must be {variable.dtype} {tuple(variable.shape)}; {kind} {shape} came")
+            raise ValueError(f"{name} must be {variable.dtype} {tuple(variable.shape)}, got {kind} {shape}")
 
 
 def scatter(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
-    """Puts arrays of `gather` back; they may come from another number of replicas."""
+    """Restores arrays of `gather`; they may be those of another number of replicas."""
     wanted = _named(model)
     for name, array in arrays.items():
         variable = wanted[name]
@@ -74,7 +73,7 @@ def size(model: keras.Model) -> int:
 
 
 def _named(model) -> dict[str, keras.Variable]:
-    """All variables by kind, number and path, without the numbers by which Keras counts what else was built."""
+    """All variables by kind, number and path, without the counters that Keras adds to names."""
     kinds = {"model": model.variables, "optimizer": model.optimizer.variables, METRIC: model.metrics_variables}
     return {
         f"{kind}/{i:05d}/{COUNTED[kind].sub('', variable.path)}": variable
@@ -84,7 +83,7 @@ def _named(model) -> dict[str, keras.Variable]:
 
 
 def _replicas(model, variable) -> list:
-    """The variable's copies on the replicas of this process."""
+    """The variable's values on the replicas of this process."""
     return list(model.distribute_strategy.experimental_local_results(variable.value))
 
 
@@ -98,9 +97,8 @@ def _read(model, variable) -> np.ndarray:
 
 
 def _shared(values: np.ndarray, replicas: int, how: str) -> np.ndarray:
-    """Values of some replicas as those of another number, with the same sum or mean."""
+    """Values of some replicas for another number of replicas, with the same sum or mean."""
     if how == "sum":
-        return np.concatenate(
-            [values.sum(0, keepdims=True), np.zeros((replicas - 1, *values.shape[1:]), values.dtype)]
-        )
+        zeros = np.zeros((replicas - 1, *values.shape[1:]), values.dtype)
+        return np.concatenate([values.sum(0, keepdims=True), zeros])
     return np.repeat(values.mean(0, keepdims=True, dtype=values.dtype), replicas, axis=0)

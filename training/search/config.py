@@ -1,4 +1,4 @@
-"""A search as a value: `search.json` is this, and a search is taken up again from it and its trials' folders."""
+"""The configuration of a search: the value in `search.json`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from keras_cnns.spaces import Choice, Int
 from keras_cnns.values import Count, Range, Value, by_name
 from training.classification import config as configs
 from training.report.folder import write_text
+from training.run_folder.config import read_value
 from training.search.cost import Constraints
 from training.search.objective import Objective
 from training.search.space import Candidate, Space, Term
@@ -18,14 +19,14 @@ NAME = "search.json"
 
 @dataclass(frozen=True)
 class SearchConfig(Value):
-    """What a search does; how many trials, workers and kept weights may differ from start to start.
+    """What a search does. How many trials, workers and kept weights may differ each time it is started.
 
     Attributes:
         space: the base and the dimensions.
         tuner: KerasTuner's oracle.
-        objective, limits: what is wanted, and what it may cost.
-        seed: of the proposals; the trials' own stands in the base.
-        classes, image_size, channels: of what the networks are fed.
+        objective, limits: what is maximised, and the constraints.
+        seed: of the oracle; the seed of the trials is in the base.
+        classes, image_size, channels: of the data.
         precision: of all trials.
     """
 
@@ -43,27 +44,24 @@ class SearchConfig(Value):
     ALIASES: ClassVar[tuple[str, ...]] = ("Search",)
 
     def picked(self, picks: dict[str, float]) -> dict[str, Any]:
-        """The values that the oracle's numbers stand for: of a Choice its index, else the number itself.
+        """The values of an oracle's numbers, which are the index of a Choice and else the value.
 
         Raises:
-            ValueError: they are no choice of this space.
+            ValueError: they do not fit this space.
         """
         try:
             return {term.name: _picked(term, picks[term.name]) for term in self.space.terms}
         except (KeyError, IndexError, TypeError, ValueError):
-            raise ValueError(
-                f"{picks} is no choice of this space, which has {', '.join(self.space.names)}"
-            ) from None
+            names = ", ".join(self.space.names)
+            raise ValueError(f"the picks must be values of this space's {names}, got {picks}") from None
 
 
 def _picked(term: Term, pick: float):
     if isinstance(term.domain, Choice):
         return term.domain.options[int(pick)]
-    return (
-        int(pick)
-        if isinstance(term.domain, Int)
-        else min(term.domain.high, max(term.domain.low, float(f"{pick:.4g}")))
-    )
+    if isinstance(term.domain, Int):
+        return int(pick)
+    return min(term.domain.high, max(term.domain.low, float(f"{pick:.4g}")))
 
 
 PARTS = {
@@ -87,10 +85,4 @@ def read(folder: Path) -> SearchConfig | None:
     path = folder / NAME
     if not path.is_file():
         return None
-    try:
-        found = values.from_json(path.read_text(encoding="utf-8"), PARTS)
-    except (ValueError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be used: {error}") from None
-    if not isinstance(found, SearchConfig):
-        raise ValueError(f"{path} holds a {type(found).__name__}, not a Search")
-    return found
+    return read_value(path, SearchConfig, PARTS)

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from training.report.canvas import blank, plain
-from training.report.pictures import BLUE, GREY, ORANGE
+from training.report.canvas import BLUE, GREY, ORANGE, blank, plain
 
 UNITS = {"params": "parameters", "macs": "multiply-accumulates", "latency_ms": "latency (ms, batch 1, fused)"}
 MOST_NAMED = 12

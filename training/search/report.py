@@ -2,12 +2,12 @@
 
 import math
 import shutil
-import statistics
 from collections import defaultdict
 from pathlib import Path
 
 from keras_cnns.spaces import LogUniform
-from training.report import pictures as canvas
+from training.report import canvas
+from training.report.evaluation import mean, spread
 from training.report.folder import replace_folder, write_csv, write_text
 from training.run_folder.lock import FILES
 from training.search import plots
@@ -156,7 +156,7 @@ def _effects(names: list[str], done: list[Trial]) -> list[str]:
     for name in names:
         for value in plots.ordered(t.chosen[name] for t in done):
             own = [t.top1 for t in done if t.chosen[name] == value]
-            rows.append([name, value, str(len(own)), f"{statistics.mean(own):.4f}", _sd(own)])
+            rows.append([name, value, str(len(own)), f"{mean(own):.4f}", _sd(own)])
     return _rows(["dimension", "value", "n", "mean val top-1", "sd"], rows)
 
 
@@ -176,9 +176,9 @@ def _means(names: list[str], done: list[Trial]) -> list[str]:
         apart = [top1 - first[again].result["test"]["top1"] for again, top1 in tested.items() if again in first]
         figures = [
             str(len(own)),
-            f"{statistics.mean(val):.4f}",
+            f"{mean(val):.4f}",
             _sd(val),
-            f"{statistics.mean(test):.4f}",
+            f"{mean(test):.4f}",
             _sd(test),
         ]
         rows.append(
@@ -202,8 +202,8 @@ def _difference(apart: list[float], first: bool) -> str:
     """Mean and standard error."""
     if first or len(apart) < 2:
         return ""
-    error = statistics.stdev(apart) / math.sqrt(len(apart))
-    return f"{statistics.mean(apart):+.4f} +- {error:.4f} (n={len(apart)})"
+    error = spread(apart) / math.sqrt(len(apart))
+    return f"{mean(apart):+.4f} +- {error:.4f} (n={len(apart)})"
 
 
 def _order(chosen: tuple[str, ...]):
@@ -211,7 +211,7 @@ def _order(chosen: tuple[str, ...]):
 
 
 def _sd(values: list[float]) -> str:
-    return f"{statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{spread(values):.4f}" if len(values) > 1 else ""
 
 
 def _failures(failed: list[Trial]) -> list[str]:

@@ -65,7 +65,7 @@ class SwapEMAWeights(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         self.own = [keras.ops.convert_to_numpy(v) for v in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        for variable in self.model.trainable_variables:  # a copy: JAX shares arrays and then donates them
+        for variable in self.model.trainable_variables:  # a copy, since JAX donates shared arrays
             variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
 
     def on_test_end(self, logs=None):

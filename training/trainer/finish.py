@@ -7,7 +7,7 @@ import keras
 from keras_cnns.deep import deep_recursion
 from training.data.storage import Pixels
 from training.engine.step import steps_done
-from training.report import canvas, pictures
+from training.report import canvas
 from training.report.folder import History, replace_when_complete, write_json, write_text
 from training.report.tensorboard import Board
 from training.run_folder import checkpoints
@@ -64,7 +64,7 @@ def finish(task: Task, saved: keras.Model, speed: Throughput, history: History, 
     }
     if speed.data_wait > MAX_WAIT:
         task.log(data_advice(speed.data_wait, isinstance(task.data.train.images, Pixels)))
-    if pictures.CAN:
+    if canvas.CAN:
         drawn = task.pictures(saved, history.rows, predictions)
         for name, figure in drawn.items():
             canvas.save(figure, task.folder / f"{name}.png")

@@ -17,7 +17,7 @@ from training.engine.step import sync_batch_norm
 from training.errors import DiskFull, RunError, usage_errors
 from training.processes import Pending, deferred
 from training.recipes.schedules import Plateau, Rate
-from training.report import canvas, pictures
+from training.report import canvas
 from training.report.folder import History
 from training.report.progress import Bar, duration
 from training.report.tensorboard import Board
@@ -121,7 +121,7 @@ class Trainer:
             return checkpoints.latest(self.folder, kind, self.identity, self.log)
 
     def _show_first_batch(self) -> None:
-        if not pictures.CAN:
+        if not canvas.CAN:
             self.log("no pictures: matplotlib is not installed")
         elif (figure := self.task.first_picture()) is not None:
             canvas.save(figure, self.task.folder / "batch.png")

@@ -2,8 +2,7 @@
 
 import math
 
-from training.report.canvas import blank, plain, short
-from training.report.pictures import BLUE
+from training.report.canvas import BLUE, blank, plain, short
 
 COLUMNS = 4
 MAX_IMAGES = 32

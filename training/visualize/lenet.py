@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from training.report.canvas import blank, plain
-from training.report.pictures import BLUE, ORANGE, mosaic
+from training.report.canvas import BLUE, ORANGE, blank, plain
+from training.report.pictures import mosaic
 
 GLYPH = (12, 7)  # rows, columns of the 84 units of F6
 

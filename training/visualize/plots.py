@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from training.report.canvas import blank, plain, short
-from training.report.pictures import BLUE, ORANGE, mosaic
+from training.report.canvas import BLUE, ORANGE, blank, plain, short
+from training.report.pictures import mosaic
 
 MAX_MAPS = 64
 MAX_COLOURS = 20  # classes drawn in a scatter plot

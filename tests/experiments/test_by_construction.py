@@ -8,7 +8,7 @@ import pytest
 from support import MINIATURES, images, randomise
 
 from keras_cnns.blocks import no_shortcut
-from training.experiments.deepening import deepened
+from training.experiments.by_construction import deepened
 
 RESNET = MINIATURES["resnet20"]
 PLAIN = replace(RESNET, row=RESNET.row.with_unit(shortcut=no_shortcut))
