@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from training.data.dataset import DataSet, Split, validate, cut_three, cut_val, hold_out
+from training.data.dataset import DataSet, Split, cut_three, cut_val, hold_out, validate
 from training.data.storage import Pixels
 from training.errors import DataError
 

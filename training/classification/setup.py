@@ -10,6 +10,7 @@ from keras_cnns.preprocessing import Preprocessing
 from training.classification.config import Config
 from training.classification.task import SPLITS, reader
 from training.data import pipeline
+from training.data.colour import TF_LUMA
 from training.data.dataset import DataSet
 from training.engine.backends import backend
 from training.engine.devices import Compute
@@ -17,7 +18,6 @@ from training.recipes import defaults
 from training.recipes.recipe import Recipe
 
 DRY_BATCH = 4
-LUMA = (0.2989, 0.587, 0.114)  # as tf.image.rgb_to_grayscale weighs red, green and blue
 
 
 def configure(
@@ -69,7 +69,7 @@ def normalising(data: DataSet, channels: int) -> Preprocessing:
     """Zero mean and unit deviation over the training images, channel by channel."""
     mean, std = data.mean_std()
     if channels == 1 and len(mean) == 3:
-        mean, std = ((round(sum(map(mul, LUMA, values)), 4),) for values in (mean, std))
+        mean, std = ((round(sum(map(mul, TF_LUMA, values)), 4),) for values in (mean, std))
     return Preprocessing(mean, tuple(max(s, 1.0) for s in std))  # an all-black set must not divide by nothing
 
 
