@@ -1,7 +1,7 @@
 """Measures a trained network on the test split: python training/evaluate.py --run DIR [--data WHAT]
 
-With --arch and the tag of known weights it repeats the published evaluation: size, crop, filter, preprocessing.
-With several --run the networks are an ensemble: their probabilities are averaged.
+With --arch and a tag of known weights it repeats the published evaluation: size, crop, filter, preprocessing.
+Several --run make an ensemble: their probabilities are averaged.
 """
 
 import json
@@ -19,7 +19,7 @@ EXAMPLES = """examples:
 
 
 def parser() -> cli.Parser:
-    """The options of this door."""
+    """The options of this command."""
     p = cli.Parser(prog="evaluate.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     cli.add_network_options(p)
     p.add_argument("--data", metavar="WHAT", help="as in fit.py; default: the run's own")
@@ -40,7 +40,7 @@ def main() -> None:
         from training.classification import evaluation, trained
 
         if args.arch and args.weights and not args.data:
-            raise ValueError("--data is needed with --arch: which images to measure on")
+            raise ValueError("--arch needs --data: the images to measure on")
         found = _images(args.data, args) if args.data else None
         networks = trained.load_networks(args.run, args.arch, args.weights, found and found[0])
         name = args.data or networks[0].data
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _images(name: str, args):
-    """(classes, split, its name) to measure on."""
+    """(classes, split, name of the split) to measure on."""
     from training.data import folder, idx, sources
 
     path = Path(name).expanduser()
@@ -74,7 +74,7 @@ def _images(name: str, args):
 
 
 def _logits(network, split):
-    """(logits, labels) of a split, as the network is fed it."""
+    """(logits, labels) of a split, with the network's preprocessing."""
     from training.classification import evaluation
 
     return evaluation.split_logits(

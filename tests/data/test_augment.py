@@ -153,13 +153,13 @@ def test_affine_without_motion_is_nothing_and_quarter_turn_is_one(pictures):
     [
         (lambda: PadCrop(0), "PadCrop.pad must be int from 1 to 65536, got 0"),
         (lambda: PadCrop(4, "wrap"), "PadCrop.mode must be 'constant' or 'reflect', got 'wrap'"),
-        (lambda: InceptionCrop((0.5, 0.1)), r"InceptionCrop.area must be \(low, high\); \(0.5, 0.1\) came"),
+        (lambda: InceptionCrop((0.5, 0.1)), r"InceptionCrop.area must be \(low, high\), got \(0.5, 0.1\)"),
         (lambda: InceptionCrop((0.0, 1.0)), "InceptionCrop.area must be"),
-        (lambda: ScaleCrop(2.0, 1.5), "ScaleCrop needs low <= high; 2 and 1.5 came"),
+        (lambda: ScaleCrop(2.0, 1.5), "ScaleCrop needs low <= high, got 2 and 1.5"),
         (lambda: ScaleCrop(0.9), "ScaleCrop.low must be float from 1 to 100, got 0.9"),
         (lambda: AutoAugment("svhn"), "AutoAugment.policy must be 'imagenet' or 'cifar', got 'svhn'"),
         (lambda: RandAugment(magnitude=11.0), "RandAugment.magnitude must be float from 0 to 10, got 11.0"),
-        (lambda: RandomErasing(area=(0.4, 0.1)), r"RandomErasing.area must be \(low, high\); \(0.4, 0.1\) came"),
+        (lambda: RandomErasing(area=(0.4, 0.1)), r"RandomErasing.area must be \(low, high\), got \(0.4, 0.1\)"),
         (
             lambda: RandomErasing(fill="mean"),
             "RandomErasing.fill must be 'random' or float from 0 to 255, got 'mean'",
@@ -171,7 +171,7 @@ def test_affine_without_motion_is_nothing_and_quarter_turn_is_one(pictures):
         (lambda: Affine(zoom=1.0), "Affine.zoom must be"),
         (
             lambda: PadCrop(12, "reflect")(np.zeros((1, 8, 8, 1)), None),
-            "reflects at most 7 pixels here; pad=12 came",
+            "reflects at most 7 pixels here, got pad=12",
         ),
     ],
 )

@@ -7,12 +7,14 @@ import pytest
 from references import iou
 from small_detectors import squares
 
+from keras_cnns.values import by_name, from_json, to_json
 from training.data import sources as pictures
 from training.detection import coco as detection_coco
 from training.detection import digit_scenes, sources
 from training.detection import tfds as detection_tfds
 from training.detection.dataset import NONE, BoxDataset, DetectionData, clip_boxes, pad_boxes
 from training.detection.metrics import Detections
+from training.detection.pipeline import ResizeRule
 from training.errors import DataError
 
 
@@ -65,7 +67,12 @@ def test_digits_of_the_splits_are_disjoint(digits):
     assert len(both) <= 1  # the source holds next to no digit twice
 
 
-def test_boxes_are_mended():
+def test_the_old_name_of_the_resize_rule_is_read():
+    rule = ResizeRule(600, 1000)
+    assert from_json(to_json(rule).replace("ResizeRule", "Fit"), by_name((ResizeRule,))) == rule
+
+
+def test_boxes_are_clipped():
     boxes = [[-5, 2, 10, 10], [3, 3, 3, 9], [90, 90, 95, 99], [1, 1, 4, 4], [0, float("nan"), 5, 5]]
     kept, cut, gone = clip_boxes(boxes, [0, 1, 2, 3, 4], [False] * 5, (40, 50))
     assert kept[0].tolist() == [[0, 2, 10, 10], [1, 1, 4, 4]]

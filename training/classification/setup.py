@@ -14,6 +14,7 @@ from training.classification.config import Config, starting_weights, with_run_pr
 from training.classification.task import ClassificationTask, reader
 from training.data import pipeline, sources
 from training.data.augment import drop_unsafe_flips
+from training.data.colour import TF_LUMA
 from training.data.dataset import DataSet
 from training.engine import cluster
 from training.engine.backends import backend
@@ -22,8 +23,6 @@ from training.recipes import defaults
 from training.recipes.recipe import Recipe
 from training.report.stream import told
 from training.trainer.run import RunSpec
-
-LUMA = (0.2989, 0.587, 0.114)  # as tf.image.rgb_to_grayscale weighs red, green and blue
 
 
 def prepare(args) -> RunSpec:
@@ -145,5 +144,5 @@ def normalization(data: DataSet, channels: int) -> Preprocessing:
     """Zero mean and unit deviation over the training images, channel by channel."""
     mean, std = data.mean_std()
     if channels == 1 and len(mean) == 3:
-        mean, std = ((round(sum(map(mul, LUMA, values)), 4),) for values in (mean, std))
+        mean, std = ((round(sum(map(mul, TF_LUMA, values)), 4),) for values in (mean, std))
     return Preprocessing(mean, tuple(max(s, 1.0) for s in std))  # an all-black set must not divide by nothing

@@ -24,8 +24,8 @@ def load(folder: Path) -> DataSet:
     """The data set of DIR/class/image, or of DIR/{train,val,test}/class/image.
 
     Classes are the sorted names of the folders; subfolders may have images, too. Hidden files are ignored; files
-    with other suffixes are counted in `origin`. Every image is decoded once; unreadable ones are left out and listed
-    in `skipped`. Images of one size that fit in 1 GiB are kept decoded in memory.
+    with other suffixes are counted in `origin`. Every image is decoded once; unreadable ones are left out and
+    listed in `skipped`. Images of one size that fit in 1 GiB are kept decoded in memory.
 
     Raises:
         DataError: no class folders, an empty class, fewer than two classes, splits with different classes,

@@ -90,20 +90,17 @@ def prepare(name: str, builder) -> None:
     help_line = (
         "; if it is prepared elsewhere, give that tensorflow_datasets folder as data_dir or in TFDS_DATA_DIR"
     )
+    missing = f"data set {name!r} is not prepared in {builder.data_dir}"
     hosts = {urlparse(url).hostname for url in url_infos(builder)} - {None}
     # Checked first, because TFDS tries for minutes. Behind a proxy the names may not resolve here.
     if hosts and not getproxies() and not any(map(resolves, hosts)):
-        raise DataError(
-            f"data set {name!r} is not prepared in {builder.data_dir} and there is no network to download it "
-            f"({some(sorted(hosts))} cannot be found){help_line}"
-        )
+        reason = f"there is no network to download it ({some(sorted(hosts))} cannot be found)"
+        raise DataError(f"{missing} and {reason}{help_line}")
     try:
         builder.download_and_prepare()
     except Exception as error:  # any error of requests, urllib3, the file system or the builder
-        raise DataError(
-            f"data set {name!r} is not prepared in {builder.data_dir} and preparing or downloading it failed "
-            f"({first_line(error)}){help_line}"
-        ) from error
+        reason = f"preparing or downloading it failed ({first_line(error)})"
+        raise DataError(f"{missing} and {reason}{help_line}") from error
 
 
 def url_infos(builder) -> list[str]:
@@ -127,7 +124,7 @@ def first_line(error: Exception) -> str:
 
 
 def read(tfds, name: str, builder) -> DataSet:
-    """The three splits of a prepared data set; missing ones are cut."""
+    """The three splits of a prepared data set: decoded if shapes are fixed and fit in memory, else encoded."""
     info = builder.info
     base = name.split("/")[0].split(":")[0]
     have = [s for s in ("train", "validation", "test") if s in info.splits and info.splits[s].num_examples]
@@ -135,12 +132,17 @@ def read(tfds, name: str, builder) -> DataSet:
         raise DataError(f"data set {name!r} must have a train split, got {some(sorted(info.splits))}")
     if base in UNLABELLED_TEST and "validation" in have:
         have.remove("test") if "test" in have else None
-    load_split = reader(tfds, name, builder, sum(info.splits[s].num_examples for s in have), have)
-    parts, how = complete_splits({s.replace("validation", "val"): load_split(s) for s in have})
+    shape, count = image_shape(info), sum(info.splits[s].num_examples for s in have)
+    if shape[0] is not None and count * shape[0] * shape[1] * shape[2] <= max_bytes():
+        splits = [read_pixels(tfds, builder, s, shape) for s in have]
+    else:
+        check_memory(name, sum(info.splits[s].num_bytes for s in have), "folders of images")
+        splits = [read_encoded(tfds, builder, s, shape[2]) for s in have]
+    parts, how = complete_splits(dict(zip((s.replace("validation", "val") for s in have), splits, strict=True)))
     licence = f", licence {info.redistribution_info.license}" if info.redistribution_info.license else ""
     origin = f"TFDS {info.full_name}{' (' + info.homepage + ')' if info.homepage else ''}{licence}; {how}"
     classes = tuple(info.features["label"].names)
-    return validate(DataSet(name, classes, *parts, image_shape(info), may_mirror(base), origin))
+    return validate(DataSet(name, classes, *parts, shape, may_mirror(base), origin))
 
 
 def image_shape(info) -> tuple[int | None, int | None, int]:
@@ -151,16 +153,6 @@ def image_shape(info) -> tuple[int | None, int | None, int]:
 def may_mirror(base: str) -> bool:
     """Whether a mirrored image keeps its class: not if the name is one of digits, letters or symbols."""
     return "fashion" in base or not any(sign in base for sign in SIGNS)
-
-
-def reader(tfds, name: str, builder, total: int, have: list[str]):
-    """A function split name -> Split: decoded if shapes are fixed and fit in memory, else encoded."""
-    shape = image_shape(builder.info)
-    if shape[0] is not None and total * shape[0] * shape[1] * shape[2] <= max_bytes():
-        return lambda split: read_pixels(tfds, builder, split, shape)
-    size = sum(builder.info.splits[s].num_bytes for s in have)
-    check_memory(name, size, "folders of images")
-    return lambda split: read_encoded(tfds, builder, split, shape[2])
 
 
 def check_memory(name: str, size: int, instead: str) -> None:

@@ -29,8 +29,7 @@ class ResizeRule(Value):
     shorter: Count = 600
     longer: Count = 1000
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self):
         if self.shorter > self.longer:
             raise ValueError(f"shorter must be at most longer, got {self.shorter} and {self.longer}")
 
