@@ -46,12 +46,6 @@ def log_to_stderr() -> None:
     logger.setLevel(logging.INFO)
 
 
-def unavailable(option: str, given: bool) -> None:
-    """Raises UsageError for an option that a later version will have."""
-    if given:
-        raise UsageError(f"{option} is not available in this version")
-
-
 def int_from(low: int, high: float, rule: str) -> Callable[[str], int]:
     """argparse type: an integer from `low` to `high`; `rule` says so in the message."""
 
