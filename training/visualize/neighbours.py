@@ -7,7 +7,6 @@ import time
 import numpy as np
 
 from keras_cnns.explain import Codes, Encoder, Vectors, penultimate, precision
-from training.classification import evaluation
 from training.data import pipeline
 from training.data.dataset import Split
 from training.report import pictures
@@ -112,7 +111,7 @@ def _sample(split: Split, limit: int) -> Split:
 
 def _features(s: Context, split: Split) -> np.ndarray:
     n = s.network
-    run = evaluation.forward(penultimate(n.model))
+    run = backend.forward(penultimate(n.model))
     batches = pipeline.eval_batches(
         split, size=n.size, channels=n.channels, batch_size=64, preprocess=n.preprocessing, crop=n.crop
     )
