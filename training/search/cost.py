@@ -13,6 +13,7 @@ from keras_cnns.architecture import Architecture
 from keras_cnns.deep import deep_recursion
 from keras_cnns.surgery.fuse import fuse
 from keras_cnns.values import Positive, Value
+from training.engine.backends import backend
 
 ROUNDS, TIMES = 5, 20
 
