@@ -38,6 +38,7 @@ def main() -> None:
     cli.log_to_stderr()
     with errors.usage_errors():
         from training.classification import evaluation, trained
+        from training.engine.backends import backend
 
         if args.arch and args.weights and not args.data:
             raise ValueError("--arch needs --data: the images to measure on")
@@ -46,7 +47,18 @@ def main() -> None:
         name = args.data or networks[0].data
         classes, split, what = found or _images(name, args)
         pairs = [trained.with_labels_of(n, classes, split) for n in networks]
-    outputs = [_logits(*pair) for pair in pairs]
+    outputs = [
+        evaluation.split_logits(
+            backend.forward(evaluation.logits_model(n.model)),
+            split,
+            size=n.size,
+            channels=n.channels,
+            preprocess=n.preprocessing,
+            crop=n.crop,
+            views=n.views,
+        )
+        for n, split in pairs
+    ]
     figures = evaluation.measure(*evaluation.ensemble(outputs), networks[0].loss)
     if args.json:
         print(json.dumps({"data": name, "split": what, "runs": [n.name for n in networks], **figures}))
@@ -71,21 +83,6 @@ def _images(name: str, args):
         return classes, split, what
     data, split = sources.load(name), args.split or "test"
     return data.classes, getattr(data, split), split
-
-
-def _logits(network, split):
-    """(logits, labels) of a split, with the network's preprocessing."""
-    from training.classification import evaluation
-
-    return evaluation.split_logits(
-        evaluation.forward(evaluation.logits_model(network.model)),
-        split,
-        size=network.size,
-        channels=network.channels,
-        preprocess=network.preprocessing,
-        crop=network.crop,
-        views=network.views,
-    )
 
 
 if __name__ == "__main__":

@@ -40,13 +40,14 @@ def main() -> None:
     cli.import_keras_quietly()
     cli.log_to_stderr()
     with errors.usage_errors():
-        from training.classification import evaluation, trained
+        from training.classification import trained
+        from training.engine.backends import backend
         from training.report import canvas
         from training.report.progress import ImageBar
         from training.visualize.contact_sheet import Sheet
 
         networks = trained.load_networks(args.run, args.arch, args.weights)
-    pairs = [(n, evaluation.forward(n.model)) for n in networks]
+    pairs = [(n, backend.forward(n.model)) for n in networks]
     sheet, readable = Sheet() if args.sheet else None, 0
     with ImageBar(len(paths)) as bar, _table(args.csv, args.top) as table:
         for start in range(0, len(paths), BATCH):

@@ -163,7 +163,7 @@ def test_a_run_of_another_engine_is_measured_here(runs):
     network = classification_trained.from_run(folder / "unbroken")
     data = sources.load("digits")
     logits, labels = evaluation.split_logits(
-        evaluation.forward(evaluation.logits_model(network.model)),
+        backends.backend.forward(evaluation.logits_model(network.model)),
         data.test.take(range(30)),
         size=8,
         channels=3,

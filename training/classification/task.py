@@ -167,7 +167,7 @@ class ClassificationTask(Task):
     # --- figures and pictures
 
     def forward(self, model):
-        return evaluation.forward(evaluation.logits_model(model))
+        return backend.forward(evaluation.logits_model(model))
 
     def sample(self):
         return self.config.preprocessing(np.asarray(next(iter(self.eval_batches(self.data.val)))[0]))

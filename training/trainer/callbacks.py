@@ -51,8 +51,8 @@ class NaNMonitor(keras.callbacks.Callback):
             value = keras.ops.convert_to_numpy(variable)
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise Diverged(
-                    f"{variable.path} is not finite after epoch {self.progress.place.epoch + 1}: nothing was saved "
-                    "after the last good checkpoint; a smaller --set optimizer.rate usually helps"
+                    f"{variable.path} is not finite after epoch {self.progress.place.epoch + 1}: nothing was "
+                    "saved after the last good checkpoint; a smaller --set optimizer.rate usually helps"
                 )
 
 
@@ -165,64 +165,69 @@ class ProgressLogger(keras.callbacks.Callback):
         return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
-class ReduceLROnPlateau(keras.callbacks.Callback):
-    """Lowers the learning rate when `monitor` stops improving; epochs without it do not count."""
+class Patience(keras.callbacks.Callback):
+    """Base of callbacks that count epochs without a new best `monitor`; epochs without it do not count."""
 
-    def __init__(self, plateau: Plateau, rate: Rate, monitor: str):
+    def __init__(self, monitor: str):
         super().__init__()
-        self.plateau, self.rate, self.monitor = plateau, rate, monitor
-        self.state = {"best": -1.0, "waited": 0, "lowered": 0}
+        self.monitor = monitor
+        self.state = {"best": -1.0, "waited": 0}
 
     def on_epoch_end(self, epoch, logs=None):
-        state = self.state
         if self.monitor not in logs:
             return
-        if logs[self.monitor] > state["best"]:
-            state.update(best=float(logs[self.monitor]), waited=0)
-            return
-        state["waited"] += 1
-        if state["waited"] >= self.plateau.patience and state["lowered"] < self.plateau.times:
-            state.update(waited=0, lowered=state["lowered"] + 1)
-            self.restore(state)
+        if logs[self.monitor] > self.state["best"]:
+            self.state |= {"best": float(logs[self.monitor]), "waited": 0}
+        else:
+            self.wait(epoch)
+
+    def wait(self, epoch: int) -> None:
+        """Called after an epoch without a new best."""
+        self.state = self.state | {"waited": self.state["waited"] + 1}
 
     def restore(self, state: dict) -> None:
         """Restores the state of an interrupted run."""
         self.state = dict(state)
+
+
+class ReduceLROnPlateau(Patience):
+    """Lowers the learning rate when `monitor` stops improving (`schedules.Plateau`)."""
+
+    def __init__(self, plateau: Plateau, rate: Rate, monitor: str):
+        super().__init__(monitor)
+        self.plateau, self.rate = plateau, rate
+        self.state |= {"lowered": 0}
+
+    def wait(self, epoch):
+        super().wait(epoch)
+        lowered = self.state["lowered"]
+        if self.state["waited"] >= self.plateau.patience and lowered < self.plateau.times:
+            self.restore(self.state | {"waited": 0, "lowered": lowered + 1})
+
+    def restore(self, state):
+        super().restore(state)
         self.rate.plateau_factor.assign(self.plateau.by ** state["lowered"])
 
 
-class EarlyStopping(keras.callbacks.Callback):
-    """Ends the run when `monitor` has not risen for `patience` epochs.
-
-    Epochs without it do not count, nor do the first `spared`.
-    """
+class EarlyStopping(Patience):
+    """Ends the run when `monitor` has not risen for `patience` epochs; the first `spared` do not count."""
 
     def __init__(self, patience: int, say: Callable[[str], None], monitor: str, spared: int = 0):
-        super().__init__()
-        self.patience, self.say, self.monitor, self.spared = patience, say, monitor, spared
-        self.state = {"best": -1.0, "waited": 0}
+        super().__init__(monitor)
+        self.patience, self.say, self.spared = patience, say, spared
 
     @property
     def stopped(self) -> bool:
         """Whether the run is over."""
         return self.state["waited"] >= self.patience
 
-    def on_epoch_end(self, epoch, logs=None):
-        if self.monitor not in logs:
-            return
-        if logs[self.monitor] > self.state["best"]:
-            self.state = {"best": float(logs[self.monitor]), "waited": 0}
-            return
+    def wait(self, epoch):
         if epoch < self.spared:
             return
-        self.state = self.state | {"waited": self.state["waited"] + 1}
+        super().wait(epoch)
         if self.stopped:
             self.model.stop_training = True
             self.say(f"stopped early: {self.monitor} has not risen for {self.patience} epochs")
-
-    def restore(self, state: dict) -> None:
-        """Restores the state of an interrupted run."""
-        self.state = dict(state)
 
 
 class BestCheckpoint(keras.callbacks.Callback):

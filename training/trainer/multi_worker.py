@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -11,13 +12,48 @@ from pathlib import Path
 
 import keras
 
+from training.engine.cluster import Communicator
 from training.errors import usage_errors
-from training.processes import Terminated
+from training.processes import Pending, Terminated
 from training.run_folder.claim import acquire
 from training.run_folder.config import fixed_fields
 from training.trainer.checkpoint_saver import SaveInterval
 
+POLL_STEPS = 10  # between two exchanges
 SAVES = "checkpoints: after every epoch (by --save-every STEPS within one; clocks differ between workers)"
+
+
+class SignalSync(keras.callbacks.Callback):
+    """Makes all workers handle a signal after the same step, and feeds the watchdog.
+
+    It runs before what saves: a worker that saves alone waits for the others for ever.
+
+    Args:
+        own: the signal that this process received.
+        common: the one that all workers have agreed on.
+    """
+
+    def __init__(self, communicator: Communicator, own: Pending, common: Pending):
+        super().__init__()
+        self.communicator, self.own, self.common, self.steps = communicator, own, common, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.communicator.alive()
+        self.steps += 1
+        if self.steps % POLL_STEPS == 0:
+            self.agree()
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.communicator.alive()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.agree()
+
+    def agree(self) -> None:
+        """Sums over the workers which signals have come."""
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        received = self.communicator.total([self.own.number == kind for kind in kinds])
+        self.common.number = next((kind for kind, n in zip(kinds, received, strict=True) if n), None)
 
 
 def take_part(args, spec, train: Callable) -> None:

@@ -35,8 +35,8 @@ from training.trainer.callbacks import (
 )
 from training.trainer.checkpoint_saver import CheckpointSaver, ProgressCounter
 from training.trainer.finish import finish, throughput
+from training.trainer.multi_worker import SignalSync
 from training.trainer.oom import suggest_batch_size
-from training.trainer.signal_sync import SignalSync
 from training.trainer.task import Task
 
 

@@ -7,9 +7,9 @@ import time
 import numpy as np
 
 from keras_cnns.explain import Codes, Encoder, Vectors, penultimate, precision
-from training.classification import evaluation
 from training.data import pipeline
 from training.data.dataset import Split
+from training.engine.backends import backend
 from training.report import pictures
 from training.report.folder import atomic, write_text
 from training.visualize import plots
@@ -112,7 +112,7 @@ def _sample(split: Split, limit: int) -> Split:
 
 def _features(s: Context, split: Split) -> np.ndarray:
     n = s.network
-    run = evaluation.forward(penultimate(n.model))
+    run = backend.forward(penultimate(n.model))
     batches = pipeline.eval_batches(
         split, size=n.size, channels=n.channels, batch_size=64, preprocess=n.preprocessing, crop=n.crop
     )
