@@ -8,7 +8,7 @@ from training.data import folder
 from training.data.dataset import SPLIT_SEED
 from training.data.storage import Files
 from training.detection.dataset import NONE, BoxDataset, DetectionData, clip_and_pad
-from training.errors import DataError, some
+from training.errors import DataError
 
 Truth = tuple[list, list, list]  # boxes, classes, ignore flags of one image
 
@@ -30,18 +30,14 @@ def assemble(
     """
     paths, ids, truths = zip(*images, strict=True)
     sizes, reasons, turns = folder.inspect(list(paths))
-    bad = [f"{paths[i]} ({reason})" for i, reason in enumerate(reasons) if reason]
-    if len(bad) > folder.MAX_UNREADABLE * len(paths):
-        raise DataError(
-            f"{name}: at most 1 % of the images may be unreadable; {len(bad)} of {len(paths)} are: {some(bad)}"
-        )
+    bad = folder.list_unreadable(name, paths, reasons)
     truths = [truth if size else ([], [], []) for truth, size in zip(truths, sizes, strict=True)]
     sizes = [size or (1, 1) for size in sizes]
     (boxes, labels, ignore), notes = clip_and_pad(truths, sizes)
     files = Files(paths, turns=turns)
     whole = BoxDataset(files, np.array(sizes, np.int32), boxes, labels, ignore, ids)
     parts, how = cut_splits({k: [i for i in v if not reasons[i]] for k, v in splits.items()})
-    notes += [f"left out: {line}" for line in bad]
+    notes += [f"left out: {path} ({reason})" for path, reason in bad]
     if empty := int((labels == NONE).all(axis=1).sum()) - len(bad):
         notes.append(f"{empty:,} images have no boxes: all of each is background")
     if turns:

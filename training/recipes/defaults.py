@@ -154,7 +154,7 @@ def check_fit(architecture: Architecture, recipe: Recipe) -> None:
         try:
             architecture(input_shape=(None, None, architecture.input_shape[-1]), classes=2)
         except ValueError as error:
-            raise ValueError(f"growing needs a network that takes any size: {error}") from None
+            raise ValueError(f"progressive_resizing needs a network that takes any size: {error}") from None
     unit = getattr(architecture.row, "unit", None)
     if recipe.dropout and not hasattr(unit, "dropout"):
         raise ValueError(f"{architecture.name} has no dropout inside its units; dropout={recipe.dropout} came")
