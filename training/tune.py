@@ -100,7 +100,7 @@ def main() -> None:
         from training.search.trials import begun
 
         if not begun(args.run):
-            CandidateSampler(search, sizes).first()
+            CandidateSampler(search, sizes).find_allowed()
         root = resumed(args.run, search, sizes)
     try:
         coordinate(

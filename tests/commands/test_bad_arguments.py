@@ -74,7 +74,7 @@ CASES = [
     ("tune.py", "", "--space is needed, as --space width,depth; --space list shows what there is"),
     ("tune.py", "--space width --max-params 10", "no candidate of this space is allowed (all 6); the nearest: "),
     ("tune.py", "--space width --max-macs none", "--max-macs: must be a number above 0, as 3e5; 'none' came"),
-    ("tune.py", "--space width --objective loss", "--objective wants accuracy, accuracy-0.02*macs"),
+    ("tune.py", "--space width --objective loss", "--objective must be accuracy, accuracy-0.02*macs"),
     ("tune.py", "--space width --tuner grid", "--tuner: invalid choice: 'grid'"),
     ("tune.py", "--space width --parallel 0", "--parallel 0, no workers here, is for a chief"),
     ("tune.py", "--space resnext,width --arch resnext29_32x4d", "the width follows from the rest"),

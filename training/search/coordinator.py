@@ -122,8 +122,8 @@ def coordinate(root: Path, search: SearchConfig, sizes: CostModel, notes: list[s
         watcher = Watcher(root, search, Table(sys.stdout, log, search.space.names, count), past, effort.keep)
         try:
             if count is None or ended < count:
-                proposals = CandidateSampler(search, sizes, past)
-                _work(root, oracle(root, search, proposals, past, count), effort, watcher)
+                sampler = CandidateSampler(search, sizes, past)
+                _work(root, oracle(root, search, sampler, past, count), effort, watcher)
         finally:
             watcher.finish()
         conclude(root, watcher.trials, count, log)
