@@ -96,12 +96,12 @@ def main() -> None:
             raise ValueError("--parallel 0, no workers here, is for a chief whose workers are elsewhere")
         search, sizes, notes = prepare(args)
         from training.search.candidates import CandidateSampler
-        from training.search.coordinator import SearchBudget, coordinate, resumed
+        from training.search.coordinator import SearchBudget, coordinate, find_folder
         from training.search.trials import begun
 
         if not begun(args.run):
             CandidateSampler(search, sizes).find_allowed()
-        root = resumed(args.run, search, sizes)
+        root = find_folder(args.run, search, sizes)
     try:
         coordinate(
             root, search, sizes, notes, SearchBudget(args.trials, args.parallel, args.keep, args.save_every)
