@@ -1,4 +1,4 @@
-"""An architecture: a row with a name, a head, an input shape, a preprocessing and a citation. Call it to build."""
+"""`Architecture`: a row (network body) with name, head, input shape, preprocessing and citation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,16 +18,16 @@ from keras_cnns.weights.names import INFERENCE
 
 @dataclass(frozen=True)
 class Architecture(Value):
-    """A network as a value: prints itself, compares equal, derives by `dataclasses.replace`, goes to JSON.
+    """A network as a frozen value: printed, compared, changed by `dataclasses.replace`, written to JSON.
 
     Attributes:
         name: command-line name, and the default name of the models it builds.
         row: body, image -> features.
-        head: (features, classes, activation) -> predictions; `head.loss()` is the loss it trains with.
-        input_shape: (height, width, channels) when nothing else is asked.
-        classes: how many when nothing else is asked.
-        preprocessing: from 0-255 RGB to what the network expects.
-        citation: what it is and which paper; first line of its own `__doc__`.
+        head: (features, classes, activation) -> predictions; `head.loss()` is its training loss.
+        input_shape: default (height, width, channels).
+        classes: default number of classes.
+        preprocessing: from 0-255 RGB to the network's input.
+        citation: description and paper; first line of the `__doc__` of the value.
         min_size: smallest height and width.
     """
 
@@ -58,14 +58,14 @@ class Architecture(Value):
         """Builds the network as a functional `keras.Model`, with the signature of `keras.applications`.
 
         Args:
-            include_top: with the classifier; without it the output is the last feature map (n, h, w, c).
+            include_top: whether to add the classifier; without it the output is the last feature map (n, h, w, c).
             weights: None for random initialisation; a tag of `keras_cnns.list_weights()`; "imagenet" for the best
                 of them that allows commercial use; or a path to `.safetensors` or `.pth` (PyTorch's layouts),
-                `.h5` (`keras.applications`), `.weights.h5` or `.keras`. What they want otherwise than this row
-                (`for_weights`), another number of classes or channels: it is adapted and logged. A file of RepVGG
-                in inference form gives the network in that form.
-            input_tensor: a Keras tensor to build on, instead of a new input.
-            input_shape: (height, width, channels); None in height or width leaves that side open where the head
+                `.h5` (`keras.applications`), `.weights.h5` or `.keras`. Where they need a different row
+                (`for_weights`), number of classes or channels, the network is adapted and the change is logged. A
+                RepVGG file in inference form gives the network in that form.
+            input_tensor: a Keras tensor to use as input instead of a new one.
+            input_shape: (height, width, channels); None leaves height or width open where the head
                 allows it. Without a top it defaults to (None, None, channels).
             pooling: without a top: None, "avg" or "max" (then the output is (n, c)).
             classes: number of classes; None means the architecture's own.
@@ -73,8 +73,8 @@ class Architecture(Value):
             name: name of the model.
 
         Raises:
-            ValueError: with the rule and what came, before any layer is built; or the weights do not fit.
-            ConnectionError: known weights cannot be fetched; the message says how to do without a network.
+            ValueError: an invalid argument, before any layer is built; or the weights do not fit.
+            ConnectionError: known weights cannot be downloaded; the message tells how to load them offline.
         """
         shape = self._checked_shape(input_shape, input_tensor, include_top)
         given = self._check(include_top, weights, pooling, classes, classifier_activation, name)
@@ -91,7 +91,7 @@ class Architecture(Value):
         return model
 
     def _build(self, shape, input_tensor, include_top, pooling, classes, classifier_activation, name):
-        """The network itself, of arguments that have been checked."""
+        """Builds the network from checked arguments."""
         with deep_recursion():
             image = keras.Input(shape, name="image") if input_tensor is None else input_tensor
             x = self.row(image)
@@ -105,10 +105,11 @@ class Architecture(Value):
             )
 
     def for_weights(self, weights: str | Path) -> "Architecture":
-        """This architecture as weights want it: row, preprocessing, and the map that a dense head reads.
+        """This architecture adapted to weights: row, preprocessing, and the map size that a dense head reads.
 
-        Known weights decide what no file can show: where a unit strides, how the stem pools, what is subtracted
-        from the image. `ResNet50(weights=tag)` is `ResNet50.for_weights(tag)` built and filled.
+        Known weights also define what a file cannot show: where a unit strides, how the stem pools, what is
+        subtracted from the image. `ResNet50(weights=tag)` builds `ResNet50.for_weights(tag)` and loads the
+        weights.
 
         Raises:
             ValueError: no such tag or file; a tag for a row that is not the published one.
@@ -116,10 +117,10 @@ class Architecture(Value):
         return self._suited(loading.given(weights, self.name), 0)
 
     def _suited(self, given: loading.Given, classes: int | None) -> "Architecture":
-        """`for_weights`; with `classes` None, a file of another number of classes is refused."""
+        """`for_weights`; with `classes` None, a file with another number of classes is an error."""
         if classes is None and given.path and given.classes not in (None, self.classes):
-            rule = f"the classifier of {given.asked} knows {given.classes} classes, {self.name} {self.classes}"
-            raise ValueError(f"{rule}: give classes={given.classes} for it, or classes= another for a fresh one")
+            rule = f"the classifier of {given.asked} has {given.classes} classes, {self.name} {self.classes}"
+            raise ValueError(f"{rule}: give classes={given.classes} to load it, or other classes= for a new one")
         changes = {"row": given.suited(self.row)}
         if given.entry is not None:
             changes["preprocessing"] = given.entry.preprocessing
@@ -131,7 +132,7 @@ class Architecture(Value):
         return replace(self, **changes)
 
     def preprocess_input(self, x, weights: str | None = None):
-        """0-255 RGB (..., channels) to what this network, or its weights of that tag, expect; never in place.
+        """Preprocesses 0-255 RGB (..., channels) for this network, or for its weights of that tag; never in place.
 
         >>> import keras_cnns, numpy as np
         >>> white = np.full((1, 1, 1, 3), 255, "uint8")
@@ -148,25 +149,25 @@ class Architecture(Value):
         """The `top` most probable classes of every row of (n, classes), as (label, probability), best first.
 
         Args:
-            labels: names of the classes; by default those of ImageNet, where there are 1,000.
+            labels: names of the classes; default for 1,000 classes: those of ImageNet.
 
         Raises:
-            ValueError: if there are no labels, or not one a class.
+            ValueError: there are no labels, or their number is not that of the classes.
         """
         scores = np.asarray(predictions)
         if scores.ndim != 2:
-            raise ValueError(f"predictions must be (n, classes); shape {scores.shape} came")
+            raise ValueError(f"predictions must have shape (n, classes), got {scores.shape}")
         if labels is None:
             if scores.shape[1] != len(registry.class_names()):
-                raise ValueError(f"the names of {scores.shape[1]} classes are not known: give labels=")
+                raise ValueError(f"the names of {scores.shape[1]} classes are unknown: give labels=")
             labels = [name for _, name in registry.class_names()]
         if len(labels) != scores.shape[1]:
-            raise ValueError(f"{scores.shape[1]} classes need as many labels; {len(labels)} came")
+            raise ValueError(f"labels must have {scores.shape[1]} names, one for each class, got {len(labels)}")
         order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
         return [[(str(labels[i]), float(row[i])) for i in best] for row, best in zip(scores, order, strict=True)]
 
     def with_unit(self, **changes) -> "Architecture":
-        """The architecture with some fields of its row's unit changed, as `ResNet50.with_unit(stride_at=1)`."""
+        """A copy with changed fields of its row's unit, as `ResNet50.with_unit(stride_at=1)`."""
         return replace(self, row=self.row.with_unit(**changes))
 
     def _checked_shape(self, input_shape, input_tensor, include_top: bool):
@@ -175,40 +176,40 @@ class Architecture(Value):
             input_shape = tuple(input_shape)
         if input_tensor is not None:
             if not keras.utils.is_keras_tensor(input_tensor):
-                raise ValueError(f"input_tensor must be a Keras tensor; {type(input_tensor).__name__} came")
-            came = tuple(input_tensor.shape[1:])
-            if input_shape is not None and input_shape != came:
-                raise ValueError(f"input_tensor has shape {came}, but input_shape={input_shape} came")
-            input_shape = came
+                raise ValueError(f"input_tensor must be a Keras tensor, got {type(input_tensor).__name__}")
+            own = tuple(input_tensor.shape[1:])
+            if input_shape is not None and input_shape != own:
+                raise ValueError(f"input_shape must be that of input_tensor, {own}, got {input_shape}")
+            input_shape = own
         if input_shape is None:
             input_shape = self.input_shape if include_top else (None, None, channels)
         shape = input_shape
         good = isinstance(shape, tuple) and len(shape) == 3 and _is_count(shape[2])
         if not good or not all(s is None or _is_count(s) for s in shape[:2]):
-            raise ValueError(f"input_shape must be (height, width, channels); {shape} came")
+            raise ValueError(f"input_shape must be (height, width, channels), got {shape}")
         small = [s for s in shape[:2] if s is not None and s < self.min_size]
         if small:
-            raise ValueError(f"{self.name} takes images of at least {self.min_size} pixels a side; {shape} came")
+            raise ValueError(f"{self.name} needs images of at least {self.min_size} pixels a side, got {shape}")
         if include_top and None in shape and not getattr(self.head, "any_size", True):
-            raise ValueError(f"the dense layers of {self.name} need a fixed height and width; {shape} came")
+            raise ValueError(f"the dense layers of {self.name} need a fixed height and width, got {shape}")
         if keras.config.image_data_format() != "channels_last":
-            raise ValueError("keras_cnns builds channels-last networks; image_data_format is 'channels_first'")
+            raise ValueError("image_data_format must be 'channels_last', got 'channels_first'")
         return shape
 
     def _check(self, include_top: bool, weights, pooling, classes, classifier_activation, name):
         if pooling not in (None, *_POOLINGS):
-            raise ValueError(f"pooling must be None, 'avg' or 'max'; {pooling!r} came")
+            raise ValueError(f"pooling must be None, 'avg' or 'max', got {pooling!r}")
         if include_top and pooling is not None:
-            raise ValueError(f"pooling goes with include_top=False; pooling={pooling!r} came with a classifier")
+            raise ValueError(f"pooling needs include_top=False, got pooling={pooling!r} with include_top=True")
         if classes is not None and not _is_count(classes):
-            raise ValueError(f"classes must be a whole number from 1 on; {classes!r} came")
+            raise ValueError(f"classes must be a positive integer, got {classes!r}")
         try:
             keras.activations.get(classifier_activation)
         except (ValueError, TypeError):
-            rule = "classifier_activation must be None, a name that Keras knows or something to call"
-            raise ValueError(f"{rule}; {classifier_activation!r} came") from None
+            rule = "classifier_activation must be None, the name of a Keras activation or a callable"
+            raise ValueError(f"{rule}, got {classifier_activation!r}") from None
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
-            raise ValueError(f"name must be text without a slash; {name!r} came")
+            raise ValueError(f"name must be a non-empty string without a slash, got {name!r}")
         return None if weights is None else loading.given(weights, self.name)
 
 
@@ -217,10 +218,10 @@ def _is_count(value) -> bool:
 
 
 def load_model(path: str | Path) -> keras.Model:
-    """Loads a `.keras` file, very deep networks included.
+    """Loads a `.keras` file, also of a very deep network.
 
     Raises:
-        ValueError: there is no such file, it is not a Keras model, or it holds what could run code or open files.
+        ValueError: the file is missing, not a Keras model, or could run code or open files.
     """
     if not Path(path).is_file():
         raise ValueError(f"no model file {str(path)!r}")

@@ -1,4 +1,4 @@
-"""Very deep chains: Keras visits a graph by recursion, one Python frame a layer."""
+"""Recursion limit for very deep models: Keras traverses a graph recursively, one Python frame a layer."""
 
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""The dimensions of an architecture by name: depth, width, cardinality, gate, ...; each derives by `replace`.
+"""The dimensions of an architecture by name (depth, width, cardinality, gate, ...), for searches.
 
-The articles ask which of them is worth spending on; a search needs no other description of a network than this.
-What a network does not have (the radix of a ResNet) it does not publish.
+Each dimension changes a copy of the architecture by `replace`. An architecture has only the dimensions that apply
+to it: a ResNet has no radix.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ ORDERS = {  # He et al. 2016, figure 4
     "e": PreActivationBasic,
 }
 SHORTCUTS = {"A": ZeroPad(), "B": Projection(), "C": AlwaysProjection()}
-BARE = {"Stem3x3": "StemConv3x3", "Stem7x7": "StemConv7x7"}  # stems for units that normalise first
+BARE = {"Stem3x3": "StemConv3x3", "Stem7x7": "StemConv7x7"}  # stems for pre-activation units
 BRANCHES = {  # (kernel, dilation) of each; 5d is a 3x3 of dilation 2 (Li et al. 2019)
     "3": ((3, 1),),
     "3+5d": ((3, 1), (3, 2)),
@@ -56,11 +56,11 @@ class Dimension(Value):
     """A way to change an architecture.
 
     Attributes:
-        name: on the command line.
-        what: what its values are.
-        domain: the values that are usual here; others of their kind work, too.
-        now: where the architecture stands.
-        put: (architecture, value) -> architecture.
+        name: command-line name.
+        what: meaning of its values.
+        domain: the usual values; others of the same type are possible.
+        now: value of this architecture.
+        put: (architecture, value) -> changed architecture.
     """
 
     name: str
@@ -101,11 +101,11 @@ def _depth(row: Staged) -> Dimension:
 
 
 def set_depth(architecture: Architecture, value: float) -> Architecture:
-    """All stages `value` units deep, or, where they differ, `value` times as deep as they are."""
+    """Sets all stages to `value` units, or, where their depths differ, multiplies the depths by `value`."""
     depths = architecture.row.depths
     if len(set(depths)) == 1:
         if value != int(value):
-            raise ValueError(f"the depth of {architecture.name} is a whole number of units; {value} came")
+            raise ValueError(f"the depth of {architecture.name} must be an integer, got {value}")
         depths = (int(value),) * len(depths)
     else:
         depths = tuple(max(1, round(d * value)) for d in depths)
@@ -121,14 +121,14 @@ def _width(row: Staged) -> Dimension:
 
 
 def width_of(row: Staged) -> int:
-    """Channels of the first stage; in bottlenecks those of one group, the d of CxDd."""
+    """Channels of the first stage; in bottlenecks those of one group, the D of CxDd."""
     if not isinstance(row.unit, BOTTLENECKS):
         return row.widths[0]
     return round(row.unit.inner * row.widths[0] / cardinality_of(row.unit))
 
 
 def set_width(architecture: Architecture, value: int) -> Architecture:
-    """The first stage so wide, all others in proportion, the stem too where it is as wide as the first stage."""
+    """Sets the width of the first stage and scales the others, and the stem if as wide as the first stage."""
     row, stem = architecture.row, architecture.row.stem
     if getattr(stem, "filters", None) == row.widths[0]:
         stem = replace(stem, filters=value)
@@ -137,12 +137,12 @@ def set_width(architecture: Architecture, value: int) -> Architecture:
 
 
 def set_group_width(architecture: Architecture, value: int) -> Architecture:
-    """The d of CxDd (Xie et al. 2016): the width of a group where the bottleneck strides; outputs stay."""
+    """Sets the D of CxDd (Xie et al. 2016), the width of a group of the 3x3; output channels stay."""
     row = architecture.row
     return architecture.with_unit(inner=cardinality_of(row.unit) * value / row.widths[0])
 
 
-# --- the unit's own -------------------------------------------------------------------------------------------
+# --- fields of the unit ---------------------------------------------------------------------------------------
 
 
 def cardinality_of(unit: Value) -> int:
@@ -158,7 +158,7 @@ def _cardinality(unit: Value) -> Dimension | None:
 
 
 def set_cardinality(architecture: Architecture, value: int) -> Architecture:
-    """So many groups of the same width each."""
+    """Sets the number of groups; their width stays."""
     unit, width = architecture.row.unit, width_of(architecture.row)
     field = "groups" if hasattr(unit.spatial, "groups") else "cardinality"
     wider = architecture.with_unit(spatial=replace(unit.spatial, **{field: value}))
@@ -172,7 +172,7 @@ def _spatial(unit: Value) -> Dimension | None:
 
 
 def set_spatial(architecture: Architecture, value: str) -> Architecture:
-    """A 3x3, selective kernels (SKNet) or split attention (ResNeSt) of the same groups."""
+    """Sets a 3x3, selective kernels (SKNet) or split attention (ResNeSt); the groups stay."""
     now = architecture.row.unit.spatial
     groups = cardinality_of(architecture.row.unit)
     plain = now if isinstance(now, Conv3x3) else Conv3x3(groups)
@@ -188,7 +188,7 @@ def _branches(unit: Value) -> Dimension | None:
 
 
 def set_branches(architecture: Architecture, value: str) -> Architecture:
-    """Selective kernels among these."""
+    """Sets the kernels of the branches."""
     return architecture.with_unit(spatial=replace(architecture.row.unit.spatial, branches=BRANCHES[value]))
 
 
@@ -198,7 +198,7 @@ def _radix(unit: Value) -> Dimension | None:
 
 
 def set_radix(architecture: Architecture, value: int) -> Architecture:
-    """Split attention over so many splits."""
+    """Sets the number of splits of split attention."""
     return architecture.with_unit(spatial=replace(architecture.row.unit.spatial, radix=value))
 
 
@@ -209,7 +209,7 @@ def _gate(unit: Value) -> Dimension | None:
 
 
 def set_gate(architecture: Architecture, value: str) -> Architecture:
-    """No gate, or squeeze and excitation."""
+    """Sets no gate, or squeeze and excitation."""
     now = architecture.row.unit.gate
     se = now if isinstance(now, SqueezeExcite) else SqueezeExcite()
     return architecture.with_unit(gate={"none": no_gate, "se": se}[value])
@@ -224,7 +224,7 @@ def _reduction(unit: Value) -> Dimension | None:
 
 
 def set_reduction(architecture: Architecture, value: int) -> Architecture:
-    """Squeezed so many times: the gate, or an attentive 3x3 where there is no gate; a unit of neither stays."""
+    """Sets the reduction of the gate, or of the attention if there is no gate; without both nothing changes."""
     unit = architecture.row.unit
     socket = next((s for s in ("gate", "spatial") if hasattr(getattr(unit, s, None), "reduction")), None)
     return (
@@ -241,7 +241,7 @@ def _order(unit: Value) -> Dimension | None:
 
 
 def set_order(architecture: Architecture, value: str) -> Architecture:
-    """The same layers in another order; (e) has a bare stem and a norm and ReLU at the end."""
+    """Sets the order of the same layers; (e) has a stem without norm, and a norm and ReLU at the end."""
     row = architecture.row
     unit = ORDERS[value](row.unit.spatial, row.unit.gate, row.unit.shortcut)
     first = value == "e"
@@ -259,5 +259,5 @@ def _shortcut(unit: Value) -> Dimension | None:
 
 
 def set_shortcut(architecture: Architecture, value: str) -> Architecture:
-    """Zeros, projections where the shape changes, or projections everywhere."""
+    """Sets zero padding, projections where the shape changes, or projections everywhere."""
     return architecture.with_unit(shortcut=SHORTCUTS[value])

@@ -1,11 +1,11 @@
-"""One wording for unknown names, everywhere."""
+"""The error message for unknown names."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def unknown(kind: str, name: object, known: Iterable[str], where: str = "") -> str:
-    """The message for a name that does not exist: the rule, what came, the nearest right thing.
+    """The message for an unknown name: the name, the nearest known one, and where to find all.
 
     >>> unknown("architecture", "wrn28-10", ["wrn28_10", "resnet20"], "keras_cnns.list_models()")
     "no architecture 'wrn28-10'; did you mean 'wrn28_10'? (2 known: keras_cnns.list_models())"

@@ -1,8 +1,8 @@
-"""What a `.keras` file may hold before Keras is asked to build a model from it.
+"""Security check of a `.keras` file before Keras loads it.
 
-Keras' safe mode refuses Lambda layers, but ways around it have been found again and again; so only layers are let
-through that neither run foreign code nor open files, and only sizes that belong together. Weights alone are read
-by other means and need none of this.
+Keras' safe mode rejects Lambda layers but has been bypassed several times. So this check accepts only layers that
+neither run code from the file nor open files, and only consistent sizes. Files of weights alone have readers of
+their own (`keras_cnns.weights.tensors`) and need no check here.
 """
 
 import io
@@ -16,23 +16,23 @@ MOST_TEXT = 2**26  # bytes of config.json; that of ResNet-1202 has 7 MiB
 KINDS = "layers|initializers|regularizers|constraints|activations|dtype_policies|models|optimizers|losses|metrics"
 OWN = r"keras_cnns\.(layers|detection)(\.\w+)*"
 MODULES = re.compile(rf"keras|keras\.({KINDS})(\.\w+)*|keras\.src\.models\.\w+|{OWN}")
-# Layers that run code from the file, or load a file by a path in it.
+# Layers that run code from the file, or open a path that it names.
 BARRED = {
     *("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
     *("StringLookup", "IntegerLookup", "TextVectorization"),
 }
-FUNCTION = "function"  # the class name under which Keras stores functions
+FUNCTION = "function"  # the class name that Keras gives to functions
 OURS = re.compile(r"keras_cnns>\w+")
 
 
 def check_model_file(path: Path) -> None:
-    """Raises ValueError, which names the offence, for a `.keras` file that is damaged or could do harm."""
+    """Raises ValueError with the reason for a `.keras` file that is damaged or could do harm."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist()]
             odd = sorted(set(names) - MEMBERS) or sorted({n for n in names if names.count(n) > 1})
             if odd:
-                raise ValueError(f"holds {odd[0]!r}; a model has {', '.join(sorted(MEMBERS))}, each once")
+                raise ValueError(f"must hold {', '.join(sorted(MEMBERS))}, each once, got {odd[0]!r}")
             for info in archive.infolist():
                 if info.file_size > 1000 * max(info.compress_size, 1) or (
                     info.filename != "model.weights.h5" and info.file_size > MOST_TEXT
@@ -42,15 +42,15 @@ def check_model_file(path: Path) -> None:
             _check_config(config)
             _check_weights(archive)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OSError, KeyError, RecursionError) as error:
-        raise ValueError(f"{path} is no readable .keras file: {str(error).strip(chr(39))}") from None
+        raise ValueError(f"{path} is not a readable .keras file: {str(error).strip(chr(39))}") from None
     except ValueError as error:
         raise ValueError(f"{path} is refused: {error}") from None
 
 
 def _check_config(config) -> None:
-    """Every object that the configuration names is a stock layer or one of this package."""
+    """Checks that every object of the configuration is a stock layer or one of this package."""
     open_parts = [config]
-    while open_parts:  # not by recursion: the file decides how deep it is
+    while open_parts:  # no recursion, since the file determines the depth
         part = open_parts.pop()
         if isinstance(part, list):
             open_parts += part
@@ -74,7 +74,7 @@ def _check_object(part: dict) -> None:
 
 
 def _check_weights(archive: zipfile.ZipFile) -> None:
-    """The HDF5 file inside has its data in itself, and no more of it than its size says."""
+    """Checks that the HDF5 file contains its data itself, and no more than its size allows."""
     import h5py
 
     content = archive.read("model.weights.h5")
@@ -91,10 +91,10 @@ def _check_weights(archive: zipfile.ZipFile) -> None:
                     open_groups.append((place, item))
                     continue
                 if item.external or item.is_virtual or item.dtype.hasobject:
-                    raise ValueError(f"{place} in its weights lies elsewhere")
+                    raise ValueError(f"{place} in its weights must be numbers in the file itself")
                 declared += item.nbytes
-                # Keras writes plain blocks; a file that claims more than it has would be a bomb.
+                # Keras does not compress; a file that declares more data than it has is a decompression bomb.
                 if declared > 4 * len(content) + 2**20 or seen > 10**6:
                     raise ValueError(
-                        f"{place} in its weights claims the shape {item.shape}, more than the file holds"
+                        f"{place} in its weights declares the shape {item.shape}, more data than the file holds"
                     )

@@ -1,8 +1,8 @@
-"""What a network costs and sees: parameters, multiply-accumulates, connections, receptive field, depth.
+"""`measure`: parameters, multiply-accumulates, connections, receptive field and depth of a model.
 
 MACs are those of convolutions and dense layers for one image, as the papers count them; normalisation, biases,
-pooling and additions are free. Stock Keras layers have their rules in the table `RULES`; a layer of our own says
-`macs(input_shape)`, `connections(input_shape)` and, if it slides a window, `window = (kernel, stride)`.
+pooling and additions count zero. Rules for stock Keras layers are in the table `RULES`; a custom layer defines
+`macs(input_shape)`, `connections(input_shape)` and, for a sliding window, `window = (kernel, stride)`.
 """
 
 import math
@@ -19,7 +19,7 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class LayerMeasure:
-    """One row of the table: a layer and what it costs for one image."""
+    """One row of the table: the costs of a layer for one image."""
 
     name: str
     kind: str
@@ -34,16 +34,16 @@ class LayerMeasure:
 
 @dataclass(frozen=True)
 class Measure:
-    """The measures of a whole model; prints as a table.
+    """The measures of a model; prints as a table.
 
     Attributes:
         params: all weights, batch norm's moving statistics included, as `model.count_params()`.
-        trainable_params: trainable weights only; this is what papers print.
+        trainable_params: trainable weights only, as papers count.
         macs: multiply-accumulates of convolutions and dense layers, one image.
         neurons: outputs of the layers with weights other than normalisation (units, in the papers' sense).
         connections: MACs plus biases, and LeNet-5's sub-sampling and RBF as in the paper.
-        depth: layers with weights on the longest path, gates (squeeze-and-excitation, attention) left out.
-        receptive_field: input pixels, along one side, that one cell of the last spatial map sees.
+        depth: layers with weights on the longest path, without gates (squeeze-and-excitation, attention).
+        receptive_field: side, in input pixels, of the window that one cell of the last spatial map depends on.
         layers: one `LayerMeasure` per call of a layer.
     """
 
@@ -91,25 +91,25 @@ def _line(cells, widths) -> str:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What one cell of a tensor sees: side of its field, distance of neighbours, weight layers passed."""
+class _State:
+    """State of a tensor: receptive field of a cell, pixels between cells, weight layers before it."""
 
     field: int = 1
     stride: int = 1
     depth: int = 0
-    pooled: bool = False  # past a global pooling or flattening
+    pooled: bool = False  # after a global pooling or flattening
 
 
 def measure(model: keras.Model, input_shape: Shape | None = None) -> Measure:
-    """Measures any functional or Sequential Keras model, ours or not.
+    """Measures any functional or Sequential Keras model.
 
     Args:
         model: a model with a graph.
-        input_shape: (height, width, channels); needed where the model itself leaves the size open.
+        input_shape: (height, width, channels); required if the model has an open input size.
 
     Raises:
         ValueError: the spatial size is unknown, `input_shape` contradicts the model, or a layer has weights but
-            no rule (rather than counting it as free).
+            no rule.
 
     Example:
 
@@ -121,7 +121,7 @@ def measure(model: keras.Model, input_shape: Shape | None = None) -> Measure:
     """
     rows: list[LayerMeasure] = []
     shapes = [_input_shape(model, t.shape, input_shape) for t in graph.ends(model)[0]]
-    ends = _walk(model, shapes, [_Seen() for _ in shapes], rows)
+    ends = _walk(model, shapes, [_State() for _ in shapes], rows)
     return Measure(
         name=model.name,
         params=model.count_params(),
@@ -138,27 +138,27 @@ def measure(model: keras.Model, input_shape: Shape | None = None) -> Measure:
 def _input_shape(model, own: Shape, asked: Shape | None) -> Shape:
     shape = tuple(own[1:]) if asked is None else tuple(asked)
     if len(shape) != len(own) - 1 or any(a not in (None, b) for a, b in zip(own[1:], shape, strict=True)):
-        raise ValueError(f"{model.name!r} takes inputs of {tuple(own[1:])}; input_shape={shape} came")
+        raise ValueError(f"input_shape of {model.name!r} must fit {tuple(own[1:])}, got {shape}")
     if None in shape:
-        raise ValueError(f"{model.name!r} leaves its input size open {shape}: give input_shape=(height, width, c)")
+        raise ValueError(f"{model.name!r} has an open size {shape}: give input_shape=(height, width, channels)")
     return (None, *shape)
 
 
-def _walk(model, shapes: list[Shape], seen: list[_Seen], rows: list[LayerMeasure]) -> list[_Seen]:
-    """Follows the graph once, filling `rows`; returns what the outputs see."""
+def _walk(model, shapes: list[Shape], seen: list[_State], rows: list[LayerMeasure]) -> list[_State]:
+    """Traverses the graph, appends to `rows` and returns the states of the outputs."""
     nodes, tensors = graph.trace(model)
     shape = dict(enumerate(shapes))
     sees = dict(enumerate(seen))
     for node in nodes:
         layer = node.layer
-        came = [shape[i] for i in node.inputs]
+        inputs = [shape[i] for i in node.inputs]
         before = [sees[i] for i in node.inputs]
-        out = _output_shapes(layer, came, [tensors[i] for i in node.outputs])
+        out = _output_shapes(layer, inputs, [tensors[i] for i in node.outputs])
         shape.update(zip(node.outputs, out, strict=True))
         if isinstance(layer, keras.Model):
-            after = _walk(layer, came, before, rows)
+            after = _walk(layer, inputs, before, rows)
         else:
-            row, state = _layer(layer, came, out[0], before)
+            row, state = _layer(layer, inputs, out[0], before)
             rows.append(row)
             after = [state] * len(node.outputs)
         sees.update(zip(node.outputs, after, strict=True))
@@ -166,16 +166,16 @@ def _walk(model, shapes: list[Shape], seen: list[_Seen], rows: list[LayerMeasure
     return [sees[place[id(t)]] for t in model.outputs]
 
 
-def _output_shapes(layer, came: list[Shape], symbolic: list) -> list[Shape]:
+def _output_shapes(layer, inputs: list[Shape], symbolic: list) -> list[Shape]:
     known = [tuple(t.shape) for t in symbolic]
     if all(None not in s[1:] for s in known):
         return known
-    got = layer.compute_output_shape(came if len(came) > 1 else came[0])
+    got = layer.compute_output_shape(inputs if len(inputs) > 1 else inputs[0])
     return [tuple(got)] if got and not isinstance(got[0], tuple | list) else [tuple(g) for g in got]
 
 
-def _layer(layer, came: list[Shape], out: Shape, before: list[_Seen]) -> tuple[LayerMeasure, _Seen]:
-    shape = came[0]
+def _layer(layer, inputs: list[Shape], out: Shape, before: list[_State]) -> tuple[LayerMeasure, _State]:
+    shape = inputs[0]
     rule = RULES.get(_kind(layer))
     params = layer.count_params() if getattr(layer, "built", False) and layer.weights else 0
     if hasattr(layer, "macs"):
@@ -193,13 +193,13 @@ def _layer(layer, came: list[Shape], out: Shape, before: list[_Seen]) -> tuple[L
     state = _merge(before)
     works = connections > 0
     if window == GLOBAL:
-        state = _Seen(state.field, state.stride, state.depth, pooled=True)
+        state = _State(state.field, state.stride, state.depth, pooled=True)
     elif window is not None and not state.pooled:
         kernel, stride = window
         field = state.field + (kernel - 1) * state.stride
-        state = _Seen(field, state.stride * stride, state.depth)
+        state = _State(field, state.stride * stride, state.depth)
     if works:
-        state = _Seen(state.field, state.stride, state.depth + 1, state.pooled)
+        state = _State(state.field, state.stride, state.depth + 1, state.pooled)
     neurons = math.prod(out[1:]) if works else 0
     kind = type(layer).__name__
     row = LayerMeasure(
@@ -208,10 +208,10 @@ def _layer(layer, came: list[Shape], out: Shape, before: list[_Seen]) -> tuple[L
     return row, state
 
 
-def _merge(states: list[_Seen]) -> _Seen:
-    """Where branches meet: the widest view, the longest path; pooled branches are gates and do not count."""
+def _merge(states: list[_State]) -> _State:
+    """Merges branches: the largest field, the longest path; pooled branches are gates and do not count."""
     main = [s for s in states if not s.pooled] or states
-    return _Seen(
+    return _State(
         max(s.field for s in main), max(s.stride for s in main), max(s.depth for s in main), main[0].pooled
     )
 
@@ -225,34 +225,34 @@ def _kind(layer) -> type | None:
     return next((k for k in type(layer).__mro__ if k in RULES), None)
 
 
-def _convolution(layer, came: Shape, out: Shape):
+def _convolution(layer, shape: Shape, out: Shape):
     kernel = layer.kernel_size[0] * layer.kernel_size[1]
     cells = out[1] * out[2]
     window = ((layer.kernel_size[0] - 1) * layer.dilation_rate[0] + 1, layer.strides[0])
-    macs = cells * kernel * (came[-1] // layer.groups) * layer.filters
+    macs = cells * kernel * (shape[-1] // layer.groups) * layer.filters
     return macs, layer.use_bias * cells * layer.filters, window
 
 
-def _depthwise(layer, came: Shape, out: Shape):
+def _depthwise(layer, shape: Shape, out: Shape):
     cells = out[1] * out[2]
     window = ((layer.kernel_size[0] - 1) * layer.dilation_rate[0] + 1, layer.strides[0])
     return cells * layer.kernel_size[0] * layer.kernel_size[1] * out[-1], layer.use_bias * cells * out[-1], window
 
 
-def _dense(layer, came: Shape, out: Shape):
+def _dense(layer, shape: Shape, out: Shape):
     units = math.prod(out[1:])
-    return units * came[-1], layer.use_bias * units, None
+    return units * shape[-1], layer.use_bias * units, None
 
 
-def _pool(layer, came: Shape, out: Shape):
+def _pool(layer, shape: Shape, out: Shape):
     return 0, 0, (layer.pool_size[0], layer.strides[0])
 
 
-def _free(layer, came: Shape, out: Shape):
+def _free(layer, shape: Shape, out: Shape):
     return 0, 0, None
 
 
-def _global(layer, came: Shape, out: Shape):
+def _global(layer, shape: Shape, out: Shape):
     return 0, 0, GLOBAL
 
 

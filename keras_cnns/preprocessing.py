@@ -1,4 +1,4 @@
-"""From 0-255 RGB to what a network was trained on: one value for training, serving and export."""
+"""Preprocessing of 0-255 RGB images: one value for training, serving and export."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from keras_cnns.values import Positive, Value
 
 @dataclass(frozen=True)
 class Preprocessing(Value):
-    """(x - mean) / std on 0-255 values, channel by channel, after putting the channels in `order`.
+    """(x - mean) / std on 0-255 values, per channel, after reordering the channels to `order`.
 
-    One mean and std serve any number of channels; otherwise there is one for each channel.
-    Never changes its argument. NumPy arrays give float32 NumPy arrays, tensors give tensors.
+    A single mean and std apply to any number of channels; otherwise there is one for each channel.
+    Never modifies its argument. NumPy arrays give float32 NumPy arrays, tensors give tensors.
 
     Example:
 
@@ -29,33 +29,33 @@ class Preprocessing(Value):
 
     def check(self):
         if len(self.mean) != len(self.std):
-            raise ValueError(f"mean and std have one number a channel; {len(self.mean)} and {len(self.std)} came")
+            raise ValueError(f"mean and std must have equal lengths, got {len(self.mean)} and {len(self.std)}")
         if self.order not in ("rgb", "bgr"):
-            raise ValueError(f"order must be 'rgb' or 'bgr'; {self.order!r} came")
+            raise ValueError(f"order must be 'rgb' or 'bgr', got {self.order!r}")
 
     def __call__(self, x):
         """Preprocesses (..., channels) of 0-255 values, any dtype.
 
         Raises:
-            ValueError: if the number of channels fits neither mean and std nor BGR order.
+            ValueError: the number of channels does not fit mean and std.
         """
         channels = x.shape[-1]
         if len(self.mean) not in (1, channels):
-            raise ValueError(f"this preprocessing is for {len(self.mean)} channels; {channels} came")
+            raise ValueError(f"this preprocessing needs {len(self.mean)} channels, got {channels}")
         mean, std = np.array(self.mean, "float32"), np.array(self.std, "float32")
         if isinstance(x, np.ndarray):
             x = x.astype("float32")
         elif (
             keras.backend.standardize_dtype(x.dtype) != "float32"
-        ):  # tf.data on another engine: its floats stay its
+        ):  # float tensors of tf.data stay as they are under another backend
             x = keras.ops.cast(x, "float32")
         if len(self.mean) > 1 and isinstance(x.shape[-2], int):
-            # For a whole row: an inner axis of three is too short for vectors, and takes five times as long.
+            # Tiled to a whole row: an inner axis of three cannot be vectorised and takes five times as long.
             mean, std = (np.tile(one, (x.shape[-2], 1)) for one in (mean, std))
         return ((x[..., ::-1] if self.order == "bgr" else x) - mean) / std
 
     def as_layers(self, x, name: str = "preprocessing"):
-        """The same on a Keras tensor, by stock layers only: a graph that is exported can begin with it.
+        """The same on a Keras tensor, with stock layers only, to start an exported graph.
 
         >>> image = keras.Input((8, 8, 3))
         >>> model = keras.Model(image, TORCH.as_layers(image))
@@ -64,9 +64,9 @@ class Preprocessing(Value):
         [2.2489, 2.4286, 2.64]
         """
         if len(self.mean) not in (1, x.shape[-1]):
-            raise ValueError(f"this preprocessing is for {len(self.mean)} channels; {x.shape[-1]} came")
+            raise ValueError(f"this preprocessing needs {len(self.mean)} channels, got {x.shape[-1]}")
         if self.order == "bgr":
-            # The last axis is a column to a channels-first layer; no stock layer reverses it at once.
+            # A channels-first layer takes the last axis as the width; no stock layer reverses it in one step.
             last = x.shape[-1] - 1
             cut = [
                 keras.layers.Cropping2D(
@@ -83,7 +83,7 @@ class Preprocessing(Value):
 
 
 def of_unit(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
-    """Mean and std as papers and libraries print them, for values in [0, 1]."""
+    """A preprocessing from mean and std for values in [0, 1], as papers and libraries give them."""
     return Preprocessing(tuple(round(255 * m, 4) for m in mean), tuple(round(255 * s, 4) for s in std))
 
 

@@ -1,4 +1,4 @@
-"""What a search may choose, as values: a field holds a `Choice`, an `Int` or a `LogUniform` until it is filled.
+"""Search spaces: a field of a value holds a `Choice`, an `Int` or a `LogUniform` until a search fills it.
 
 >>> from dataclasses import replace
 >>> from keras_cnns.models.senet import SEResNet20
@@ -8,7 +8,7 @@
 >>> filled(row, {"depths": (2, 2, 2)}).depths
 (2, 2, 2)
 
-Every option is checked against the rule of its field at once; what concerns several fields, when they are filled.
+Each option is checked at once against the rule of its field; rules across fields are checked when filled.
 """
 
 import math
@@ -23,60 +23,60 @@ from keras_cnns.values import Open, Positive, Value, by_name, field_name, mismat
 
 @dataclass(frozen=True)
 class Choice(Value, Open):
-    """One of some values: numbers, text, parts, tuples. Their order is the search's idea of what is near."""
+    """One of several values: numbers, text, parts, tuples. Searches treat neighbours in this order as similar."""
 
     options: tuple[Any, ...]
 
     def check(self):
         if not self.options:
-            raise ValueError("a Choice has at least one option; none came")
+            raise ValueError("a Choice must have at least one option, got none")
 
     def fault(self, hint: Any) -> str | None:
         return next((fault for option in self.options if (fault := mismatch(option, hint))), None)
 
     def values(self) -> tuple[Any, ...]:
-        """All that it may become."""
+        """All possible values."""
         return self.options
 
 
 @dataclass(frozen=True)
 class Int(Value, Open):
-    """A whole number from `low` to `high`, both included."""
+    """An integer from `low` to `high`, both included."""
 
     low: int
     high: int
 
     def check(self):
         if self.low > self.high:
-            raise ValueError(f"an Int needs low <= high; {self.low} and {self.high} came")
+            raise ValueError(f"an Int must have low <= high, got {self.low} and {self.high}")
 
     def fault(self, hint: Any) -> str | None:
         return mismatch(self.low, hint) or mismatch(self.high, hint)
 
     def values(self) -> range:
-        """All that it may become."""
+        """All possible values."""
         return range(self.low, self.high + 1)
 
 
 @dataclass(frozen=True)
 class LogUniform(Value, Open):
-    """A number from `low` to `high`, its logarithm evenly distributed: rates, decays."""
+    """A number from `low` to `high`, uniform in its logarithm: rates, decays."""
 
     low: Positive
     high: Positive
 
     def check(self):
         if self.low >= self.high:
-            raise ValueError(f"a LogUniform needs low < high; {self.low:g} and {self.high:g} came")
+            raise ValueError(f"a LogUniform must have low < high, got {self.low:g} and {self.high:g}")
 
     def fault(self, hint: Any) -> str | None:
         return mismatch(self.low, hint) or mismatch(self.high, hint)
 
     def values(self) -> None:
-        """Nothing: there are too many."""
+        """None, since there are infinitely many."""
 
     def at(self, share: float) -> float:
-        """The number a share of the way along, with the four digits that a trial's name can bear.
+        """The number at a fraction of the range, rounded to the four digits that a trial's name has room for.
 
         >>> LogUniform(0.001, 0.1).at(0.5)
         0.01
@@ -86,7 +86,7 @@ class LogUniform(Value, Open):
 
 
 def openings(value: Any, path: str = "") -> dict[str, Open]:
-    """What is still open in a value, by path, in order: "unit.gate", "widths.0"."""
+    """The placeholders in a value by path, in order: "unit.gate", "widths.0"."""
     if isinstance(value, Open):
         return {path: value}
     if isinstance(value, Value):
@@ -97,7 +97,7 @@ def openings(value: Any, path: str = "") -> dict[str, Open]:
 
 
 def opened(value: Value, path: str, domain: Open) -> Value:
-    """The value with one field, by its path, open for `domain`.
+    """A copy of the value with the placeholder `domain` in the field at `path`.
 
     Raises:
         ValueError: no such field, or the domain does not fit it.
@@ -110,14 +110,14 @@ def opened(value: Value, path: str, domain: Open) -> Value:
 
 
 def filled(value: Any, chosen: Mapping[str, Any], path: str = "") -> Any:
-    """The value with its openings filled, by path, and checked as if it had been written so.
+    """A copy of the value with its placeholders replaced, by path, and fully checked.
 
     Raises:
-        ValueError: an opening is not filled, or what is filled does not fit together.
+        ValueError: a placeholder has no value, or the fields contradict each other.
     """
     if isinstance(value, Open):
         if path not in chosen:
-            raise ValueError(f"{path} is still open: {value} came")
+            raise ValueError(f"{path} is still open, got {value}")
         return chosen[path]
     if isinstance(value, tuple):
         return tuple(filled(v, chosen, f"{path}.{i}".lstrip(".")) for i, v in enumerate(value))
@@ -128,7 +128,7 @@ def filled(value: Any, chosen: Mapping[str, Any], path: str = "") -> Any:
 
 
 def label(value: Any) -> str:
-    """A choice in a few characters, for tables.
+    """A short text for a choice, for tables.
 
     >>> from keras_cnns.blocks import SqueezeExcite, no_gate
     >>> label(SqueezeExcite(reduction=4)), label(no_gate), label((3, 4.0)), label(None)

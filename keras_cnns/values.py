@@ -1,9 +1,9 @@
-"""Frozen values: checked when made, derived by `replace`, written to JSON and read back.
+"""Frozen dataclasses with checked fields, changed by `replace`, written to JSON and read back.
 
-Parts, rows, architectures and recipes are all `Value`s. A field's annotation is its rule: the type, and with
-`Annotated[int, Range(1, 9)]` the range. A function that stands in a field is named in JSON by its own name.
-Reading back goes through an allow-list of names, so a JSON file can build nothing but these values.
-A class or a field that gets a new name keeps the old one readable, by `Value.ALIASES` and `Value.RENAMED`.
+Parts, rows, architectures and recipes are `Value`s. A field's annotation is its rule: the type, and with
+`Annotated[int, Range(1, 9)]` the range. JSON names a function in a field by its `__name__`. Reading uses an
+allow-list of names, so a JSON file can build only these values. `Value.ALIASES` and `Value.RENAMED` keep the old
+name of a renamed class or field readable.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from keras_cnns.errors import unknown
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number, both included. For `Annotated`."""
+    """Inclusive bounds of a number, for `Annotated`."""
 
     low: float
     high: float
@@ -35,16 +35,16 @@ Count = Annotated[int, Range(1, 65_536)]
 Fraction = Annotated[float, Range(0, 1)]
 Positive = Annotated[float, Range(1e-12, 1e12)]
 
-LARGEST = sys.float_info.max  # whole numbers may be larger, and then no float can hold them
+LARGEST = sys.float_info.max  # an int may be larger, but not converted to float
 MAX_DEPTH = 32
 MAX_ITEMS = 20_000
 
 
 class Open:
-    """Base of what may stand in any field, or in a tuple in it, until a search fills it (`keras_cnns.spaces`)."""
+    """Base of placeholders that a search fills (`keras_cnns.spaces`); allowed in any field or tuple."""
 
     def fault(self, hint: Any) -> str | None:
-        """Why something that it may become does not fit the annotation, or None."""
+        """Why one of its possible values does not fit the annotation, or None."""
         raise NotImplementedError
 
 
@@ -52,32 +52,32 @@ class Value:
     """Base of a frozen dataclass whose fields are checked against their annotations.
 
     Raises:
-        ValueError: with the field, its rule and what came, when a field has the wrong type or range.
+        ValueError: a field has the wrong type or range; the message has the field, its rule and the value.
     """
 
-    ALIASES: ClassVar[tuple[str, ...]] = ()  # old names of the class, read from JSON but never written
-    RENAMED: ClassVar[Mapping[str, str]] = {}  # old name of a field -> its name; read, but never written
+    ALIASES: ClassVar[tuple[str, ...]] = ()  # old names of the class, read from JSON, never written
+    RENAMED: ClassVar[Mapping[str, str]] = {}  # old name of a field -> its name; read, never written
 
     def __post_init__(self):
         for name, hint in hints(type(self)).items():
             fault = mismatch(getattr(self, name), hint)
             if fault:
-                raise ValueError(f"{type(self).__name__}.{name} must be {describe(hint)}: {fault}")
+                raise ValueError(f"{type(self).__name__}.{name} must be {describe(hint)}, {fault}")
         if not any(is_open(getattr(self, name)) for name in hints(type(self))):
             self.check()
 
     def check(self) -> None:
-        """Raises ValueError where fields do not go together. Of a value that is still open it is not asked."""
+        """Raises ValueError if fields contradict each other. Not called while a field is open."""
 
 
 def is_open(value: Any) -> bool:
-    """Whether a search has yet to fill it, or one of its items."""
+    """True if the value, or one of its items, is a placeholder for a search."""
     return any(map(is_open, value)) if isinstance(value, tuple) else isinstance(value, Open)
 
 
 @cache
 def hints(kind: type) -> Mapping[str, Any]:
-    """Field name -> annotation of a dataclass, in order."""
+    """Field name -> annotation of a dataclass, in field order."""
     resolved = typing.get_type_hints(kind, include_extras=True)
     return {f.name: resolved[f.name] for f in dataclasses.fields(kind)}
 
@@ -118,37 +118,37 @@ def describe(hint: Any) -> str:
 def mismatch(value: Any, hint: Any) -> str | None:
     """Why `value` does not fit the annotation, or None if it does."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    came = f"{value!r} came"
+    got = f"got {value!r}"
     if isinstance(value, Open):
         return value.fault(hint)
     if origin is Annotated:
         fault = mismatch(value, args[0])
         rule = args[1]
         if fault is None and isinstance(rule, Range) and not rule.low <= value <= rule.high:
-            fault = came
+            fault = got
         return fault
     if origin in (Union, types.UnionType):
-        return None if any(mismatch(value, a) is None for a in args) else came
+        return None if any(mismatch(value, a) is None for a in args) else got
     if origin is Literal:
-        return None if value in args else came
+        return None if value in args else got
     if origin is tuple:
         if not isinstance(value, tuple):
-            return came
+            return got
         if len(args) == 2 and args[1] is Ellipsis:
             args = (args[0],) * len(value)
         if len(args) != len(value):
-            return f"{len(value)} items came"
+            return f"got {len(value)} items"
         return next((f for f in map(mismatch, value, args) if f), None)
     if hint is Any:
         return None
     if hint is Callable or origin is Callable or hint is typing.Callable:
-        return None if callable(value) else came
+        return None if callable(value) else got
     if hint is float:
         ok = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
-        return None if ok else came
+        return None if ok else got
     if hint is int:
-        return None if isinstance(value, int) and not isinstance(value, bool) else came
-    return None if isinstance(value, hint) else came
+        return None if isinstance(value, int) and not isinstance(value, bool) else got
+    return None if isinstance(value, hint) else got
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------
@@ -165,20 +165,20 @@ def encode(value: Any) -> Any:
         return [encode(v) for v in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"a value holds numbers, text, tuples, parts and module-level functions; {value!r} came")
+    raise TypeError(f"a value must hold numbers, text, tuples, parts and module-level functions, got {value!r}")
 
 
 def decode(data: Any, allowed: Mapping[str, Callable], *, depth: int = 0) -> Any:
-    """The value that `encode` wrote. Only names in `allowed` are built; every field is checked.
+    """The value that `encode` wrote. Builds only names in `allowed`, and checks every field.
 
     Raises:
-        ValueError: unknown type, function or field name; wrong type or range; data nested or long beyond reason.
+        ValueError: unknown type, function or field name; wrong type or range; nested too deeply or too long.
     """
     if depth > MAX_DEPTH:
         raise ValueError(f"values nest at most {MAX_DEPTH} deep")
     if isinstance(data, list):
         if len(data) > MAX_ITEMS:
-            raise ValueError(f"a list has at most {MAX_ITEMS} items; {len(data)} came")
+            raise ValueError(f"a list must have at most {MAX_ITEMS} items, got {len(data)}")
         return tuple(decode(d, allowed, depth=depth + 1) for d in data)
     if not isinstance(data, dict):
         return data
@@ -221,14 +221,14 @@ def from_json(text: str, allowed: Mapping[str, Callable]) -> Any:
 
 
 def by_name(parts: Iterable[Callable]) -> dict[str, Callable]:
-    """An allow-list: name -> type or function. Old names of a class (`Value.ALIASES`) stand behind all names."""
+    """An allow-list: name -> type or function, followed by the old names of classes (`Value.ALIASES`)."""
     parts = tuple(parts)
     named = {p.__name__: p for p in parts}
     return named | {old: p for p in parts for old in vars(p).get("ALIASES", ()) if old not in named}
 
 
 def _names(allowed: Mapping[str, Callable], kind: type) -> list[str]:
-    """The names to suggest: no old ones."""
+    """Current names of this kind; old names are never suggested."""
     return [name for name, part in allowed.items() if isinstance(part, kind) and name == part.__name__]
 
 
@@ -236,9 +236,9 @@ def _names(allowed: Mapping[str, Callable], kind: type) -> list[str]:
 
 
 def set_field(value: Any, path: str, text: str, allowed: Mapping[str, Callable]) -> Any:
-    """A copy of `value` with one field, named by its path, read from text.
+    """A copy of `value` with the field at `path` set from text.
 
-    `none` is None or the empty tuple; parts are written by name (`flip,pad_crop`), with their defaults.
+    `none` is None or the empty tuple; names of parts (`flip,pad_crop`) give parts with their defaults.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -257,11 +257,11 @@ def set_field(value: Any, path: str, text: str, allowed: Mapping[str, Callable])
     for candidate in _readings(text, allowed):
         if mismatch(candidate, hint) is None:
             return replace(value, **{head: candidate})
-    raise ValueError(f"{type(value).__name__}.{path} must be {describe(hint)}: {text!r} came")
+    raise ValueError(f"{type(value).__name__}.{path} must be {describe(hint)}, got {text!r}")
 
 
 def with_settings(value: Any, settings: Iterable[str], allowed: Mapping[str, Callable]) -> Any:
-    """A copy with fields changed, each from text such as "optimizer.rate=0.05".
+    """A copy with several fields set, each from text such as "optimizer.rate=0.05".
 
     Raises:
         ValueError: no "=", no such field, wrong type or out of range.
@@ -269,13 +269,13 @@ def with_settings(value: Any, settings: Iterable[str], allowed: Mapping[str, Cal
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals:
-            raise ValueError(f"--set wants field=value, as --set batch_size=2; {setting!r} came")
+            raise ValueError(f"--set must be field=value, as --set batch_size=2, got {setting!r}")
         value = set_field(value, path.strip(), text.strip(), allowed)
     return value
 
 
 def _readings(text: str, allowed: Mapping[str, Callable]) -> Iterable[Any]:
-    """What a text on the command line may mean, the likeliest first."""
+    """Possible values of a text on the command line, the likeliest first."""
     if text.lower() == "none":
         yield from (None, ())
     if text.lower() in ("true", "false"):

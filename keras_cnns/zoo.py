@@ -1,4 +1,4 @@
-"""Every architecture by its command-line name, read from the modules of `keras_cnns.models`."""
+"""Registry of all architectures by command-line name, collected from the modules of `keras_cnns.models`."""
 
 import fnmatch
 
@@ -33,7 +33,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     value.name: value for paper in PAPERS for value in vars(paper).values() if isinstance(value, Architecture)
 }
 
-# What a JSON file may be made of.
+# All types and functions that a JSON file may name.
 PARTS = {
     **blocks.PARTS,
     **{name: part for paper in PAPERS for name, part in getattr(paper, "PARTS", {}).items()},
@@ -43,7 +43,7 @@ PARTS = {
 
 
 def list_models(pattern: str | None = None) -> list[str]:
-    """Names of all architectures, sorted; `pattern` filters as a shell would.
+    """Sorted names of all architectures; `pattern` filters with shell wildcards.
 
     >>> list_models("resnet1*_v1")
     ['resnet101_v1', 'resnet152_v1']
@@ -52,10 +52,10 @@ def list_models(pattern: str | None = None) -> list[str]:
 
 
 def architecture(name: str) -> Architecture:
-    """The architecture of that command-line name.
+    """The architecture with that command-line name.
 
     Raises:
-        ValueError: there is none; the message names the nearest.
+        ValueError: an unknown name; the message suggests the nearest.
     """
     if name not in ARCHITECTURES:
         raise ValueError(unknown("architecture", name, ARCHITECTURES, "keras_cnns.list_models()"))
@@ -76,7 +76,7 @@ def create_model(
 ) -> keras.Model:
     """Builds a network by its command-line name; the arguments are those of `Architecture.__call__`.
 
-    The first argument has no keyword, so that `name=` is the model's, as everywhere.
+    The first argument is positional only, so that `name=` is the name of the model.
 
     >>> create_model("lenet5").output_shape
     (None, 10)
@@ -92,7 +92,7 @@ def to_json(value) -> str:
 
 
 def from_json(text: str):
-    """The architecture, row or part that `to_json` wrote. Builds nothing but parts of this package.
+    """The architecture, row or part that `to_json` wrote. Builds only parts of this package.
 
     >>> from keras_cnns.models.resnet import ResNet50
     >>> from_json(to_json(ResNet50)) == ResNet50

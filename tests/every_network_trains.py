@@ -20,7 +20,7 @@ from keras_cnns.zoo import ARCHITECTURES
 from training import cli, errors
 from training.classification.config import Config
 from training.classification.setup import configure
-from training.classification.task import Run
+from training.classification.task import ClassificationTask
 from training.data import sources
 from training.engine import devices
 from training.recipes import defaults
@@ -66,7 +66,9 @@ def trained(folder: Path, architecture, epochs: int | None, seed: int, data, dev
     """Configuration, result and history of one network's run, which is made, continued or only read."""
     recipe = defaults.quick(architecture, data)
     if epochs:
-        recipe = recipe.scaled(epochs * (2 if recipe.start == "centred" else 1))  # without norms all is slower
+        recipe = recipe.scaled(
+            epochs * (2 if recipe.initializer == "centred" else 1)
+        )  # without norms all is slower
     recipe = replace(recipe, image_size=max(recipe.image_size, LEAST, architecture.min_size))
     config = configure(architecture, recipe, data, "digits", device, seed)
     with errors.usage_errors():
@@ -75,7 +77,7 @@ def trained(folder: Path, architecture, epochs: int | None, seed: int, data, dev
         keras.backend.clear_session()
         with held, Log(folder / "log.txt", sys.stdout) as log:
             log(f"run: {folder}")
-            result = train(Run(config, data, device, folder, log))
+            result = train(ClassificationTask(config, data, device, folder, log))
     with open(folder / "history.csv", encoding="utf-8") as file:
         return config, result, list(csv.DictReader(file))
 

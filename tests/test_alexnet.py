@@ -127,7 +127,7 @@ def test_a_tower_does_not_see_the_other():
 def test_towers_are_a_value():
     a = drawn_apart(AlexNet)
     assert from_json(to_json(a)) == a != AlexNet
-    with pytest.raises(ValueError, match="two towers need even widths"):
+    with pytest.raises(ValueError, match="widths must be even for two towers"):
         AlexNetBody((96, 256, 384, 384, 255))
     names = [layer.name for layer in drawn_apart(MINIATURES["alexnet"])().layers]
     assert len(set(names)) == len(names)

@@ -205,7 +205,7 @@ def test_which_unit_strides(stride_unit, expected):
 
 
 def test_too_few_widths():
-    with pytest.raises(ValueError, match="3 stages need as many widths"):
+    with pytest.raises(ValueError, match="widths must have 3 entries"):
         Staged((1, 1, 1), Basic(), widths=(8, 16))
 
 

@@ -17,6 +17,7 @@ PAGES = [
     f"docs/{name}.md"
     for name in (
         "adding_a_network",
+        "adding_a_task",
         "coming_from_keras_applications",
         "data",
         "detection",

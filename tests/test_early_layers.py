@@ -80,7 +80,7 @@ def test_lrn_in_other_precisions(policy):
 
 @pytest.mark.parametrize("wrong", [{"radius": -1}, {"radius": 2.0}, {"bias": 0}, {"alpha": -1e-4}])
 def test_lrn_refuses(wrong):
-    with pytest.raises(ValueError, match=r"must be .* came"):
+    with pytest.raises(ValueError, match=r"must be .*, got"):
         LocalResponseNormalization(**wrong)
 
 

@@ -217,8 +217,8 @@ def test_logits_of_the_heads(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"include_top": False}, "go with a classifier"),
-        ({"input_shape": (79, 224, 3)}, r"at least 80 pixels a side; \(79, 224\) came"),
+        ({"include_top": False}, "aux_heads=True needs include_top=True"),
+        ({"input_shape": (79, 224, 3)}, r"at least 80 pixels a side, got \(79, 224\)"),
         ({"input_shape": (None, None, 3)}, "a fixed size of at least 80"),
         ({"input_shape": (31, 224, 3)}, "at least 32 pixels"),
         ({"classes": 0}, "classes must be"),

@@ -28,21 +28,23 @@ FLOORS = [
 # Papers in the order of their years: each may import those before it.
 PAPERS = ["lenet", "alexnet", "nin", "vgg", "googlenet", "resnet", "resnet_v2", "wide_resnet"]
 PAPERS += ["resnext", "senet", "sknet", "resnest", "repvgg", "resrep"]
-DOORS = {
-    "fit",
-    "launch",
-    "evaluate",
-    "predict",
-    "tune",
-    "export",
-    "benchmark",
-    "explain",
-    "experiment",
-    "prune",
-    "detect",
-}
+# training/, from the ground up; the commands import from all of them, and only they import the command line.
+TRAINING_FLOORS = [
+    {"errors", "processes", "report", "algorithms"},
+    {"data"},
+    {"recipes"},
+    {"engine"},
+    {"run_folder"},
+    {"trainer"},
+    {"classification"},
+    {"exporting", "experiments", "pruning", "search", "visualize"},
+    {"bench", "detection"},
+]
+COMMANDS = {"fit", "launch", "evaluate", "predict", "tune", "export", "benchmark"}
+COMMANDS |= {"explain", "experiment", "prune", "detect"}
 
 FILES = sorted((ROOT / "keras_cnns").rglob("*.py"))
+TRAINING = sorted((ROOT / "training").rglob("*.py"))
 MODULES = [*sorted(m.name for m in pkgutil.walk_packages(keras_cnns.__path__, "keras_cnns.")), "keras_cnns"]
 
 
@@ -55,17 +57,18 @@ def imports(path, top_only=False):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}:{node.lineno} imports relatively"
             yield node.module
-            if node.module in ("keras_cnns", "keras_cnns.models"):
+            if node.module in ("keras_cnns", "keras_cnns.models", "training"):
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def room(path) -> str:
-    return path.relative_to(ROOT / "keras_cnns").parts[0].removesuffix(".py")
+    """The folder or file of keras_cnns/ or training/ in which a file lies."""
+    return path.relative_to(ROOT).parts[1].removesuffix(".py")
 
 
-def floor(name: str) -> int:
-    found = [i for i, rooms in enumerate(FLOORS) if name in rooms]
-    assert found, f"{name} has no floor: add it to FLOORS"
+def floor(name: str, floors: list[set[str]] = FLOORS) -> int:
+    found = [i for i, rooms in enumerate(floors) if name in rooms]
+    assert found, f"{name} has no floor: add it to the floors above"
     return found[0]
 
 
@@ -97,11 +100,29 @@ def test_every_paper_is_in_order():
     assert found == set(PAPERS)
 
 
-def test_doors_are_never_imported():
-    for path in [*FILES, *(ROOT / "training").rglob("*.py")]:
+@pytest.mark.parametrize("path", TRAINING, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_in_training_go_down(path):
+    own = room(path)
+    if own in COMMANDS or own in ("__init__", "cli"):
+        return
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "training" and len(parts) > 1 and parts[1] != own:
+            assert parts[1] != "cli", f"{own} imports the command line"
+            below = floor(parts[1], TRAINING_FLOORS) < floor(own, TRAINING_FLOORS)
+            assert below, f"{own} imports {name}, which is not below it"
+
+
+def test_every_folder_of_training_has_a_floor():
+    rooms = {room(path) for path in TRAINING} - {"__init__", "cli"} - COMMANDS
+    assert rooms == set().union(*TRAINING_FLOORS)
+
+
+def test_commands_are_never_imported():
+    for path in [*FILES, *TRAINING]:
         for name in imports(path):
             head, _, last = name.rpartition(".")
-            assert not (last in DOORS and head in ("training", "")), f"{path.name} imports the door {name}"
+            assert not (last in COMMANDS and head in ("training", "")), f"{path.name} imports the command {name}"
 
 
 def test_no_file_in_training_hides_a_module():

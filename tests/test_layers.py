@@ -420,7 +420,7 @@ def test_pad_channels():
     y = np.array(PadChannels(6)(x))
     np.testing.assert_array_equal(y[..., :4], x)
     assert not np.any(y[..., 4:])
-    with pytest.raises(ValueError, match="only adds channels"):
+    with pytest.raises(ValueError, match="needs at most 3 input channels"):
         PadChannels(3)(x)
 
 

@@ -66,7 +66,7 @@ def test_sparse_convolution_is_a_masked_dense_one():
     expected = np.array(keras.ops.conv(x, dense, padding="valid")) + layer.bias.numpy()
     assert y.shape == layer.compute_output_shape(x.shape) == expected.shape
     np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match="names input map 5, but 5 came"):
+    with pytest.raises(ValueError, match="needs 6 input maps, got 5"):
         SparseConv2D(C3)(images(1, 8, 8, 5))
 
 

@@ -70,7 +70,7 @@ def test_small_images_keep_a_cell(side):
 
 
 def test_a_row_refuses():
-    with pytest.raises(ValueError, match="one dropout fewer"):
+    with pytest.raises(ValueError, match="dropout must have"):
         NINBody((Mlpconv(3, (8,)),), dropout=(0.5,))
     with pytest.raises(ValueError, match=r"Mlpconv.pad must be"):
         Mlpconv(3, (8,), pad=-1)

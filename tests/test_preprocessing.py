@@ -77,12 +77,12 @@ def test_as_stock_layers_of_an_exported_graph(mode, tmp_path):
     assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
     model.save(tmp_path / "net.keras")
     np.testing.assert_array_equal(keras.models.load_model(tmp_path / "net.keras")(x), model(x))
-    with pytest.raises(ValueError, match="1 came"):
+    with pytest.raises(ValueError, match="got 1"):
         TORCH.as_layers(keras.Input((4, 4, 1)))
 
 
 def test_number_of_channels():
-    with pytest.raises(ValueError, match="for 3 channels; 1 came"):
+    with pytest.raises(ValueError, match="needs 3 channels, got 1"):
         TORCH(np.zeros((2, 2, 1)))
     assert TF(np.zeros((2, 2, 1))).shape == (2, 2, 1)
     assert UNIT(np.zeros((2, 2, 4))).shape == (2, 2, 4)
@@ -91,7 +91,7 @@ def test_number_of_channels():
 def test_is_a_value():
     assert from_json(to_json(CAFFE)) == CAFFE
     assert replace(CAFFE, order="rgb") != CAFFE
-    with pytest.raises(ValueError, match="one number a channel; 3 and 1"):
+    with pytest.raises(ValueError, match="equal lengths, got 3 and 1"):
         Preprocessing((1.0, 2.0, 3.0), (1.0,))
     with pytest.raises(ValueError, match="order must be"):
         Preprocessing(order="grb")

@@ -218,7 +218,7 @@ def test_weights_are_carried_between_forms_only():
 
 
 def test_branches_must_divide_the_filters():
-    with pytest.raises(ValueError, match="8 filters do not divide into 3 branches"):
+    with pytest.raises(ValueError, match="filters must divide by 3 branches, got 8"):
         build(resnext.branches(Bottleneck(Conv3x3(groups=3), inner=2)), 8, 4, 1)
 
 

@@ -155,7 +155,7 @@ def test_filters_of_small_weights():
     assert measure(less).macs <= 0.75 * measure(model).macs
     shares = {round(len(i) / Costs(model).filters[n], 1) for n, i in kept.items()}
     assert max(shares) - min(shares) < 0.15, "the same share of every layer"
-    with pytest.raises(ValueError, match="keep must be at least 0.[0-9]* of the MACs of resnet50, got"):
+    with pytest.raises(ValueError, match=r"keep must be at least 0.[0-9]* of the MACs of resnet50, got"):
         resrep.by_magnitude(model, 0.1)
     assert all(np.mean(i % 3 == 0) <= 0.05 or len(i) > 2 / 3 * Costs(model).filters[n] for n, i in kept.items())
 

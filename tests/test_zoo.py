@@ -287,7 +287,7 @@ def test_two_in_one_graph(small):
 def bad_arguments(a):
     height, width, channels = a.input_shape
     source = keras.Input(a.input_shape)
-    yield {"pooling": "mean", "include_top": False}, "pooling must be None, 'avg' or 'max'; 'mean' came"
+    yield {"pooling": "mean", "include_top": False}, "pooling must be None, 'avg' or 'max', got 'mean'"
     yield {"pooling": "avg"}, "include_top=False"
     yield {"input_shape": (height, width)}, "input_shape must be"
     yield {"input_shape": (height, width, None)}, "input_shape must be"
@@ -300,7 +300,10 @@ def bad_arguments(a):
         {"input_shape": (height, a.min_size - 1, channels), "include_top": False},
         f"at least {a.min_size} pixels",
     )
-    yield {"input_tensor": source, "input_shape": (height + 1, width, channels)}, "input_tensor has shape"
+    yield (
+        {"input_tensor": source, "input_shape": (height + 1, width, channels)},
+        "input_shape must be that of",
+    )
     yield {"input_tensor": keras.Input((height, width))}, "input_shape must be"
     yield {"input_tensor": np.zeros((1, *a.input_shape), "float32")}, "input_tensor must be"
     yield {"input_tensor": "image"}, "input_tensor must be"
@@ -312,7 +315,7 @@ def bad_arguments(a):
     yield {"weights": "imagenett"}, "'imagenett'"
     yield {"weights": "nowhere.weights.h5"}, "no weights file 'nowhere.weights.h5'"
     yield {"weights": "nowhere.keras"}, "no weights file"
-    yield {"weights": 3}, "3 came"
+    yield {"weights": 3}, "got 3"
     yield {"classifier_activation": "sofmax"}, "classifier_activation"
     yield {"classifier_activation": 3}, "classifier_activation"
     yield {"name": "a/b"}, "name must be"
@@ -323,7 +326,7 @@ def bad_arguments(a):
     "name", ["lenet5", "lenet5_modern", "alexnet", "nin", "vgg16", "googlenet", "resnet20", "resnet50", "wrn16_4"]
 )
 def test_bad_arguments(name, monkeypatch):
-    """ValueError with the rule and what came, before any layer is built."""
+    """ValueError with the rule and the value, before any layer is built."""
     a = ARCHITECTURES[name]
     cases = list(bad_arguments(a))
 
@@ -401,12 +404,12 @@ def altered(change) -> str:
         (lambda d: d["row"].update(depths=[3, 4, 6, 3.0]), "Staged.depths must be"),
         (lambda d: d["row"].update(depths=[3, 4, 6, True]), "Staged.depths must be"),
         (lambda d: d["row"].update(depths=3), "Staged.depths must be"),
-        (lambda d: d["row"].update(depths=[3, 4, 6, 3, 3]), "as many widths"),
+        (lambda d: d["row"].update(depths=[3, 4, 6, 3, 3]), "widths must have 5 entries"),
         (lambda d: d["row"].update(widths=[64, 128, 256, [512, 512]]), "one width or 3"),
         (lambda d: d["row"].update(widths=[64, 128, 256, -1]), "Staged.widths must be"),
-        (lambda d: d["row"].update(depths=[1] * 65, widths=[64] * 65), "at most 64 stages; 65 came"),
+        (lambda d: d["row"].update(depths=[1] * 65, widths=[64] * 65), "at most 64 stages, got 65"),
         (lambda d: d["row"].update(strides=[1, 2, 2, 3]), "from 1 to 2"),
-        (lambda d: d["row"].update(strides=[1, 2]), "4 stages need as many strides"),
+        (lambda d: d["row"].update(strides=[1, 2]), "strides must have 4 entries"),
         (lambda d: d["row"].update(stride_unit=1), "from -1 to 0"),
         (lambda d: d["row"]["unit"].update(stride_at=3), "from 1 to 2"),
         (lambda d: d["row"]["unit"].update(inner=0), "Bottleneck.inner must be"),
@@ -501,7 +504,7 @@ def test_slices_that_do_not_exist():
     with pytest.raises(ValueError, match="consecutive stages"):
         row[2]
     for wrong in (0, 5):
-        with pytest.raises(ValueError, match="stages are numbered 1 to 4"):
+        with pytest.raises(ValueError, match="number must be from 1 to 4"):
             row.stage(wrong)
 
 
@@ -523,8 +526,8 @@ def test_decode_predictions():
     )
     for arguments, message in [
         ({"predictions": scores}, "give labels="),
-        ({"predictions": scores, "labels": labels[:2]}, "3 classes need as many labels; 2 came"),
-        ({"predictions": scores[0], "labels": labels}, "must be (n, classes)"),
+        ({"predictions": scores, "labels": labels[:2]}, "labels must have 3 names, one for each class, got 2"),
+        ({"predictions": scores[0], "labels": labels}, "predictions must have shape (n, classes), got (3,)"),
     ]:
         with pytest.raises(ValueError, match=re.escape(message)):
             LeNet5.decode_predictions(**arguments)

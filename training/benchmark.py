@@ -1,7 +1,7 @@
-"""Measures speed, ours against others in one run: python training/benchmark.py [--arch NAME,...] [--mode MODE,...]
+"""Measures speed, ours and others' in one run: python training/benchmark.py [--arch NAME,...] [--mode MODE,...]
 
-Every contestant has a process of its own; rounds are taken in turn, so that a slow minute of the machine hits all
-of them. A ratio is how many times faster the first contestant is, the median of the rounds' own ratios.
+Every competitor has its own process; rounds are measured in turn, so that a slow minute of the machine affects all
+of them. A ratio says how many times faster the first competitor is: the median of the rounds' own ratios.
 """
 
 import json
@@ -22,8 +22,8 @@ FORWARD = ("infer", "fused", "eager", "predict", "saved_model", "tflite", "dense
 
 
 def parser() -> cli.Parser:
-    """The options of this door."""
-    from training.bench.task import ENGINES, MODES
+    """The options of this command."""
+    from training.bench.workload import ENGINES, MODES
 
     listed = "\n".join(
         f"  {name:20}{what}" for name, what in (*MODES.items(), *ENGINES.items()) if name != "matmul"
@@ -31,20 +31,20 @@ def parser() -> cli.Parser:
     p = cli.Parser(prog="benchmark.py", description=__doc__, epilog=f"{EXAMPLES}\nmodes and engines:\n{listed}")
     p.add_argument("--arch", default="resnet50_v1", metavar="NAME,...", help="networks; default resnet50_v1")
     p.add_argument("--mode", default="train,infer,fused", metavar="MODE,...", help="default train,infer,fused")
-    p.add_argument("--against", default="", metavar="ENGINE,...", help="opponents, of the list below")
+    p.add_argument("--against", default="", metavar="ENGINE,...", help="competitors, from the list below")
     p.add_argument("--batch-size", type=cli.positive_int, default=16, metavar="N", help="default 16")
     p.add_argument("--image-size", type=cli.positive_int, metavar="N", help="default: the network's own")
     p.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float16"))
     p.add_argument("--xla", default="off", choices=("on", "off"))
     p.add_argument("--rounds", type=cli.positive_int, default=5, metavar="N", help="default 5")
-    p.add_argument("--json", type=Path, metavar="FILE", help="also write all records here")
+    p.add_argument("--json", type=Path, metavar="FILE", help="also write all records to this file")
     return p
 
 
 def main() -> None:
     args = parser().parse_args()
     with errors.usage_errors():
-        modes, engines, archs = checked(args)
+        modes, engines, archs = check_names(args)
     if args.json and not args.json.parent.is_dir():
         raise errors.UsageError(f"--json: no folder {str(args.json.parent)!r}")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # this process builds networks only
@@ -54,32 +54,32 @@ def main() -> None:
 
     about = {"command": shlex.join(["python", *sys.argv]), **environment.machine()}
     print(", ".join(f"{key} {value}" for key, value in about.items()), flush=True)
-    found, tops = [], None
-    for title, tasks in disciplines(args, modes, engines, archs):
-        if tops is None:
-            tops = interleaved.peaks(tasks, say=tell)
+    results, peaks = [], None
+    for title, workloads in list_comparisons(args, modes, engines, archs):
+        if peaks is None:
+            peaks = interleaved.measure_peak_flops(workloads, say=log)
         print(f"\n{title}", flush=True)
-        contestants = interleaved.compete(tasks, args.rounds, say=tell)
-        sizes = measured(tasks[0])
-        new = [records.record(c, contestants[0], sizes, tops.get(c.task.precision)) for c in contestants]
-        print(records.table(new), flush=True)
-        found += new
+        competitors = interleaved.measure(workloads, args.rounds, say=log)
+        sizes = measure_size(workloads[0])
+        new = [records.make_record(c, competitors[0], sizes, peaks.get(c.workload.precision)) for c in competitors]
+        print(records.format_table(new), flush=True)
+        results += new
         if args.json:
-            args.json.write_text(json.dumps({**about, "results": found}, indent=1) + "\n", encoding="utf-8")
-    if all("error" in r for r in found):
+            args.json.write_text(json.dumps({**about, "results": results}, indent=1) + "\n", encoding="utf-8")
+    if all("error" in r for r in results):
         raise errors.RunError("nothing could be measured")
 
 
-def tell(line: str) -> None:
+def log(line: str) -> None:
     """Progress, on standard error so that the table can be piped."""
     print(line, file=sys.stderr, flush=True)
 
 
-def checked(args) -> tuple[list[str], list[str], list[str]]:
-    """Modes, engines and networks, or a ValueError."""
+def check_names(args) -> tuple[list[str], list[str], list[str]]:
+    """Modes, engines and networks. Raises ValueError for an unknown name."""
     from keras_cnns import zoo
     from keras_cnns.errors import unknown
-    from training.bench.task import ENGINES, MODES
+    from training.bench.workload import ENGINES, MODES
 
     found = []
     for what, text, known in (("mode", args.mode, MODES), ("engine", args.against, ENGINES)):
@@ -92,50 +92,42 @@ def checked(args) -> tuple[list[str], list[str], list[str]]:
     for name in archs:
         a = zoo.architecture(name)
         if args.image_size and args.image_size < a.min_size:
-            raise ValueError(f"{name} takes at least {a.min_size} pixels a side; {args.image_size} came")
+            raise ValueError(f"{name} takes at least {a.min_size} pixels a side, got {args.image_size}")
     if not found[0] or not archs:
         raise ValueError("give at least one mode and one network")
     return (*found, archs)
 
 
-def disciplines(args, modes, engines, archs):
-    """(title, tasks) one after the other; all ways of inference meet in one discipline."""
+def list_comparisons(args, modes, engines, archs):
+    """(title, workloads), one after the other; all forward modes are compared with one another."""
     from keras_cnns import zoo
-    from training.bench.task import FIELDS, Task
+    from training.bench.workload import ENGINES_OF_MODE, Workload
 
-    for arch in archs:
-        size = args.image_size or zoo.architecture(arch).input_shape[0]
-        options = {
-            "arch": arch,
-            "batch": args.batch_size,
-            "size": size,
-            "precision": args.precision,
-            "xla": args.xla == "on",
-        }
-        for group in groups(modes):
-            one = {**options, "batch": 1} if group[0] in ("build", "first_step") else options
-            entered = [(e, mode) for e in ("ours", *engines, "decoder") for mode in group if e in FIELDS[mode]]
-            yield title(arch, "+".join(group), one), [Task(engine=e, mode=mode, **one) for e, mode in entered]
-
-
-def groups(modes: list[str]) -> list[list[str]]:
-    """Modes that compete with one another: all ways of inference together, every other mode alone."""
     forward = [mode for mode in modes if mode in FORWARD]
-    return [[mode] for mode in modes if mode not in FORWARD] + ([forward] if forward else [])
+    groups = [[mode] for mode in modes if mode not in FORWARD] + ([forward] if forward else [])
+    for arch in archs:
+        for group in groups:
+            options = {
+                "arch": arch,
+                "batch": 1 if group[0] in ("build", "first_step") else args.batch_size,
+                "size": args.image_size or zoo.architecture(arch).input_shape[0],
+                "precision": args.precision,
+                "xla": args.xla == "on",
+            }
+            pairs = [(e, m) for e in ("ours", *engines, "decoder") for m in group if e in ENGINES_OF_MODE[m]]
+            title = (
+                f"{arch}, {'+'.join(group)}, batch {options['batch']}, {options['size']} pixels, {args.precision}"
+            )
+            title += ", XLA" if options["xla"] else ""
+            yield title, [Workload(engine=e, mode=m, **options) for e, m in pairs]
 
 
-def title(arch: str, mode: str, options: dict) -> str:
-    """The head line of a discipline."""
-    xla = ", XLA" if options["xla"] else ""
-    return f"{arch}, {mode}, batch {options['batch']}, {options['size']} pixels, {options['precision']}{xla}"
-
-
-def measured(task) -> dict:
-    """Parameters and multiply-accumulates of a task's network."""
+def measure_size(workload) -> dict:
+    """Parameters and multiply-accumulates of a workload's network."""
     from keras_cnns import measure, zoo
 
-    a = zoo.architecture(task.arch)
-    found = measure(a(input_shape=(task.size, task.size, a.input_shape[-1])))
+    a = zoo.architecture(workload.arch)
+    found = measure(a(input_shape=(workload.size, workload.size, a.input_shape[-1])))
     return {"params": found.params, "macs": found.macs}
 
 

@@ -1,14 +1,14 @@
-"""What the doors share: one-line refusals, exit statuses, signals, a stdout that may close.
+"""Command-line code that all commands share: the parser, argparse types, exit statuses, one-line errors.
 
 Exit status: 0 done, 1 failed, 2 bad arguments, 130 and 143 interrupted but resumable.
 """
 
 import argparse
 import logging
+import math
 import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from training.processes import Terminated
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line, with the nearest option for an unknown one."""
+    """An argparse parser whose errors are one line; an unknown option gets the nearest known one."""
 
     def __init__(self, **options):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):
         known, rest = self.parse_known_args(args, namespace)
         if rest:
-            from keras_cnns.errors import unknown  # brings Keras along, which takes seconds
+            from keras_cnns.errors import unknown  # imports Keras, which takes seconds
 
             tasks = [sub for action in self._actions for sub in getattr(action.choices, "values", list)()]
             parsers = [self, *(sub for sub in tasks if isinstance(sub, Parser))]
@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def log_to_stderr() -> None:
-    """Shows on stderr what the package logs: which weights, under which licence, what was adapted."""
+    """Prints the package's log on stderr: which weights, under which licence, what was adapted."""
     logger, handler = logging.getLogger("keras_cnns"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
@@ -47,52 +47,46 @@ def log_to_stderr() -> None:
 
 
 def unavailable(option: str, given: bool) -> None:
-    """Refuses an option that a later version will have."""
+    """Raises UsageError for an option that a later version will have."""
     if given:
         raise UsageError(f"{option} is not available in this version")
 
 
-def positive_int(text: str) -> int:
-    """argparse type: a whole number from 1 on."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on; {text!r} came")
-    return int(text)
+def int_from(low: int, high: float, rule: str) -> Callable[[str], int]:
+    """argparse type: an integer from `low` to `high`; `rule` says so in the message."""
+
+    def parse(text: str) -> int:
+        if not text.isdigit() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
+        return int(text)
+
+    return parse
 
 
-def non_negative_int(text: str) -> int:
-    """argparse type: a whole number from 0 on."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on; {text!r} came")
-    return int(text)
+positive_int = int_from(1, math.inf, "a positive integer")
+non_negative_int = int_from(0, math.inf, "a non-negative integer")
+seed = int_from(0, 2**31 - 1, f"an integer from 0 to {2**31 - 1}")
 
 
-def seed(text: str) -> int:
-    """argparse type: a whole number from 0 to 2^31 - 1."""
-    if not text.isdigit() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {2**31 - 1}; {text!r} came")
-    return int(text)
+def number_in(low: float, high: float, rule: str | None = None) -> Callable[[str], float]:
+    """argparse type: a number from `low` to `high`; `rule` says so in the message."""
+    rule = rule or f"a number from {low:g} to {high:g}"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
+        return value
+
+    return parse
 
 
-def fraction(text: str) -> float:
-    """argparse type: a number above 0 and at most 100 (a budget may also lengthen)."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 100:
-        raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 100; {text!r} came")
-    return value
-
-
-def positive_number(text: str) -> float:
-    """argparse type: a number above 0, as 300000 or 3e5."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1e12:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, as 3e5; {text!r} came")
-    return value
+ABOVE_ZERO = math.nextafter(0, 1)
+budget = number_in(ABOVE_ZERO, 100, "a number above 0 and at most 100")  # above 1 it makes a run longer
+positive_number = number_in(ABOVE_ZERO, 1e12, "a number above 0, such as 3e5")
 
 
 def interval(text: str) -> tuple[int | None, float | None]:
@@ -103,15 +97,15 @@ def interval(text: str) -> tuple[int | None, float | None]:
     except ValueError:
         value = 0.0
     if not 0 < value <= 1e9 or (not unit and value != int(value)):
-        raise argparse.ArgumentTypeError(f"must be steps (500), seconds (90s) or minutes (10m); {text!r} came")
+        raise argparse.ArgumentTypeError(f"must be steps (500), seconds (90s) or minutes (10m), got {text!r}")
     return (None, value * {"s": 1, "m": 60}[unit]) if unit else (int(value), None)
 
 
 def image_files(given: list[Path]) -> Iterator[Path]:
-    """Files as given, and those with an image's suffix below folders, sorted.
+    """The given files, and of each given folder all files below it with an image's suffix, sorted.
 
     Raises:
-        ValueError: nothing is there, or a folder holds no images.
+        ValueError: no such file or folder, or a folder without images.
     """
     from training.data.folder import SUFFIXES
 
@@ -128,36 +122,34 @@ def image_files(given: list[Path]) -> Iterator[Path]:
 
 
 def new_file(text: str) -> Path:
-    """argparse type: a file to write, in a folder that is there."""
+    """argparse type: a file to write, in an existing folder."""
     path = Path(text)
     if path.is_dir() or not path.parent.is_dir():
         wrong = "is a folder" if path.is_dir() else f"no folder {str(path.parent)!r}"
-        raise argparse.ArgumentTypeError(f"must be a file to write; {text!r} came ({wrong})")
+        raise argparse.ArgumentTypeError(f"must be a file to write, got {text!r} ({wrong})")
     return path
 
 
 def new_png(text: str) -> Path:
-    """argparse type: a picture to write."""
+    """argparse type: a PNG file to write."""
     if not text.lower().endswith(".png"):
-        raise argparse.ArgumentTypeError(f"must end in .png; {text!r} came")
+        raise argparse.ArgumentTypeError(f"must end in .png, got {text!r}")
     return new_file(text)
 
 
 def import_keras_quietly() -> None:
-    """Imports Keras and its engine, TensorFlow without its start-up chatter unless the user asked for that
-    (TF_CPP_MIN_LOG_LEVEL).
+    """Imports Keras and its backend, and hides TensorFlow's start-up messages (see TF_CPP_MIN_LOG_LEVEL).
 
-    TensorFlow 2.21 writes some lines straight to file descriptor 2 while it loads and looks for GPUs, past every
-    setting; they would bury the one line of a refusal. They are shown after all if loading fails.
+    TensorFlow 2.21 writes lines straight to file descriptor 2 while it loads and looks for GPUs, whatever the
+    settings; they would hide a one-line error. They are shown if loading fails.
 
     Raises:
-        Refusal: KERAS_BACKEND names an engine that is not installed, or none.
+        UsageError: KERAS_BACKEND is invalid, or not installed.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
         return
-    own = os.dup(2)
-    with tempfile.TemporaryFile() as chatter:
-        os.dup2(chatter.fileno(), 2)
+    missing = None
+    with processes.silence_stderr():
         try:
             import keras
 
@@ -166,58 +158,72 @@ def import_keras_quietly() -> None:
 
                 tf.config.list_physical_devices()
         except (ModuleNotFoundError, ValueError) as error:
-            raise UsageError(
-                f"Keras finds no engine ({error}); set KERAS_BACKEND=tensorflow, jax or torch"
-            ) from error
-        except BaseException:
-            chatter.seek(0)
-            os.write(own, chatter.read())
-            raise
-        finally:
-            os.dup2(own, 2)
-            os.close(own)
+            missing = error
+    if missing:
+        raise UsageError(
+            f"Keras cannot load its backend ({missing}); set KERAS_BACKEND to tensorflow, jax or torch"
+        ) from missing
 
 
 def resume_command(folder) -> str:
     """The command line that continues this run."""
+    return shlex.join(["python", sys.argv[0], *words_without_run(), "--run", str(folder)])
+
+
+def words_without_run() -> list[str]:
+    """The words of the command line after the program's name, without --run and its folder."""
     words, skip = [], False
     for word in sys.argv[1:]:
         if not skip and word != "--run" and not word.startswith("--run="):
             words.append(word)
         skip = word == "--run" and not skip
-    return shlex.join(["python", sys.argv[0], *words, "--run", str(folder)])
+    return words
 
 
-def add_network_options(p: Parser) -> None:
-    """The options by which a door is told of trained networks; `loading.choose` takes them."""
-    p.add_argument("--run", type=Path, action="append", default=[], metavar="DIR", help="run folder; repeatable")
+def add_network_options(p: Parser, run_help: str = "run folder; repeatable") -> None:
+    """Adds the options that choose trained networks; `classification.trained.load_networks` takes their values."""
+    p.add_argument("--run", type=Path, action="append", default=[], metavar="DIR", help=run_help)
     p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
     p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
 
 
+def add_training_options(p) -> None:
+    """Options of every command that trains one network: where it writes and how it computes."""
+    p.add_argument("--run", type=Path, metavar="DIR", help="run folder; default: the next in runs/")
+    p.add_argument("--replicas", type=positive_int, metavar="N", help="devices; default: all GPUs, else 1")
+    p.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    p.add_argument("--xla", default="auto", choices=("auto", "on", "off"))
+    p.add_argument(
+        "--save-every", type=interval, default="10m", metavar="T", help="within an epoch: 10m, 90s, 500 (steps)"
+    )
+    p.add_argument("--deterministic", action="store_true", help="also on GPUs; CPUs always are")
+    p.add_argument("--find-lr", action="store_true", help="try rates for some steps, suggest one, train nothing")
+    p.add_argument("--dry-run", action="store_true", help="one step of everything, nothing kept")
+
+
 def run_command(main: Callable[[], int | None]) -> None:
-    """Runs a door and exits with its status."""
+    """Runs a command's `main` and exits with its status."""
     processes.install()
     name = os.path.basename(sys.argv[0])
     try:
         status = main() or 0
     except UsageError as error:
-        status = _say(f"{name}: {_line(error)}", 2)
+        status = _report(f"{name}: {_line(error)}", 2)
     except RunError as error:
-        status = _say(f"{name}: {_line(error)}", 1)
+        status = _report(f"{name}: {_line(error)}", 1)
     except KeyboardInterrupt as error:
-        status = _say(f"{name}: interrupted{_more(error)}", 130)
+        status = _report(f"{name}: interrupted{_more(error)}", 130)
     except Terminated as error:
-        status = _say(f"{name}: terminated{_more(error)}", 143)
-    except BrokenPipeError:  # a reader such as `head` has seen enough
+        status = _report(f"{name}: terminated{_more(error)}", 143)
+    except BrokenPipeError:  # a reader such as `head` has stopped reading
         status = 0
     except OSError as error:  # the disk is full, a folder is gone
         where = f"{error.filename}: " if error.filename else ""
-        status = _say(f"{name}: {where}{_line(error.strerror or error)}", 1)
+        status = _report(f"{name}: {where}{_line(error.strerror or error)}", 1)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python prints an error at exit
     sys.exit(status)
 
 
@@ -229,6 +235,6 @@ def _more(error: BaseException) -> str:
     return f"; {_line(error)}" if str(error) else ""
 
 
-def _say(text: str, status: int) -> int:
+def _report(text: str, status: int) -> int:
     print(text, file=sys.stderr)
     return status

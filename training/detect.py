@@ -5,6 +5,7 @@ same --run goes on where it stopped.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -55,12 +56,7 @@ def _add_fit(p) -> None:
         help="any field of the recipe, or of the detector as detector.FIELD; repeatable",
     )
     p.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="default 0")
-    p.add_argument("--run", type=Path, metavar="DIR", help="run folder; default: the next in runs/")
-    p.add_argument("--replicas", type=cli.positive_int, metavar="N", help="devices; default: all GPUs, else 1")
-    p.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
-    p.add_argument("--xla", default="off", choices=("on", "off"))
-    p.add_argument("--save-every", type=cli.interval, default="10m", metavar="T", help="10m, 90s, 500 (steps)")
-    p.add_argument("--deterministic", action="store_true", help="also on GPUs; CPUs always are")
+    cli.add_training_options(p)
 
 
 def _add_evaluate(p) -> None:
@@ -75,7 +71,9 @@ def _add_evaluate(p) -> None:
 def _add_predict(p) -> None:
     p.add_argument("paths", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="files, or folders of files")
     p.add_argument("--run", type=Path, required=True, metavar="DIR", help="run folder")
-    p.add_argument("--score", type=_score, default=0.5, metavar="F", help="least score to tell of; default 0.5")
+    p.add_argument(
+        "--score", type=cli.number_in(0, 1), default=0.5, metavar="F", help="least score to tell of; default 0.5"
+    )
     p.add_argument("--draw", type=Path, metavar="DIR", help="also draw the images with their boxes")
     p.add_argument("--json", type=cli.new_file, metavar="FILE", help="also write COCO's form")
 
@@ -84,17 +82,6 @@ def _add_export(p) -> None:
     p.add_argument("--run", type=Path, required=True, metavar="DIR", help="run folder")
     p.add_argument("--to", default="saved_model,tflite", metavar="FORMAT,...", help="saved_model, tflite, keras")
     p.add_argument("--out", type=Path, metavar="DIR", help="default: saved_models/ and the run's name")
-
-
-def _score(text: str) -> float:
-    """argparse type: a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise cli.argparse.ArgumentTypeError(f"must be a score from 0 to 1; {text!r} came")
-    return value
 
 
 def main() -> None:
@@ -108,33 +95,10 @@ def fit(args) -> None:
     """Trains."""
     with errors.usage_errors():
         from training.detection.setup import prepare
-        from training.run_folder.claim import acquire
+        from training.trainer.run import fit_command
 
-        config, data, compute, notes = prepare(args)
-        folder, result, held = acquire(args.run, config)
-    from training.detection.task import summary
-
-    if result is not None:
-        print(f"this run is finished already\n{summary(result, folder)}")
-        return
-    with held:
-        try:
-            work(folder, config, data, compute, notes, args.save_every)
-        except (KeyboardInterrupt, cli.Terminated) as error:
-            raise type(error)(f"continue with: {cli.resume_command(folder)}") from None
-
-
-def work(folder: Path, config, data, compute, notes, every) -> None:
-    """Trains in the folder and prints the result."""
-    from training.detection.task import DetectionRun, summary, train
-    from training.report.folder import Log
-    from training.trainer.checkpoint_saver import SaveInterval
-
-    with Log(folder / "log.txt", sys.stdout) as log:
-        log(f"run: {folder} ({config.detector.name})")
-        for note in notes:
-            log(note)
-        log(summary(train(DetectionRun(config, data, compute, folder, log, SaveInterval(*every))), folder))
+        spec = prepare(args)
+    fit_command(args, spec, cli.resume_command)
 
 
 def evaluate(args) -> None:
@@ -149,8 +113,8 @@ def evaluate(args) -> None:
     found = scoring.detections(scoring.forward(detector.model), split, detector.fit, detector.preprocessing)
     figures = metrics.measure(found, split, len(detector.classes))
     if args.answers:
-        known = coco.category_numbers(detector.classes, detector.categories)
-        known |= coco.category_numbers(data.classes, data.categories)
+        known = coco.category_ids(detector.classes, detector.categories)
+        known |= coco.category_ids(data.classes, data.categories)
         pairs = zip(found, split.ids, strict=True)
         rows = [r for f, key in pairs for r in coco.result_rows(f, key, detector.classes, known)]
         args.answers.write_text(json.dumps(rows), encoding="utf-8")
@@ -180,7 +144,7 @@ def predict(args) -> None:
         if args.draw:
             args.draw.mkdir(parents=True, exist_ok=True)
     run, rows, good = scoring.forward(detector.model), [], 0
-    known = coco.category_numbers(detector.classes, detector.categories)
+    known = coco.category_ids(detector.classes, detector.categories)
     for path in paths:
         image, reason, _ = read(str(path), decoded)
         if reason:
@@ -205,19 +169,14 @@ def predict(args) -> None:
 def export(args) -> None:
     """Makes files that other programs run."""
     with errors.usage_errors():
-        from training.detection import exporting, sources, trained
+        from training.detection import exporting
+        from training.exporting import exporter, formats, output_folder
 
-        formats = args.to.split(",")
-        odd = [f for f in formats if f not in exporting.FORMATS]
-        if odd:
-            from keras_cnns.errors import unknown
-
-            raise ValueError(unknown("format", odd[0], exporting.FORMATS))
-        detector = trained.from_run(args.run)
-        test = sources.load(detector.data, detector.images).test
+        chosen = formats.choose(args.to, known=exporting.FORMATS)
         out = args.out or Path("saved_models") / args.run.resolve().name
-        images = [test.images[i] for i in range(min(exporting.IMAGES, len(test)))]
-        files = exporting.export(detector, formats, out, images, lambda line: print(line, flush=True))
+        output_folder.check(out)
+        model = exporting.from_run(args.run)
+        files = exporter.export(model, chosen, out, os.cpu_count(), lambda line: print(line, flush=True))
     print(f"done: {out}: {', '.join(files)}")
 
 

@@ -1,4 +1,4 @@
-"""The errors that end a command with one line, and the context that makes them of a ValueError."""
+"""Errors that end a command with one line, and a context manager that turns a ValueError into one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +13,16 @@ class RunError(Exception):
 
 
 class DiskFull(RunError):
-    """There is no room for what a run must write."""
+    """The disk has no room for a file that the run must write."""
 
 
 class Diverged(RunError):
-    """A loss or a weight is no longer finite; a smaller rate usually helps."""
+    """A loss or a weight is no longer finite; a smaller learning rate usually helps."""
 
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Inside, a ValueError is the user's: it becomes a one-line refusal. A network that fails is a failure."""
+    """Turns a ValueError inside the block into a UsageError, and a network's ConnectionError into a RunError."""
     try:
         yield
     except ValueError as error:
@@ -34,11 +34,11 @@ def usage_errors() -> Iterator[None]:
 
 
 class DataError(ValueError):
-    """Data that cannot be used. The text is one line: the rule, what came, the nearest right thing."""
+    """Data that cannot be used. The text is one line: the rule, what was found, the nearest right thing."""
 
 
 def some(items, limit: int = 10) -> str:
-    """Up to `limit` items in one line, and how many more there are.
+    """Up to `limit` items in one line, and the number of the others.
 
     >>> some("abc", 2)
     'a, b and 1 more'

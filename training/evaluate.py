@@ -1,7 +1,7 @@
 """Measures a trained network on the test split: python training/evaluate.py --run DIR [--data WHAT]
 
-With --arch and the tag of known weights it repeats the published evaluation: size, crop, filter, preprocessing.
-With several --run the networks are an ensemble: their probabilities are averaged.
+With --arch and a tag of known weights it repeats the published evaluation: size, crop, filter, preprocessing.
+Several --run make an ensemble: their probabilities are averaged.
 """
 
 import json
@@ -19,7 +19,7 @@ EXAMPLES = """examples:
 
 
 def parser() -> cli.Parser:
-    """The options of this door."""
+    """The options of this command."""
     p = cli.Parser(prog="evaluate.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     cli.add_network_options(p)
     p.add_argument("--data", metavar="WHAT", help="as in fit.py; default: the run's own")
@@ -38,15 +38,27 @@ def main() -> None:
     cli.log_to_stderr()
     with errors.usage_errors():
         from training.classification import evaluation, trained
+        from training.engine.backends import backend
 
         if args.arch and args.weights and not args.data:
-            raise ValueError("--data is needed with --arch: which images to measure on")
+            raise ValueError("--arch needs --data: the images to measure on")
         found = _images(args.data, args) if args.data else None
-        networks = trained.choose(args.run, args.arch, args.weights, found and found[0])
+        networks = trained.load_networks(args.run, args.arch, args.weights, found and found[0])
         name = args.data or networks[0].data
         classes, split, what = found or _images(name, args)
-        pairs = [trained.labelled(n, classes, split) for n in networks]
-    outputs = [_logits(*pair) for pair in pairs]
+        pairs = [trained.with_labels_of(n, classes, split) for n in networks]
+    outputs = [
+        evaluation.split_logits(
+            backend.forward(evaluation.logits_model(n.model)),
+            split,
+            size=n.size,
+            channels=n.channels,
+            preprocess=n.preprocessing,
+            crop=n.crop,
+            views=n.views,
+        )
+        for n, split in pairs
+    ]
     figures = evaluation.measure(*evaluation.ensemble(outputs), networks[0].loss)
     if args.json:
         print(json.dumps({"data": name, "split": what, "runs": [n.name for n in networks], **figures}))
@@ -60,7 +72,7 @@ def main() -> None:
 
 
 def _images(name: str, args):
-    """(classes, split, its name) to measure on."""
+    """(classes, split, name of the split) to measure on."""
     from training.data import folder, idx, sources
 
     path = Path(name).expanduser()
@@ -71,21 +83,6 @@ def _images(name: str, args):
         return classes, split, what
     data, split = sources.load(name), args.split or "test"
     return data.classes, getattr(data, split), split
-
-
-def _logits(network, split):
-    """(logits, labels) of a split, as the network is fed it."""
-    from training.classification import evaluation
-
-    return evaluation.split_logits(
-        evaluation.forward(evaluation.logits_model(network.model)),
-        split,
-        size=network.size,
-        channels=network.channels,
-        preprocess=network.preprocessing,
-        crop=network.crop,
-        views=network.views,
-    )
 
 
 if __name__ == "__main__":

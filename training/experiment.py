@@ -4,7 +4,6 @@ Writes report.md, result.json and pictures. The same command with the same --run
 """
 
 import shlex
-import sys
 from pathlib import Path
 
 from training import cli, errors
@@ -24,7 +23,7 @@ def parser() -> cli.Parser:
     """The options of this door."""
     p = cli.Parser(prog="experiment.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("name", metavar="NAME", help="which experiment; see below")
-    p.add_argument("--budget", type=cli.fraction, default=1.0, metavar="F", help="share of the epochs; default 1")
+    p.add_argument("--budget", type=cli.budget, default=1.0, metavar="F", help="share of the epochs; default 1")
     p.add_argument(
         "--seeds", type=cli.positive_int, metavar="N", help="runs of each network; default: the experiment's"
     )
@@ -47,7 +46,7 @@ def main() -> None:
 
         found = experiment(args.name)
         folder = args.run or Path("runs") / f"experiment-{found.name}-{data_name(args.data)}"
-        command = shlex.join(["python", "training/experiment.py", *_words()])
+        command = shlex.join(["python", "training/experiment.py", *cli.words_without_run()])
         order = ExperimentSpec(args.data, args.budget, args.seeds or found.seeds, folder, command, tuple(args.set))
         compute = backend.choose(None, "auto", "auto", False)
     try:
@@ -55,16 +54,6 @@ def main() -> None:
     except (KeyboardInterrupt, cli.Terminated) as error:
         raise type(error)(f"continue with: {cli.resume_command(folder)}") from None
     print(f"done: {report}")
-
-
-def _words() -> list[str]:
-    """The command line without the folder, which is nobody else's."""
-    words, skip = [], False
-    for word in sys.argv[1:]:
-        if not skip and word != "--run" and not word.startswith("--run="):
-            words.append(word)
-        skip = word == "--run" and not skip
-    return words
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Draws what goes on inside a trained network: python training/explain.py --run DIR [IMAGE...]
+"""Draws what a trained network does: python training/explain.py --run DIR [IMAGE...]
 
-With --arch and --weights (a tag, "imagenet" for the best, or a file) a network of the zoo is looked at. Without
-images some of the data's test split are taken.
+With --arch and --weights (a tag, "imagenet" for the best, or a file) it draws a network of the zoo. Without images
+it takes some from the data's test split.
 """
 
 import sys
@@ -11,27 +11,26 @@ from training import cli, errors
 
 EXAMPLES = """examples:
   python training/explain.py --run runs/resnet20-digits-1
-  python training/explain.py --run runs/lenet5-digits-1 --what layers digit.png
-  python training/explain.py --arch resnet50 --weights imagenet --what heat,places --out seen photo.jpg
-what there is to see:
-  filters    the first layer's kernels          towers     the AlexNet of 2012: both towers and their colours
-  heat       Grad-CAM over the images           maps       feature maps of every stage
-  places     class scores all over a photo      layers     LeNet-5 (1998) layer by layer
-  nearest    alike images, found three ways     projector  features for TensorBoard, PCA and t-SNE
+  python training/explain.py --run runs/lenet5-digits-1 --what lenet_walk digit.png
+  python training/explain.py --arch resnet50 --weights imagenet --what gradcam,class_map --out seen photo.jpg
+views:
+  filters    the first layer's kernels          towers      the AlexNet of 2012: both towers and their colours
+  gradcam    Grad-CAM over the images           maps        feature maps of every stage
+  class_map  class scores all over a photo      lenet_walk  LeNet-5 (1998) layer by layer
+  nearest    similar images by three methods    projector   features for TensorBoard, PCA and t-SNE
 """
-WHAT = ("filters", "towers", "heat", "maps", "places", "layers", "nearest", "projector")
-TAKEN = 8
+VIEWS = ("filters", "towers", "gradcam", "maps", "class_map", "lenet_walk", "nearest", "projector")
+ALIASES = {"heat": "gradcam", "places": "class_map", "layers": "lenet_walk"}  # old names
+MAX_DATA_IMAGES = 8
 
 
 def parser() -> cli.Parser:
-    """The options of this door."""
+    """The options of this command."""
     p = cli.Parser(prog="explain.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="files, or folders of files")
-    p.add_argument("--run", type=Path, metavar="DIR", help="run folder")
-    p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
-    p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
+    cli.add_network_options(p, "run folder")
     p.add_argument("--data", metavar="WHAT", help="as in fit.py; default: the run's own")
-    p.add_argument("--what", metavar="NAME,...", help="what to draw; default: all that goes with the network")
+    p.add_argument("--what", metavar="NAME,...", help="views to draw; default: all that the network has")
     p.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/explain, or explain")
     return p
 
@@ -43,57 +42,43 @@ def main() -> None:
     cli.import_keras_quietly()
     cli.log_to_stderr()
     with errors.usage_errors():
-        wanted = _wanted(args.what)
+        wanted = _view_names(args.what)
+        if len(args.run) > 1:
+            raise ValueError(f"--run must be given once, got {len(args.run)} runs")
 
         from training.classification import trained
         from training.data import sources
-        from training.visualize import views
+        from training.visualize import neighbours, views
 
-        (network,) = trained.choose([args.run] if args.run else [], args.arch, args.weights)
+        (network,) = trained.load_networks(args.run, args.arch, args.weights)
         name = args.data or network.data
         data = sources.load(name) if name else None
-        out = args.out or (args.run / "explain" if args.run else Path("explain"))
+        out = args.out or (args.run[0] / "explain" if args.run else Path("explain"))
         out.mkdir(parents=True, exist_ok=True)
-        images = list(_read(paths)) if paths else _taken(data)
-        subject = views.Context(network, images, data, out, print)
-    for what in wanted:
+        images = _read_files(paths) if paths else _test_images(data)
+        context = views.Context(network, images, data, out, print)
+    for name in wanted:
         try:
-            _ways()[what](subject)
+            getattr(neighbours if name in ("nearest", "projector") else views, name)(context)
         except views.NotApplicable as error:
             if args.what:
-                raise errors.UsageError(f"{what}: {error}") from None
-            print(f"left out: {what}: {error}", file=sys.stderr)
+                raise errors.UsageError(f"{name}: {error}") from None
+            print(f"left out: {name}: {error}", file=sys.stderr)
 
 
-def _wanted(asked: str | None) -> tuple[str, ...]:
-    """Names from --what, checked."""
+def _view_names(what: str | None) -> tuple[str, ...]:
+    """The names in --what, checked, with old names replaced; by default all."""
     from keras_cnns.errors import unknown
 
-    names = tuple(n.strip() for n in asked.split(",")) if asked else WHAT
+    names = tuple(ALIASES.get(n.strip(), n.strip()) for n in what.split(",")) if what else VIEWS
     for name in names:
-        if name not in WHAT:
-            raise ValueError(unknown("subject", name, WHAT))
+        if name not in VIEWS:
+            raise ValueError(unknown("view", name, VIEWS))
     return names
 
 
-def _ways() -> dict:
-    """Name -> function."""
-    from training.visualize import neighbours, views
-
-    return {
-        "filters": views.filters,
-        "towers": views.two_towers,
-        "heat": views.gradcam,
-        "maps": views.maps,
-        "places": views.class_map,
-        "layers": views.lenet_walk,
-        "nearest": neighbours.nearest,
-        "projector": neighbours.projector,
-    }
-
-
-def _read(paths: list[Path]):
-    """(name, image) of all that can be read; ValueError if none can."""
+def _read_files(paths: list[Path]) -> list:
+    """(name, image) of all readable files; ValueError if there are none."""
     from training.data.folder import read
 
     found = [(path, *read(str(path))[:2]) for path in paths]
@@ -106,13 +91,14 @@ def _read(paths: list[Path]):
     return good
 
 
-def _taken(data) -> list:
-    """The first test image of each of the first classes."""
+def _test_images(data) -> list:
+    """The first test image of each of the first eight classes."""
     if data is None:
         return []
     labels = data.test.labels.tolist()
     return [
-        (f"{data.name}-{label}", data.test.images[labels.index(label)]) for label in sorted(set(labels))[:TAKEN]
+        (f"{data.name}-{label}", data.test.images[labels.index(label)])
+        for label in sorted(set(labels))[:MAX_DATA_IMAGES]
     ]
 
 

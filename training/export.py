@@ -1,4 +1,4 @@
-"""Makes files that other programs run: python training/export.py --run DIR --to saved_model,tflite,keras
+"""Exports a trained network: python training/export.py --run DIR --to saved_model,tflite,keras
 
 Every file is run by its own runtime, in a process without this package, and compared with the network before it is
 published. A folder saved_models/NAME/ holds the files, labels.txt, card.md and export.json.
@@ -14,17 +14,15 @@ from training import cli, errors
 EXAMPLES = """examples:
   python training/export.py --run runs/resnet20-digits-1
   python training/export.py --run runs/resnet20-digits-1 --to tflite --quantize none,float16,int8 --max-drop 0.01
-  python training/export.py --run runs/repvgg_a0-fashion-1 --to tflite --quantize int8 --fine-tune 1
+  python training/export.py --run runs/repvgg_a0-fashion-1 --to tflite --quantize int8 --qat 1
   python training/export.py --arch resnet50 --weights imagenet --to saved_model,keras
 """
 
 
 def parser() -> cli.Parser:
-    """The options of this door."""
+    """The options of this command."""
     p = cli.Parser(prog="export.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
-    p.add_argument("--run", type=Path, action="append", default=[], metavar="DIR", help="run folder")
-    p.add_argument("--arch", metavar="NAME", help="a network of the zoo, with --weights")
-    p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
+    cli.add_network_options(p, "run folder")
     p.add_argument(
         "--data", metavar="WHAT", help="to calibrate and measure on, as in fit.py; default: the run's own"
     )
@@ -32,13 +30,18 @@ def parser() -> cli.Parser:
     p.add_argument("--quantize", metavar="KIND,...", help="of TFLite: none, float16, dynamic, int8, int16x8")
     p.add_argument(
         "--max-drop",
-        type=share,
+        type=cli.number_in(0, 1),
         default=0.05,
         metavar="F",
-        help="top-1 a file may lose; default 0.05 (five points)",
+        help="loss of top-1 up to which a file is published; default 0.05 (five points)",
     )
     p.add_argument(
-        "--fine-tune", type=cli.positive_int, metavar="N", help="epochs of learning with int8 in mind, before int8"
+        "--qat",
+        "--fine-tune",
+        type=cli.positive_int,
+        default=0,
+        metavar="N",
+        help="epochs of quantization-aware training before int8",
     )
     p.add_argument("--out", type=Path, metavar="DIR", help="default: saved_models/ and the run's name")
     p.add_argument(
@@ -50,17 +53,6 @@ def parser() -> cli.Parser:
     return p
 
 
-def share(text: str) -> float:
-    """argparse type: a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise cli.argparse.ArgumentTypeError(f"must be a fraction from 0 to 1; {text!r} came")
-    return value
-
-
 def main() -> None:
     args = parser().parse_args()
     cli.import_keras_quietly()
@@ -68,34 +60,37 @@ def main() -> None:
     with errors.usage_errors():
         from training.classification import trained
         from training.data import sources
-        from training.exporting import exporter, formats, output_folder, provenance
+        from training.exporting import export_model, exporter, formats, output_folder, provenance
 
         chosen = formats.choose(args.to, args.quantize)
         if len(args.run) > 1:
-            raise ValueError(f"an export is of one network; {len(args.run)} --run came")
-        if args.fine_tune and formats.QUANTIZE["int8"] not in chosen:
-            raise ValueError("--fine-tune is for int8: add --quantize int8")
+            raise ValueError(f"an export is of one network, got --run {len(args.run)} times")
+        if args.qat and formats.QUANTIZE["int8"] not in chosen:
+            raise ValueError("--qat is for int8: add --quantize int8")
         out = args.out or Path("saved_models") / (args.run[0].resolve().name if args.run else str(args.arch))
         output_folder.check(out)
         data = sources.load(args.data) if args.data else None
-        (network,) = trained.choose(args.run, args.arch, args.weights, data and data.classes)
+        (network,) = trained.load_networks(args.run, args.arch, args.weights, data and data.classes)
         source = args.data or network.data
-        wanting = [f.file for f in chosen if f.needs and source is None]
-        if wanting:
-            raise ValueError(f"{wanting[0]} needs --data: images to calibrate and to measure on")
+        needy = [f.file for f in chosen if f.needs_images and source is None]
+        if needy:
+            raise ValueError(f"{needy[0]} needs --data: images to calibrate and to measure on")
         data = data or (sources.load(source) if source else None)
         if data:
             parts = {
-                name: trained.labelled(network, data.classes, getattr(data, name)) for name in ("train", "val")
+                name: trained.with_labels_of(network, data.classes, getattr(data, name))
+                for name in ("train", "val")
             }
             network = parts["val"][0]
             data = replace(data, **{name: split for name, (_, split) in parts.items()})
-        known = provenance.of_run(args.run[0]) if args.run else provenance.of_weights(args.arch, args.weights)
-        order = exporter.ExportSpec(chosen, out, args.max_drop, args.images, args.threads, args.fine_tune or 0)
-        files = exporter.export(order, network, known, data, lambda line: print(line, flush=True))
+        origin = provenance.from_run(args.run[0]) if args.run else provenance.from_weights(args.arch, args.weights)
+        model = export_model.build(
+            network, provenance=origin, data=data, images=args.images, max_drop=args.max_drop, qat=args.qat
+        )
+        files = exporter.export(model, chosen, out, args.threads, lambda line: print(line, flush=True))
     print(f"done: {out}: {', '.join(files)}")
     if not data:
-        print("accuracy is unmeasured: no --data came", file=sys.stderr)
+        print("the accuracy is not measured: it needs --data", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Names what is on images: python training/predict.py --run DIR IMAGE_OR_FOLDER...
+"""Classifies images: python training/predict.py --run DIR IMAGE_OR_FOLDER...
 
-With --arch and --weights (a tag, "imagenet" for the best, or a file) a network of the zoo does it.
-Prints the five most probable classes of every image. With several --run the networks are an ensemble.
+With --arch and --weights (a tag, "imagenet" for the best, or a file) it uses a network of the zoo.
+It prints the five most probable classes of every image. Several --run make an ensemble.
 """
 
 import csv
@@ -18,11 +18,11 @@ EXAMPLES = """examples:
   python training/predict.py --run runs/resnet20-digits-1 --json digit.png
   python training/predict.py --arch resnet50 --weights imagenet --csv names.csv --sheet names.png holiday/
 """
-BATCH = 16  # images as large as cameras make them are held at once
+BATCH = 16  # camera photographs in memory at once
 
 
 def parser() -> cli.Parser:
-    """The options of this door."""
+    """The options of this command."""
     p = cli.Parser(prog="predict.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="files, or folders of files")
     cli.add_network_options(p)
@@ -40,37 +40,38 @@ def main() -> None:
     cli.import_keras_quietly()
     cli.log_to_stderr()
     with errors.usage_errors():
-        from training.classification import evaluation, trained
+        from training.classification import trained
+        from training.engine.backends import backend
         from training.report import canvas
         from training.report.progress import ImageBar
         from training.visualize.contact_sheet import Sheet
 
-        networks = trained.choose(args.run, args.arch, args.weights)
-    pairs = [(n, evaluation.forward(n.model)) for n in networks]
-    sheet, good = Sheet() if args.sheet else None, 0
+        networks = trained.load_networks(args.run, args.arch, args.weights)
+    pairs = [(n, backend.forward(n.model)) for n in networks]
+    sheet, readable = Sheet() if args.sheet else None, 0
     with ImageBar(len(paths)) as bar, _table(args.csv, args.top) as table:
         for start in range(0, len(paths), BATCH):
             images = [(p, x) for p in paths[start : start + BATCH] if (x := _read(p, bar)) is not None]
-            answers = _answers(pairs, [x for _, x in images], args.top) if images else []
-            for (path, image), best in zip(images, answers, strict=True):
+            predictions = _predict(pairs, [x for _, x in images], args.top) if images else []
+            for (path, image), best in zip(images, predictions, strict=True):
                 bar.write(_line(path, best, args.json))
-                table.writerow([path, *(cell for answer in best for cell in answer)])
+                table.writerow([path, *(cell for pair in best for cell in pair)])
                 if sheet is not None:
                     sheet.add(image, str(path), best)
-            sys.stdout.flush()  # a reader that has seen enough ends this after the batch
-            good += len(images)
+            sys.stdout.flush()  # if the reader has closed the pipe, the command ends after this batch
+            readable += len(images)
             bar.update(min(BATCH, len(paths) - start))
-    if not good:
+    if not readable:
         raise errors.UsageError(f"none of {len(paths)} files is a readable image")
     if sheet is not None:
         canvas.save(sheet.figure(" and ".join(n.name for n in networks)), args.sheet)
-    if good < len(paths):
-        print(f"{len(paths) - good} of {len(paths)} files could not be read", file=sys.stderr)
+    if readable < len(paths):
+        print(f"{len(paths) - readable} of {len(paths)} files could not be read", file=sys.stderr)
 
 
 @contextmanager
 def _table(path: Path | None, top: int):
-    """What writes a row to the table; without a path, nowhere."""
+    """A CSV writer with the header written; without a path it writes nothing."""
     with open(path or os.devnull, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", *(f"{what}{i}" for i in range(1, top + 1) for what in ("label", "probability"))])
@@ -78,7 +79,7 @@ def _table(path: Path | None, top: int):
 
 
 def _read(path: Path, bar):
-    """The image as uint8 (h, w, 3), the right way up, or None with a line on stderr."""
+    """The image as uint8 (h, w, 3), upright, or None with a line on stderr."""
     from training.data.folder import read
     from training.engine.backends import backend
 
@@ -88,8 +89,8 @@ def _read(path: Path, bar):
     return image
 
 
-def _answers(pairs, images, top: int) -> list[list[tuple[str, float]]]:
-    """Of every image the `top` most probable classes, by the mean of all networks."""
+def _predict(pairs, images, top: int) -> list[list[tuple[str, float]]]:
+    """The `top` most probable classes of every image, by the mean probability of all networks."""
     import numpy as np
 
     classes = pairs[0][0].classes
@@ -103,7 +104,7 @@ def _probabilities(network, run, images):
 
     from training.engine.backends import backend
 
-    size, pixels = network.size, backend.pixels
+    size, pixels = network.size, backend.array_reader
     fitted = np.concatenate([pixels.resize_and_crop(image[None], size, network.crop) for image in images])
     return np.asarray(run(network.preprocessing(np.asarray(pixels.with_channels(fitted, network.channels)))))
 

@@ -1,8 +1,10 @@
-"""SIGINT and SIGTERM: a second signal always ends the program at once; inside `deferred`, the first one waits."""
+"""What commands need of the operating system: signals, file descriptor 2, free ports."""
 
 import os
 import signal
 import socket
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -11,25 +13,25 @@ NOTE = b"\nfinishing the step, then saving; once more to stop at once\n"
 
 
 class Terminated(BaseException):
-    """SIGTERM came."""
+    """SIGTERM was received."""
 
 
 class Pending:
-    """The first signal that came, waiting for a good moment."""
+    """The first signal, if any, until `act` handles it."""
 
     def __init__(self):
         self.number = None
 
     def note(self, number, frame) -> None:
-        """A signal handler: the first is kept, the second ends the process."""
+        """A signal handler: keeps the first signal; the second ends the process."""
         if self.number is not None:
             os._exit(128 + number)
         self.number = number
-        with suppress(OSError):  # nobody listens
+        with suppress(OSError):  # stderr is closed
             os.write(2, NOTE)
 
     def act(self) -> None:
-        """Raises KeyboardInterrupt or Terminated if a signal has come."""
+        """Raises KeyboardInterrupt or Terminated if there was a signal."""
         if self.number == signal.SIGINT:
             raise KeyboardInterrupt
         if self.number == signal.SIGTERM:
@@ -38,7 +40,7 @@ class Pending:
 
 @contextmanager
 def deferred() -> Iterator[Pending]:
-    """Inside, a signal is only noted; whoever is at work asks the `Pending` and acts between two steps."""
+    """Defers signals: they only set the `Pending`, whose `act` the training loop calls between two steps."""
     pending = Pending()
     before = {number: signal.signal(number, pending.note) for number in SIGNALS}
     try:
@@ -49,12 +51,12 @@ def deferred() -> Iterator[Pending]:
 
 
 def install() -> None:
-    """From now on the first signal raises KeyboardInterrupt or Terminated, the second ends the process."""
-    came = []
+    """Makes the first signal raise KeyboardInterrupt or Terminated, and the second end the process."""
+    received = []
 
     def handle(number, frame):
-        came.append(number)
-        if len(came) > 1:
+        received.append(number)
+        if len(received) > 1:
             os._exit(128 + number)
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
@@ -62,8 +64,35 @@ def install() -> None:
         signal.signal(number, handle)
 
 
+@contextmanager
+def silence_stderr(replay: bool = True) -> Iterator[None]:
+    """Hides what is written to file descriptor 2, also by native code; with `replay` an exception shows it."""
+    own = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            if replay:
+                hidden.seek(0)
+                os.write(own, hidden.read())
+            raise
+        finally:
+            os.dup2(own, 2)
+            os.close(own)
+
+
+def silence_native_stderr() -> None:
+    """Hides for the rest of the process what native code writes to stderr; `sys.stderr` still works."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
+        return
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody uses now."""
+    """Ports of this machine that are free now."""
     trials = [socket.socket() for _ in range(count)]
     try:
         for trial in trials:

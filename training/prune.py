@@ -18,7 +18,7 @@ def parser() -> cli.Parser:
     """The options of this door."""
     p = cli.Parser(prog="prune.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("--run", type=Path, required=True, metavar="DIR", help="a finished run")
-    p.add_argument("--keep-macs", type=cli.fraction, required=True, metavar="F", help="share of the MACs to keep")
+    p.add_argument("--keep-macs", type=cli.budget, required=True, metavar="F", help="share of the MACs to keep")
     p.add_argument("--out", type=Path, metavar="DIR", help="default: beside the run, named after it")
     p.add_argument(
         "--method",

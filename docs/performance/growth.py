@@ -12,7 +12,7 @@ from pathlib import Path
 
 from keras_cnns.deep import deep_recursion
 from training.bench import interleaved
-from training.bench.task import Task
+from training.bench.workload import Workload
 from training.report import environment
 
 PLACE = Path(__file__).parent
@@ -28,19 +28,19 @@ def tell(line: str) -> None:
 
 def per_layer(mode: str, depths: tuple[int, ...], rounds: int) -> list[dict]:
     """Milliseconds a layer with weights, at each depth."""
-    tasks = [Task("ours", f"resnet{depth}", mode, batch=1, size=32) for depth in depths]
+    workloads = [Workload("ours", f"resnet{depth}", mode, batch=1, size=32) for depth in depths]
     found = []
-    for depth, one in zip(depths, interleaved.compete(tasks, rounds, tell), strict=True):
-        if one.excuse:
-            raise SystemExit(f"resnet{depth}, {mode}: {one.excuse}")
-        spread = interleaved.Spread.of([1000 * s / depth for s in one.seconds])
+    for depth, one in zip(depths, interleaved.measure(workloads, rounds, tell), strict=True):
+        if one.error:
+            raise SystemExit(f"resnet{depth}, {mode}: {one.error}")
+        median, *limits = interleaved.median_range([1000 * s / depth for s in one.seconds])
         found.append(
             {
                 "mode": mode,
                 "depth": depth,
                 "rounds": len(one.seconds),
-                "ms_per_layer": round(spread.median, 3),
-                "range": [round(spread.least, 3), round(spread.most, 3)],
+                "ms_per_layer": round(median, 3),
+                "range": [round(limit, 3) for limit in limits],
             }
         )
         tell(str(found[-1]))
@@ -49,13 +49,13 @@ def per_layer(mode: str, depths: tuple[int, ...], rounds: int) -> list[dict]:
 
 def memory() -> list[dict]:
     """Peak resident gigabytes of training, at each batch."""
-    first = Task("ours", "resnet50_v1", "train")
+    first = Workload("ours", "resnet50_v1", "train")
     found = []
     for engine in ("ours", "keras_applications"):
         for batch in BATCHES:
-            (one,) = interleaved.compete([replace(first, engine=engine, batch=batch)], 1, tell)
-            if one.excuse:
-                raise SystemExit(f"{engine}: {one.excuse}")
+            (one,) = interleaved.measure([replace(first, engine=engine, batch=batch)], 1, tell)
+            if one.error:
+                raise SystemExit(f"{engine}: {one.error}")
             found.append({"engine": engine, "batch": batch, "peak_gb": round(one.peak_gb, 3)})
             tell(str(found[-1]))
     return found

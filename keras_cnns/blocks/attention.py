@@ -1,8 +1,8 @@
-"""Plugs of the `spatial` socket that weigh parallel branches, channel by channel: SKNet's and ResNeSt's.
+"""Attention over parallel branches, for the `spatial` field of units: selective kernels and split attention.
 
-Both add up the branches, pool, and derive from that one weight for each branch and channel; the weights of a
-channel are a softmax over the branches. The mean of a sum is the sum of the means, so the branches are pooled
-first and nothing of full size is added.
+Both sum the branches, pool the sum, and compute from it a weight for each branch and channel, a softmax over the
+branches. The mean of a sum is the sum of the means, so the branches are pooled first, to avoid adding full-size
+maps.
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ from keras_cnns.values import Count, Range, Value
 def shares(logits, parts: int, cardinality: int, name: str) -> list:
     """The weights of `parts` branches, each (n, 1, 1, c), from logits (n, 1, 1, parts * c): a softmax over them.
 
-    The logits are ordered (cardinality, parts, channel), the branches (cardinality, channel): for every cardinal
-    group its own softmax (the r-softmax of ResNeSt).
+    The logits are ordered (cardinality, parts, channel), the branches (cardinality, channel): each cardinal group
+    has its own softmax (the r-softmax of ResNeSt).
     """
     total = logits.shape[-1]
     x = Reshape((cardinality, parts, total // (cardinality * parts)), name=f"{name}_parts")(logits)
@@ -39,7 +39,7 @@ def shares(logits, parts: int, cardinality: int, name: str) -> list:
 
 
 def weigh(branches: list, weights: list, name: str):
-    """The sum of the branches, each times its weights."""
+    """The weighted sum of the branches."""
     pairs = zip(branches, weights, strict=True)
     scaled = [Multiply(name=f"{name}_scale{i}")([b, w]) for i, (b, w) in enumerate(pairs, 1)]
     return Add(name=f"{name}_sum")(scaled) if len(scaled) > 1 else scaled[0]
@@ -47,13 +47,13 @@ def weigh(branches: list, weights: list, name: str):
 
 @dataclass(frozen=True)
 class SelectiveKernel(Value):
-    """Convolutions of several sizes on the same input; every channel selects among them (Li et al. 2019).
+    """Convolutions of several kernel sizes on one input, weighted by attention per channel (Li et al. 2019).
 
     Attributes:
-        branches: (kernel, dilation) of each. (3, 2) is the published 5x5, (5, 1) a true one; a single branch has
-            nothing to select from and is a plain convolution.
+        branches: (kernel, dilation) of each. (3, 2) is the published 5x5, (5, 1) a true one; a single branch
+            is a plain convolution.
         groups: groups of every branch.
-        reduction, least: the attention is max(filters / reduction, least) wide.
+        reduction, least: the attention has max(filters / reduction, least) channels.
     """
 
     branches: tuple[tuple[Count, Count], ...] = ((3, 1), (3, 2))
@@ -63,7 +63,7 @@ class SelectiveKernel(Value):
 
     def check(self):
         if not self.branches or any(kernel % 2 == 0 for kernel, _ in self.branches):
-            raise ValueError(f"branches are pairs (odd kernel, dilation), at least one; {self.branches} came")
+            raise ValueError(f"branches must be pairs (odd kernel, dilation), at least one, got {self.branches}")
 
     def __call__(self, x, filters: int, stride: int, name: str):
         options = {"stride": stride, "groups": self.groups}
@@ -85,13 +85,13 @@ class SelectiveKernel(Value):
 
 @dataclass(frozen=True)
 class SplitAttention(Value):
-    """Convolution into `radix` splits, weighed and added up (Zhang et al. 2020, figure 2; ResNeSt).
+    """Convolution into `radix` splits and their weighted sum (Zhang et al. 2020, figure 2; ResNeSt).
 
     Attributes:
-        radix: splits; with one, the weights are a sigmoid.
+        radix: number of splits; for one split the weights are a sigmoid.
         cardinality: groups in the sense of ResNeXt. The convolution has radix * cardinality groups.
-        reduction, least: the attention is max(filters * radix / reduction, least) wide.
-        pool_at: a strided unit does not stride but pools: 2 behind the attention, 1 before it ("-fast").
+        reduction, least: the attention has max(filters * radix / reduction, least) channels.
+        pool_at: where a strided unit pools instead of striding: 2 after the attention, 1 before it ("-fast").
     """
 
     radix: Count = 2
@@ -121,7 +121,7 @@ class SplitAttention(Value):
 
 
 def _average(x, stride: int, name: str):
-    """3x3 average pooling that counts the zeros around the image; Keras' "same" does not."""
+    """3x3 average pooling that includes the zeros around the map, unlike Keras' "same"."""
     if stride == 1:
         return x
     x = ZeroPadding2D(1, name=f"{name}_down_pad")(x)

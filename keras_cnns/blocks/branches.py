@@ -1,4 +1,4 @@
-"""Units of parallel branches: ResNeXt's two other forms, and RepVGG's."""
+"""Units of parallel branches: forms (a) and (b) of ResNeXt, and RepVGG."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from keras_cnns.values import Count, Positive, Value
 
 
 def _branches(x, cardinality: int, filters: int, stride: int, name: str) -> list:
-    """1x1 and 3x3 of every branch, `filters` in all."""
+    """1x1 and 3x3 convolutions of all branches, with `filters` channels in total."""
     if filters % cardinality:
-        raise ValueError(f"{filters} filters do not divide into {cardinality} branches ({name})")
+        raise ValueError(f"filters must divide by {cardinality} branches, got {filters} ({name})")
     found = []
     for i in range(1, cardinality + 1):
         y = conv_norm_relu(x, filters // cardinality, 1, name=f"{name}_branch{i}_conv1")
@@ -25,10 +25,10 @@ def _branches(x, cardinality: int, filters: int, stride: int, name: str) -> list
 
 @dataclass(frozen=True)
 class SeparateBranches(Value):
-    """1x1, 3x3, 1x1 in `cardinality` branches of their own, summed (Xie et al. 2016, figure 3 a).
+    """1x1, 3x3, 1x1 in `cardinality` separate branches, summed (Xie et al. 2016, figure 3 a).
 
-    Form (c) is `Bottleneck(Conv3x3(groups=cardinality), inner=inner)`. The norm of the last 1x1 follows the sum;
-    otherwise the forms would differ.
+    Form (c) is `Bottleneck(Conv3x3(groups=cardinality), inner=inner)`. The norm of the last 1x1 is after the
+    sum; otherwise the forms would differ.
     """
 
     cardinality: Count = 32
@@ -68,10 +68,9 @@ class EarlyConcatenation(Value):
 
 @dataclass(frozen=True)
 class RepVGGUnit(Value):
-    """ReLU(BN(3x3) + BN(1x1) + BN(x)), the last where the shape stays (Ding et al. 2021, figure 2 b).
+    """ReLU(BN(3x3) + BN(1x1) + BN(x)), the last if the shape stays (Ding et al. 2021, figure 2 b).
 
-    All of it is one 3x3 convolution once the training is over; layer names tell the branches. `gate` stands before
-    the ReLU.
+    After training, `fuse` merges it into one 3x3 convolution. `gate` is before the ReLU.
     """
 
     groups: Count = 1
@@ -88,7 +87,7 @@ class RepVGGUnit(Value):
 
 @dataclass(frozen=True)
 class RepVGGStem(Value):
-    """Stage 0: one unit of stride 2 on the image, by the name `stem`."""
+    """Stage 0: one unit of stride 2 on the image, named `stem`."""
 
     filters: Count = 64
     unit: Callable = RepVGGUnit()

@@ -1,7 +1,7 @@
-"""Convolution, normalisation, activation: the words of every block, with the conventions of the field, once.
+"""Convolution, batch norm and activation with the usual conventions, for all blocks.
 
 Batch norm has epsilon 1e-5 and momentum 0.9 (torch's 0.1), padding is symmetric as in torch and Caffe, and a
-convolution that is normalised has no bias.
+convolution before a batch norm has no bias.
 """
 
 from collections.abc import Callable
@@ -46,10 +46,11 @@ def conv(
 ):
     """A convolution with symmetric padding: (n, h, w, c) -> (n, ceil(h / stride), ceil(w / stride), filters).
 
-    `pad` is another padding than half the kernel; `start` is where the biases start.
+    `pad` replaces the default padding of half the kernel; `start` is the initial value of the biases.
 
-    Strided ones pad in a layer of their own: "same" would pad an even size at the far side only, which moves the
-    sampling grid by a pixel (and explicit padding inside the op leaves the fast CPU kernels).
+    A strided convolution pads in a separate layer: "same" would pad an even size at the far side only, and so
+        shift
+    the sampling grid by a pixel (and explicit padding inside the op has no fast CPU kernel).
     """
     same = dilation * (kernel - 1) // 2
     side = same if pad is None else pad
@@ -71,7 +72,7 @@ def conv(
 
 
 def norm(x, *, name: str, epsilon: float = EPSILON):
-    """Batch normalisation with the field's constants."""
+    """Batch normalisation with the usual constants."""
     return BatchNormalization(momentum=MOMENTUM, epsilon=epsilon, name=name)(x)
 
 
@@ -81,7 +82,7 @@ def relu(x, *, name: str, dtype: str | None = None):
 
 
 def conv_relu(x, filters: int, kernel: int, *, name: str, **options):
-    """Convolution with bias, and ReLU: the early networks, before batch norm. `options` are those of `conv`."""
+    """Convolution with bias and ReLU, for networks without batch norm. `options` are those of `conv`."""
     return relu(conv(x, filters, kernel, bias=True, name=name, **options), name=f"{name}_relu")
 
 
@@ -96,10 +97,10 @@ def conv_norm_relu(x, filters: int, kernel: int, *, name: str, **options):
 
 
 def split(x, parts: int, *, name: str) -> list:
-    """The channels in `parts` equal pieces, in order; `x` itself is the only piece of one.
+    """Splits the channels into `parts` equal pieces, in order; one part is `x` itself.
 
-    Keras has no layer that does it. Cropping the last axis, which is a column to a channels-first layer, is a way
-    that stock layers can go too: what is deployed needs no layer of ours.
+    Keras has no such layer. Cropping in a channels-first layer, which takes the last axis as the width, is
+    possible with stock layers, so that a deployed network needs no layer of this package.
     """
     if parts == 1:
         return [x]

@@ -1,4 +1,4 @@
-"""Plugs of the `gate` socket: (x, name) -> x, each channel times a number that the whole picture decides."""
+"""Gates, for the `gate` field of units: (x, name) -> x, each channel scaled by a function of the whole map."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from keras_cnns.values import Count, Value
 
 @dataclass(frozen=True)
 class SqueezeExcite(Value):
-    """x * sigmoid(W2 ReLU(W1 mean(x) + b1) + b2) (Hu et al. 2017): W1 has `reduction` times fewer rows than x
-    has channels, but not below `least`. The dense layers are 1x1 convolutions of the 1x1 map, with biases.
+    """x * sigmoid(W2 ReLU(W1 mean(x) + b1) + b2) (Hu et al. 2017): W1 has channels / `reduction` rows, at
+    least `least`. The dense layers are 1x1 convolutions with biases.
     """
 
     reduction: Count = 16
@@ -29,7 +29,7 @@ class SqueezeExcite(Value):
 
 @dataclass(frozen=True)
 class GateBehindReLU(Value):
-    """A gate with a ReLU before it: the basic unit of the SENet release, unlike paper and bottleneck."""
+    """A gate after a ReLU, as in the basic unit of the SENet release; paper and bottleneck have no ReLU there."""
 
     gate: Callable = SqueezeExcite()
 

@@ -1,6 +1,6 @@
-"""Inception modules (Szegedy et al. 2014, figure 2): (x, name) -> branches of several sizes, side by side.
+"""Inception modules (Szegedy et al. 2014, figure 2): (x, name) -> concatenated branches of several sizes.
 
-The channels stand in the order 1x1, 3x3, 5x5, pool. The concatenation carries the module's own name.
+The channels are in the order 1x1, 3x3, 5x5, pool. The concatenation has the name of the module.
 """
 
 from collections.abc import Callable
@@ -14,17 +14,17 @@ from keras_cnns.values import Count, Value
 
 
 def xavier() -> keras.initializers.Initializer:
-    """U(-sqrt(3/fan_in), sqrt(3/fan_in)): Caffe's Xavier, which looks at the fan-in only."""
+    """U(-sqrt(3/fan_in), sqrt(3/fan_in)): Caffe's Xavier, which uses the fan-in only."""
     return keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
 
 
 def truncated() -> keras.initializers.Initializer:
-    """N(0, 0.01) cut at two deviations: torchvision's GoogLeNet."""
+    """N(0, 0.01) truncated at two standard deviations: torchvision's GoogLeNet."""
     return keras.initializers.TruncatedNormal(stddev=0.01)
 
 
 def xavier_conv(x, filters: int, kernel: int, *, name: str, stride: int = 1):
-    """Convolution and ReLU as BVLC GoogLeNet starts them: Xavier, biases of 0.2. The paper does not say."""
+    """Convolution and ReLU, initialised as in BVLC GoogLeNet (Xavier, biases 0.2); the paper does not say how."""
     return conv_relu(x, filters, kernel, stride=stride, init=xavier, start=0.2, name=name)
 
 
@@ -46,8 +46,8 @@ class Inception(Value):
         one: filters of the 1x1 branch.
         reduce3, three: of the 3x3 branch, its 1x1 reduction first.
         reduce5, five: of the 5x5 branch.
-        pool: of the 1x1 projection behind the 3x3 max-pooling.
-        kernel5: kernel of the "5x5" branch; torchvision has 3, an acknowledged fault.
+        pool: of the 1x1 projection after the 3x3 max-pooling.
+        kernel5: kernel of the "5x5" branch; torchvision has 3, an acknowledged bug.
         conv: (x, filters, kernel, name=) -> activated features.
     """
 
@@ -72,9 +72,9 @@ class Inception(Value):
 
 @dataclass(frozen=True)
 class NaiveInception(Value):
-    """The module without reductions (figure 2 a), which the paper sets aside: costly, and it can only grow wider.
+    """The module without reductions (figure 2 a), which the paper rejects as too costly.
 
-    The pooled channels are all handed on, so the output has one + three + five + as many channels as came.
+    It keeps all pooled channels, so the output has one + three + five + input channels.
     """
 
     one: Count

@@ -1,4 +1,4 @@
-"""Local response normalisation as a part: (x, name) -> x."""
+"""Local response normalisation as a building block: (x, name) -> x."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,7 +8,7 @@ from keras_cnns.values import Positive, Range, Value
 
 
 def no_lrn(x, name: str):
-    """Networks that do without: nothing happens."""
+    """No normalisation: returns `x`."""
     return x
 
 

@@ -1,8 +1,8 @@
-"""Plugs of the `shortcut` socket: (x, filters, stride, name) -> what is added to the branch.
+"""Shortcuts, for the `shortcut` field of units: (x, filters, stride, name) -> the tensor to add to the branch.
 
-He et al. 2015 call them options A, B and C. Where the shape does not change, A and B are the identity: the data
-decide, not a flag. A plug of pre-activation units may say `reads_activation(x, filters, stride)`: whether it takes
-the unit's shared BN-ReLU output there instead of the raw input.
+He et al. 2015 call them options A, B and C. A and B are the identity if the shape does not change. A shortcut of
+pre-activation units may define `reads_activation(x, filters, stride)`: True if it reads the unit's shared BN-ReLU
+output instead of the raw input.
 """
 
 from collections.abc import Callable
@@ -16,23 +16,23 @@ from keras_cnns.values import Value
 
 
 def changes_shape(x, filters: int, stride: int) -> bool:
-    """Whether a unit's output differs from its input in size or channels."""
+    """True if a unit's output differs from its input in size or channels."""
     return stride != 1 or x.shape[-1] != filters
 
 
 def _subsample(x, stride: int, name: str):
-    """x[:, ::stride, ::stride]: a 1x1 window picks, no more."""
+    """x[:, ::stride, ::stride], by a 1x1 pooling."""
     return x if stride == 1 else MaxPooling2D(1, strides=stride, name=f"{name}_subsample")(x)
 
 
 def no_shortcut(x, filters: int, stride: int, name: str):
-    """The plain nets: nothing to add."""
+    """No shortcut: the plain nets."""
     return None
 
 
 @dataclass(frozen=True)
 class ZeroPad(Value):
-    """Option A: every second pixel, x[:, ::2, ::2], and channels of zeros. No parameters."""
+    """Option A: every second pixel, x[:, ::2, ::2], and appended channels of zeros. No parameters."""
 
     def __call__(self, x, filters: int, stride: int, name: str):
         x = _subsample(x, stride, name)
@@ -63,10 +63,10 @@ class AlwaysProjection(Value):
 
 @dataclass(frozen=True)
 class PooledProjection(Value):
-    """Option D: where the unit strides, 2x2 average pooling first; then 1x1 convolution and batch norm.
+    """Option D: 2x2 average pooling where the unit strides, then 1x1 convolution and batch norm.
 
-    No pixel is skipped (He et al. 2018, Bag of Tricks, arXiv 1812.01187, figure 2c; ResNeSt). "same" is torch's
-    ceil mode without counting the padding.
+    No pixel is skipped (He et al. 2018, Bag of Tricks, arXiv 1812.01187, figure 2c; ResNeSt). "same" equals
+    torch's ceil mode that excludes the padding.
     """
 
     init: Callable = he_fan_out
@@ -91,7 +91,7 @@ class BareProjection(Value):
         return conv(x, filters, 1, stride=stride, init=self.init, name=name)
 
     def reads_activation(self, x, filters: int, stride: int) -> bool:
-        """Where it projects."""
+        """True where it projects."""
         return changes_shape(x, filters, stride)
 
 
@@ -110,5 +110,5 @@ class BareProjectionOrPick(Value):
         return conv(x, filters, 1, stride=stride, init=self.init, name=name)
 
     def reads_activation(self, x, filters: int, stride: int) -> bool:
-        """Where it projects."""
+        """True where it projects."""
         return x.shape[-1] != filters

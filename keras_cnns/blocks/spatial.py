@@ -1,7 +1,7 @@
-"""Plugs of the `spatial` socket: (x, filters, stride, name) -> normalised, activated features.
+"""The 3x3 convolution, for the `spatial` field of units: (x, filters, stride, name) -> activated features.
 
-In a post-activation unit the norm and ReLU close the convolution; in a pre-activation unit the same two open the
-next one. Either way they stand behind the spatial convolution, so one plug serves both.
+Norm and ReLU follow the convolution in both kinds of units: a pre-activation unit counts them to the next
+convolution.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The stage loop, the only one: units in stages, as the columns of the papers' tables."""
+"""`Staged`: a network body of stages of units, as a column of a paper's table."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -18,16 +18,15 @@ class Staged(Value):
 
     Attributes:
         depths: units in each stage.
-        unit: the unit of every place, or a module-level function (stage, index) -> unit where places differ;
-            both count from 1.
-        widths: width of each stage, or a tuple of one width a unit (pruned networks).
+        unit: the unit at all positions, or a module-level function (stage, index) -> unit; both count from 1.
+        widths: width of each stage, or a tuple with a width for each unit (pruned networks).
         stem, finish: x -> x, before the first and after the last stage.
         stride_unit: which unit of a stage strides: 0 the first, -1 the last (the V2 networks of
             `keras.applications`, with strides (2, 2, 2, 1)).
         strides: stride of each stage.
-        first: number of the first stage here; a slice of a row keeps the numbers, and so the layers' names.
+        first: number of the first stage; a slice of a row keeps the numbers, and so the names of layers.
 
-    `row[:3]` is the stem and three stages, `row.stage(4)` the fourth alone:
+    `row[:3]` is the stem and three stages, `row.stage(4)` only the fourth stage:
 
     >>> import keras
     >>> from keras_cnns.blocks import Basic, Stem3x3
@@ -49,14 +48,14 @@ class Staged(Value):
 
     def check(self):
         if len(self.depths) > STAGES:
-            raise ValueError(f"a row has at most {STAGES} stages; {len(self.depths)} came")
+            raise ValueError(f"a row must have at most {STAGES} stages, got {len(self.depths)}")
         if len(self.widths) < len(self.depths):
-            raise ValueError(f"{len(self.depths)} stages need as many widths; {self.widths} came")
+            raise ValueError(f"widths must have {len(self.depths)} entries, one a stage, got {self.widths}")
         if len(self.strides) < len(self.depths):
-            raise ValueError(f"{len(self.depths)} stages need as many strides; {self.strides} came")
+            raise ValueError(f"strides must have {len(self.depths)} entries, one a stage, got {self.strides}")
         for depth, width in zip(self.depths, self.widths, strict=False):
             if isinstance(width, tuple) and len(width) != depth:
-                raise ValueError(f"a stage of {depth} units needs one width or {depth}; {width} came")
+                raise ValueError(f"a stage of {depth} units needs one width or {depth}, got {width}")
 
     def __call__(self, x):
         x = self.stem(x)
@@ -75,10 +74,10 @@ class Staged(Value):
                 yield number, i + 1, own, stride if i == strides_at else 1
 
     def __getitem__(self, stages: slice) -> "Staged":
-        """The row with some of its stages. The stem stays if the first stage does, the finish if the last."""
+        """The row with some of its stages. The first stage keeps the stem, the last the finish."""
         chosen = range(len(self.depths))[stages]
         if not isinstance(stages, slice) or chosen.step != 1 or not chosen:
-            raise ValueError(f"take consecutive stages of a row, as row[:3]; row[{stages}] came")
+            raise ValueError(f"a slice must take consecutive stages, as row[:3], got row[{stages}]")
         return replace(
             self,
             depths=self.depths[stages],
@@ -90,20 +89,20 @@ class Staged(Value):
         )
 
     def stage(self, number: int) -> "Staged":
-        """One stage alone, by its number in the full network (counted from 1), without stem and finish."""
+        """One stage, by its number in the full network (from 1), without stem and finish."""
         index = number - self.first
         if not 0 <= index < len(self.depths):
             last = self.first + len(self.depths) - 1
-            raise ValueError(f"stages are numbered {self.first} to {last}; {number} came")
+            raise ValueError(f"number must be from {self.first} to {last}, got {number}")
         return replace(self[index : index + 1], stem=nothing, finish=nothing)
 
     def with_unit(self, **changes) -> "Staged":
-        """The row with some fields of its unit changed.
+        """A copy with changed fields of its unit.
 
         Raises:
-            ValueError: the unit is a function of the place.
+            ValueError: the unit is a function.
         """
         if inspect.isfunction(self.unit):
-            rule = "is a function of (stage, index): give another function, replace(row, unit=...)"
+            rule = "is a function of (stage, index): use replace(row, unit=...) with another function"
             raise ValueError(f"the unit {self.unit.__name__} {rule}")
         return replace(self, unit=replace(self.unit, **changes))

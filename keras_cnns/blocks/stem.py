@@ -1,4 +1,4 @@
-"""Plugs of the `stem` socket: x -> x, from the image to the first stage."""
+"""Stems, for the `stem` field of a row: x -> x, from the image to the first stage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from keras_cnns.values import Count, Value
 
 
 def _pool(x):
-    """3x3 max-pool stride 2 with zeros around the image; behind a ReLU they are as good as -inf."""
+    """3x3 max-pool stride 2 with zeros around the map; after a ReLU they act as -inf."""
     return MaxPooling2D(3, strides=2, name="stem_pool")(ZeroPadding2D(1, name="stem_pool_pad")(x))
 
 
@@ -27,10 +27,10 @@ class Stem7x7(Value):
 
 @dataclass(frozen=True)
 class StemConv7x7(Value):
-    """A bare 7x7 stride 2, then 3x3 max-pool stride 2: the first pre-activation unit normalises (He et al. 2016).
+    """7x7 stride 2 without norm, then 3x3 max-pool stride 2; the first unit normalises (He et al. 2016).
 
-    The pool sees signed values, so nothing may be padded with zeros. Keras pads a pool with -inf, but on an even
-    size only at the far side if it strides; so the pool goes pixel by pixel and every second value is kept.
+    The pool reads signed values, so it must not be padded with zeros. Keras pads a pool with -inf, but with a
+    stride an even size only at the far side; so the pool has stride 1, and every second value is kept.
     """
 
     filters: Count = 64
@@ -43,7 +43,7 @@ class StemConv7x7(Value):
 
 @dataclass(frozen=True)
 class StemCeil7x7(Value):
-    """`Stem7x7` whose pool is not padded but may stand over the far edge, as Caffe counts (the SENet release)."""
+    """`Stem7x7` with a ceil-mode pool without padding, as in Caffe (the SENet release)."""
 
     filters: Count = 64
 
@@ -55,9 +55,9 @@ class StemCeil7x7(Value):
 
 @dataclass(frozen=True)
 class StemZeroPool7x7(Value):
-    """`StemConv7x7` with a bias and with zeros around its pool: the V2 networks of `keras.applications`.
+    """`StemConv7x7` with a bias and zero padding before its pool: the V2 networks of `keras.applications`.
 
-    The values are signed, so the zeros count; and a bias before zeros cannot be moved into a later norm.
+    The values are signed, so the zeros matter; and a bias before zero padding cannot be moved into a later norm.
     """
 
     filters: Count = 64
@@ -68,7 +68,7 @@ class StemZeroPool7x7(Value):
 
 @dataclass(frozen=True)
 class DeepStem(Value):
-    """Three 3x3, the first of stride 2, at `filters` / 2, `filters` / 2, `filters`, then the max-pool.
+    """Three 3x3, the first of stride 2, of `filters` / 2, `filters` / 2 and `filters`, then the max-pool.
 
     Bag of Tricks (He et al. 2018, arXiv 1812.01187), ResNet-C; ResNeSt.
     """
@@ -94,7 +94,7 @@ class Stem3x3(Value):
 
 @dataclass(frozen=True)
 class StemConv3x3(Value):
-    """A bare 3x3: the first unit of a pre-activation network normalises it (CIFAR)."""
+    """3x3 without norm: the first pre-activation unit normalises (CIFAR)."""
 
     filters: Count = 16
     init: Callable = he_fan_out

@@ -1,4 +1,4 @@
-"""Residual units: (x, width, stride, name) -> x. A unit has sockets; what goes in them is handed in.
+"""Residual units: (x, width, stride, name) -> x. Fields `spatial`, `gate` and `shortcut` are building blocks.
 
 He et al. 2016 (Identity Mappings, figure 4) compare five orders of the same layers, (a) to (e). Each is a unit:
 `Basic` is (a), the original; `NormAfterAddition`, `ReluBeforeAddition`, `ReluPreActivation` are (b) to (d);
@@ -23,22 +23,22 @@ def nothing(x):
 
 
 def norm_relu(x):
-    """The `finish` of pre-activation networks: the last sum has not been normalised yet."""
+    """The `finish` of pre-activation networks, whose last sum is not normalised."""
     return relu(norm(x, name="finish_norm"), name="finish_relu")
 
 
 def no_gate(x, name: str):
-    """The empty `gate` socket."""
+    """No gate: returns `x`."""
     return x
 
 
 def add(branch, side, name: str):
-    """The sum of branch and shortcut, or the branch alone where there is no shortcut."""
+    """The sum of branch and shortcut, or the branch if there is no shortcut."""
     return branch if side is None else Add(name=f"{name}_add")([side, branch])
 
 
 def _preact(x, shortcut: Callable, filters: int, stride: int, name: str):
-    """The BN-ReLU that opens a pre-activation unit, and the shortcut: (activated, side)."""
+    """The first BN-ReLU of a pre-activation unit and the shortcut: (activated, side)."""
     activated = relu(norm(x, name=f"{name}_preact_norm"), name=f"{name}_preact_relu")
     reads = getattr(shortcut, "reads_activation", None)
     raw = reads is None or not reads(x, filters, stride)
@@ -68,7 +68,7 @@ class Bottleneck(Value):
     Attributes:
         spatial: the 3x3.
         inner: width of the 3x3 as a multiple of `width` (2 in Wide ResNet and ResNeXt-50).
-        stride_at: which convolution strides: 1 as published (v1), 2 as the field trains it (v1.5).
+        stride_at: which convolution strides: 1 as published (v1), 2 as commonly trained (v1.5).
     """
 
     spatial: Callable = Conv3x3()
@@ -93,7 +93,7 @@ class Bottleneck(Value):
 class PreActivationBasic(Value):
     """BN-ReLU before each of two 3x3 convolutions, nothing after the sum (He et al. 2016, figure 4 e).
 
-    `dropout` stands between the convolutions (Zagoruyko & Komodakis 2016).
+    `dropout` is applied between the convolutions (Zagoruyko & Komodakis 2016).
     """
 
     spatial: Callable = Conv3x3()
@@ -112,7 +112,7 @@ class PreActivationBasic(Value):
 
 @dataclass(frozen=True)
 class PreActivationBottleneck(Value):
-    """BN-ReLU before each of 1x1, 3x3, 1x1, nothing after the sum (He et al. 2016). Fields as of `Bottleneck`."""
+    """BN-ReLU before each of 1x1, 3x3, 1x1, nothing after the sum (He et al. 2016). Fields as in `Bottleneck`."""
 
     spatial: Callable = Conv3x3()
     inner: Positive = 1
@@ -133,7 +133,7 @@ class PreActivationBottleneck(Value):
 
 @dataclass(frozen=True)
 class NormAfterAddition(Value):
-    """ReLU(BN(x + W2 ReLU(BN(W1 x)))) (He et al. 2016, figure 4 b): the norm stands in the way of the signal."""
+    """ReLU(BN(x + W2 ReLU(BN(W1 x)))) (He et al. 2016, figure 4 b): the norm interrupts the identity path."""
 
     spatial: Callable = Conv3x3()
     gate: Callable = no_gate
@@ -148,7 +148,7 @@ class NormAfterAddition(Value):
 
 @dataclass(frozen=True)
 class ReluBeforeAddition(Value):
-    """x + ReLU(BN(W2 ReLU(BN(W1 x)))) (He et al. 2016, figure 4 c): the branch is >= 0, the signal only grows."""
+    """x + ReLU(BN(W2 ReLU(BN(W1 x)))) (He et al. 2016, figure 4 c): the branch is >= 0, so the sum only grows."""
 
     spatial: Callable = Conv3x3()
     gate: Callable = no_gate
@@ -163,7 +163,7 @@ class ReluBeforeAddition(Value):
 
 @dataclass(frozen=True)
 class ReluPreActivation(Value):
-    """x + BN(W2 ReLU(BN(W1 ReLU(x)))) (He et al. 2016, figure 4 d): pre-activation by the ReLU alone."""
+    """x + BN(W2 ReLU(BN(W1 ReLU(x)))) (He et al. 2016, figure 4 d): ReLU-only pre-activation."""
 
     spatial: Callable = Conv3x3()
     gate: Callable = no_gate

@@ -1,4 +1,4 @@
-"""Anchors: the boxes from which a region proposal network sees the image, so many at each cell of the map."""
+"""Anchors: reference boxes of a region proposal network at each cell of the map."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,13 +11,13 @@ from keras_cnns.values import Count, Positive, Range, Value, by_name
 
 @dataclass(frozen=True)
 class Anchors(Value):
-    """Boxes of all sizes and ratios around every cell, as detectron2 and torchvision count.
+    """Boxes of all sizes and ratios at every cell, as in detectron2 and torchvision.
 
     Attributes:
         sizes: square roots of the areas, in pixels.
         ratios: height over width.
-        stride: pixels from cell to cell.
-        offset: of the first centre from the image's corner, in strides.
+        stride: pixels between cells.
+        offset: of the first centre from the corner of the image, in strides.
 
     >>> Anchors((16,), (1.0,)).base().tolist()
     [[-8.0, -8.0, 8.0, 8.0]]
@@ -30,11 +30,11 @@ class Anchors(Value):
 
     @property
     def count(self) -> int:
-        """Anchors of one cell."""
+        """Number of anchors per cell."""
         return len(self.sizes) * len(self.ratios)
 
     def base(self) -> np.ndarray:
-        """The anchors of the first cell, float32 (count, 4): all ratios of a size, then of the next."""
+        """The anchors of the first cell, float32 (count, 4): all ratios of a size, then those of the next."""
         area = np.square(np.array(self.sizes, "float64"))[:, None]
         width = np.sqrt(area / np.array(self.ratios)).ravel()
         height = width * np.tile(self.ratios, len(self.sizes))
@@ -42,7 +42,7 @@ class Anchors(Value):
         return (corners + self.offset * self.stride).astype("float32")
 
     def __call__(self, height, width):
-        """The anchors of a map of so many cells, (height * width * count, 4), row by row."""
+        """The anchors of a map of height x width cells, (height * width * count, 4), row by row."""
         x, y = ops.meshgrid(ops.arange(width), ops.arange(height))
         corner = ops.cast(ops.reshape(ops.stack([x, y, x, y], axis=-1), (-1, 1, 4)) * self.stride, "float32")
         return ops.reshape(corner + self.base(), (-1, 4))
@@ -50,9 +50,9 @@ class Anchors(Value):
 
 @dataclass(frozen=True)
 class RoundedAnchors(Anchors):
-    """The anchors of the paper's code (py-faster-rcnn): ratios of one cell are rounded, then scaled.
+    """The anchors of the paper's code (py-faster-rcnn): the sides for one cell are rounded, then scaled.
 
-    That code counts the last pixel as inside: its (x1, y1, x2, y2) is (x1, y1, x2 + 1, y2 + 1) here.
+    That code includes the last pixel: its (x1, y1, x2, y2) is (x1, y1, x2 + 1, y2 + 1) here.
 
     >>> RoundedAnchors((128,), (0.5,)).base().tolist()
     [[-84.0, -40.0, 100.0, 56.0]]

@@ -1,6 +1,6 @@
-"""Boxes as (x1, y1, x2, y2), continuous: a box of one pixel at the corner is (0, 0, 1, 1). Shapes (..., 4).
+"""Boxes as (x1, y1, x2, y2) in continuous coordinates: the first pixel is (0, 0, 1, 1). Shapes (..., 4).
 
-IoU, deltas and their inverse are those of `keras.utils.bounding_boxes`; here are the conventions of Faster R-CNN.
+IoU, deltas and their inverse use `keras.utils.bounding_boxes` with the conventions of Faster R-CNN.
 """
 
 import math
@@ -8,7 +8,7 @@ import math
 from keras import ops
 from keras.utils import bounding_boxes
 
-# tw and th beyond this would make a box of a region 62 times as large (detectron2, torchvision).
+# Maximum of tw and th: a box at most 62.5 times as wide or high as its region (detectron2, torchvision).
 MOST_GROWTH = math.log(1000 / 16)
 CENTRES = "center_xywh"
 
@@ -25,12 +25,12 @@ def iou(one, other):
 
 
 def encode(boxes, seen_from, scale=(1.0, 1.0, 1.0, 1.0)):
-    """The deltas (tx, ty, tw, th) of boxes seen from anchors or regions, divided by `scale`."""
+    """The deltas (tx, ty, tw, th) of boxes relative to anchors or regions, divided by `scale`."""
     return bounding_boxes.encode_box_to_deltas(seen_from, boxes, "xyxy", "xyxy", CENTRES, variance=scale)
 
 
 def decode(deltas, seen_from, scale=(1.0, 1.0, 1.0, 1.0)):
-    """The boxes that deltas mean: the inverse of `encode`, with growth bounded.
+    """The boxes of deltas: the inverse of `encode`, with bounded growth.
 
     >>> import numpy as np
     >>> anchor, box = np.array([[0.0, 0.0, 16.0, 16.0]]), np.array([[4.0, 2.0, 12.0, 30.0]])
@@ -44,7 +44,7 @@ def decode(deltas, seen_from, scale=(1.0, 1.0, 1.0, 1.0)):
 
 
 def clip(boxes, extent):
-    """Boxes (n, k, 4) cut off at the edges of their images; `extent` is (n, 2), height and width."""
+    """Boxes (n, k, 4) clipped to their images; `extent` is (n, 2), height and width."""
     limit = ops.flip(extent, axis=-1)
     limit = ops.concatenate([limit, limit], axis=-1)[:, None]
     return ops.minimum(ops.maximum(boxes, 0.0), limit)
@@ -57,6 +57,6 @@ def sides(boxes):
 
 def rows(x, indices):
     """x[i, indices[i]] of (n, m, ...) and (n, k): (n, k, ...)."""
-    n, m = ops.shape(x)[:2]  # one gather from a flat table: `take_along_axis` would transpose all of it
+    n, m = ops.shape(x)[:2]  # one gather from a flat table; `take_along_axis` would transpose all of x
     flat = ops.reshape(x, (-1, *x.shape[2:]))
     return ops.take(flat, indices + (ops.arange(n) * m)[:, None], axis=0)

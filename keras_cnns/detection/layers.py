@@ -1,4 +1,4 @@
-"""The layers of a two-stage detector. Each holds the values that say what it does; only lots have a state."""
+"""The layers of a two-stage detector, configured by values; only layers that sample have state (a seed)."""
 
 from dataclasses import dataclass
 
@@ -13,20 +13,20 @@ from keras_cnns.detection.nms import select
 from keras_cnns.detection.targets import REGION_SCALE
 from keras_cnns.values import Count, Fraction, Value, by_name
 
-RPN_BETA = 1 / 9  # where the smooth L1 of the proposals turns straight: sigma 3
+RPN_BETA = 1 / 9  # where the smooth L1 of the proposals becomes linear (sigma = 3)
 REGION_BETA = 1.0
 LOSSES = ("rpn_objectness", "rpn_boxes", "region_classes", "region_boxes")
 
 
 @dataclass(frozen=True)
 class Proposals(Value):
-    """Which anchors become proposals.
+    """How anchors become proposals.
 
     Attributes:
-        before: the best so many go into non-maximum suppression.
-        after: so many come out.
-        overlap: IoU above which the worse of two goes.
-        min_size: shortest side in pixels.
+        before: number of best boxes before non-maximum suppression.
+        after: number of boxes after it.
+        overlap: IoU above which the lower-scoring of two boxes is removed.
+        min_size: minimum side in pixels.
     """
 
     before: Count = 6000
@@ -37,7 +37,7 @@ class Proposals(Value):
 
 @dataclass(frozen=True)
 class Detections(Value):
-    """Which regions become detections: by class, from a `score` on, without overlaps, the best `limit`."""
+    """How regions become detections: per class, the best `limit` with at least `score`, without overlaps."""
 
     score: Fraction = 0.05
     overlap: Fraction = 0.3
@@ -48,7 +48,7 @@ PARTS = by_name((Proposals, Detections)) | anchor_parts.PARTS | roi.PARTS | targ
 
 
 class Holder(keras.layers.Layer):
-    """A layer in float32 that is told by values what to do."""
+    """Base of float32 layers whose configuration is a list of values (`told`)."""
 
     def __init__(self, *told, **options):
         super().__init__(**{"dtype": "float32"} | options)
@@ -84,7 +84,7 @@ class Extent(Holder):
 class Propose(Holder):
     """Scores (n, h, w, 2 a) and deltas (n, h, w, 4 a) of the map, extents (n, 2) -> regions (n, after, 4).
 
-    Scores are logits, background before object for each anchor. A region that is lacking is all zeros.
+    Scores are logits, background before object for each anchor. A missing region is all zeros.
     """
 
     def compute_output_spec(self, scores, deltas, extent):
@@ -122,10 +122,10 @@ class Pool(Holder):
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class Detect(Holder):
-    """Logits (n * k, c + 1) and deltas (n * k, 4 (c + 1)) of regions (n, k, 4), background first, to detections.
+    """Logits (n * k, c + 1) and deltas (n * k, 4 (c + 1)) of regions (n, k, 4), background first -> detections.
 
-    Gives boxes (n, limit, 4), scores (n, limit), classes (n, limit) from 0, count (n,); the best come first, what
-    is beyond the count is zero.
+    Returns boxes (n, limit, 4), scores (n, limit), classes (n, limit) from 0, count (n,), by descending score;
+    entries beyond the count are zero.
     """
 
     def compute_output_spec(self, logits, deltas, regions, extent):
@@ -146,7 +146,7 @@ class Detect(Holder):
         width, height = sides(boxes)
         lacking = ops.repeat(regions[..., 2] <= regions[..., 0], c, axis=1)
         scores = ops.where((width > 0) & (height > 0) & ~lacking, scores, 0.0)
-        # Classes lie far apart, so that only boxes of one class meet (as in torchvision's batched_nms).
+        # Moves classes apart, so that only boxes of one class overlap (as in torchvision's batched_nms).
         kinds = ops.tile(ops.arange(c, dtype="int32"), k)
         apart = ops.cast(kinds, "float32")[None, :, None] * (ops.max(extent) + 1)
         chosen, good = select(boxes + apart, scores, rule.limit, rule.overlap, rule.score)
@@ -162,7 +162,7 @@ class Detect(Holder):
 
 
 class Lot(Holder):
-    """Draws lots, with a seed of its own that comes back after a restart."""
+    """Base of layers that sample at random; the seed is saved, so that a restart continues the sequence."""
 
     def __init__(self, *told, **options):
         super().__init__(*told, **options)
@@ -175,7 +175,7 @@ class Lot(Holder):
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class AnchorLoss(Lot):
-    """Losses of the proposals, (n, 2): objectness (mean over the lot), boxes (sum over the lot's size)."""
+    """Losses of the proposals, (n, 2): objectness (mean over the sample), boxes (sum / sample size)."""
 
     def compute_output_spec(self, scores, deltas, boxes, labels, extent):
         return _spec((scores.shape[0], 2))
@@ -198,9 +198,9 @@ class AnchorLoss(Lot):
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class DrawRegions(Lot):
-    """Proposals (n, k, 4) -> the regions that learn (n, count, 4), their classes, deltas and weights.
+    """Proposals (n, k, 4) -> sampled regions for training (n, count, 4), their classes, deltas and weights.
 
-    Proposals are all of an image's, its true boxes (n, g, 4) with labels (n, g) among them.
+    The true boxes (n, g, 4) with labels (n, g) are candidates, too.
     """
 
     def compute_output_spec(self, proposals, boxes, labels):
@@ -216,7 +216,7 @@ class DrawRegions(Lot):
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class RegionLoss(Holder):
-    """Losses of the regions, (n, 2): classes (mean over the lot), boxes of their class (sum over its size)."""
+    """Losses of the regions, (n, 2): classes (mean over the sample), boxes of their class (sum / sample size)."""
 
     def compute_output_spec(self, logits, deltas, kinds, wanted, weights):
         return _spec((kinds.shape[0], 2))
@@ -236,7 +236,7 @@ class RegionLoss(Holder):
 
 
 def smooth_l1(x, wanted, beta: float):
-    """Squares up to `beta`, straight lines beyond (Girshick 2015), summed over the last axis."""
+    """Smooth L1: quadratic up to `beta`, linear beyond (Girshick 2015), summed over the last axis."""
     distance = ops.abs(x - ops.stop_gradient(wanted))
     each = ops.where(distance < beta, 0.5 * distance**2 / beta, distance - 0.5 * beta)
     return ops.sum(each, axis=-1)

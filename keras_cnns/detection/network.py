@@ -1,7 +1,7 @@
-"""Faster R-CNN (Ren, He, Girshick & Sun 2015, arXiv 1506.01497) on any network of stages, and on VGG's columns.
+"""Faster R-CNN (Ren, He, Girshick & Sun 2015, arXiv 1506.01497) on any network of stages, and on VGG.
 
-The body is shared up to its last stage but one: a region proposal network looks at that map, regions of it are cut
-out at one size, and what is left of the body classifies each of them (He et al. 2015, section 5 and appendix A).
+All stages of the body but the last are shared: a region proposal network reads their map, regions of it are pooled
+to a fixed size, and the last stage classifies each of them (He et al. 2015, section 5 and appendix A).
 """
 
 from collections.abc import Callable
@@ -33,23 +33,23 @@ VOC = 20
 
 @dataclass(frozen=True)
 class FasterRCNN(Value):
-    """A two-stage detector as a value: derives by `replace`, goes to JSON, builds a `keras.Model` when called.
+    """A two-stage detector as a frozen value: changed by `replace`, written to JSON, called to build a model.
 
     Attributes:
         name: command-line name, and the default name of the models it builds.
-        backbone: a network of the zoo. One of stages gives all but its last stage to the shared map and the last
-            to the regions; VGG its convolutions, and its hidden dense layers.
-        citation: what it is and which paper.
-        input_shape: (height, width, channels) when nothing else is asked; height or width may be None.
-        classes: how many, without the background.
-        anchors: as many as there are, at every cell of the shared map; their stride is the map's.
-        rpn_filters: of the 3x3 convolution of the proposals.
-        pool: regions of the map at one size.
-        training, testing: which proposals go on.
-        anchor_lot, region_lot: what is learned from.
-        detections: what comes out.
-        norms: batch norms "frozen" as they came with the weights (the paper), or "live".
-        frozen_stages: so many of the first stages, and the stem, do not learn (2 of VGG in the paper).
+        backbone: a network of the zoo. A network of stages shares all stages but the last, which processes the
+            regions; VGG shares its convolutions, and its hidden dense layers process the regions.
+        citation: description and paper.
+        input_shape: default (height, width, channels); height or width may be None.
+        classes: number of classes without the background.
+        anchors: anchors at every cell of the shared map; their stride is that of the map.
+        rpn_filters: filters of the 3x3 convolution of the proposals.
+        pool: pooling of regions to a fixed size.
+        training, testing: selection of proposals.
+        anchor_lot, region_lot: sampling for the losses.
+        detections: selection of detections.
+        norms: batch norms "frozen" with the statistics of the weights (the paper), or "live".
+        frozen_stages: number of first stages that are not trained, with the stem (2 of VGG in the paper).
     """
 
     name: str
@@ -71,10 +71,10 @@ class FasterRCNN(Value):
     def __post_init__(self):
         super().__post_init__()
         if not isinstance(self.backbone.row, Staged | Column):
-            raise ValueError(f"a backbone is a network of stages or a VGG; {self.backbone.name} came")
+            raise ValueError(f"a backbone must be a network of stages or a VGG, got {self.backbone.name}")
         if self.region_lot.count > self.training.after:
-            few = f"{self.region_lot.count} of {self.training.after} proposals cannot"
-            raise ValueError(f"the regions that learn are some of the proposals; {few}")
+            few = f"{self.training.after}, got {self.region_lot.count}"
+            raise ValueError(f"region_lot.count must be at most training.after, {few}")
 
     def __call__(
         self,
@@ -83,18 +83,18 @@ class FasterRCNN(Value):
         name: str | None = None,
         weights: str | Path | None = None,
     ) -> keras.Model:
-        """The network as it is used: images (n, h, w, c) as its backbone's preprocessing gives them -> a dict.
+        """Builds the network for inference: images (n, h, w, c), preprocessed for the backbone -> a dict.
 
         `boxes` (n, limit, 4) in pixels of that image as x1, y1, x2, y2; `scores` (n, limit); `classes` (n, limit)
-        from 0; `count` (n,). The best come first; beyond the count all is zero.
+        from 0; `count` (n,). Sorted by descending score; entries beyond the count are zero.
 
         Args:
-            weights: as `keras_cnns.detection.weights.load` takes them; what they want of the backbone otherwise
-                than it has, `keras_cnns.detection.weights.suited` says.
+            weights: as for `keras_cnns.detection.weights.load`; the backbone is adapted to them
+                (`keras_cnns.detection.weights.suited`).
 
         Raises:
-            ValueError: arguments that cannot be, or weights that do not fit.
-            ConnectionError: known weights cannot be fetched.
+            ValueError: invalid arguments, or weights that do not fit.
+            ConnectionError: known weights cannot be downloaded.
         """
         if weights is None:
             return self.build(classes, input_shape, name).inference
@@ -104,10 +104,10 @@ class FasterRCNN(Value):
         return model
 
     def build(self, classes=None, input_shape=None, name=None) -> "Built":
-        """The network in both its forms, which share all weights.
+        """Builds the models for inference and training, which share all weights.
 
         Raises:
-            ValueError: a shape or a number of classes that cannot be; the map has another stride than the anchors.
+            ValueError: invalid shape or number of classes; the stride of the anchors is not that of the map.
         """
         shape = self.input_shape if input_shape is None else tuple(input_shape)
         classes = self.classes if classes is None else classes
@@ -164,20 +164,20 @@ class FasterRCNN(Value):
 
     def _check(self, shape, classes) -> None:
         if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-            raise ValueError(f"classes must be a whole number from 1 on; {classes!r} came")
+            raise ValueError(f"classes must be a positive integer, got {classes!r}")
         if len(shape) != 3 or shape[2] is None:
-            raise ValueError(f"input_shape must be (height, width, channels); {shape} came")
+            raise ValueError(f"input_shape must be (height, width, channels), got {shape}")
 
     def _check_stride(self, image, maps) -> None:
-        """Raises ValueError unless one cell of the map stands for as many pixels as the anchors say."""
+        """Raises ValueError unless the stride of the map is that of the anchors."""
         shape, stride = tuple(image.shape[1:]), self.anchors.stride
         sides, cells = shape[:2], maps.shape[1:3]
         if None in sides:
             sides = (8 * stride, 8 * stride)
             cells = keras.Model(image, maps).compute_output_shape((None, *sides, shape[2]))[1:3]
         if any(c not in (side // stride, -(-side // stride)) for side, c in zip(sides, cells, strict=True)):
-            came = f"the map of {self.backbone.name} has one cell in {round(sides[0] / cells[0])} pixels"
-            raise ValueError(f"{came}, the anchors one in {stride}")
+            own = round(sides[0] / cells[0])
+            raise ValueError(f"the stride of the anchors must be that of the map, {own}, got {stride}")
 
 
 @dataclass(frozen=True)
@@ -185,9 +185,9 @@ class Built:
     """A detector's models, which share their weights.
 
     Attributes:
-        inference: what is used.
+        inference: the model for inference.
         learner: (image, boxes, labels, extent) -> the four losses of each image.
-        regions: the second stage alone, crops -> scores and deltas.
+        regions: the second stage, crops -> scores and deltas.
     """
 
     inference: keras.Model
@@ -196,7 +196,7 @@ class Built:
 
 
 def split(backbone: Architecture) -> tuple[Callable, Callable]:
-    """What all regions share, image -> map, and what each passes alone, crop -> vector."""
+    """(the shared part, image -> map; the part for each region, crop -> vector)."""
     if isinstance(backbone.row, Column):
         return replace(backbone.row, layers=backbone.row.layers[:-1]), Hidden(backbone.head)
     return backbone.row[:-1], LastStage(backbone.row[-1:])
@@ -204,7 +204,7 @@ def split(backbone: Architecture) -> tuple[Callable, Callable]:
 
 @dataclass(frozen=True)
 class LastStage(Value):
-    """The last stage of a body and the mean of its map: He et al. 2015, conv5_x on regions."""
+    """The last stage of a body and global average pooling: conv5_x on regions (He et al. 2015)."""
 
     row: Staged
 
@@ -227,7 +227,7 @@ class Hidden(Value):
 
 
 def _map(x, filters: int, name: str):
-    """A 1x1 convolution in float32: scores and boxes bear no rounding."""
+    """A 1x1 convolution in float32, since scores and boxes need its precision."""
     return keras.layers.Conv2D(filters, 1, kernel_initializer=gaussian(), dtype="float32", name=name)(x)
 
 
@@ -248,7 +248,7 @@ FasterRCNNVGG16 = FasterRCNN(
     pool=RoIPool(7),
     frozen_stages=2,
 )
-# What detectron2 publishes as R101-C4 for COCO: `weights=` takes its state dict.
+# detectron2's R101-C4 for COCO: `weights=` accepts its state dict.
 Detectron2ResNet101C4 = replace(
     FasterRCNNResNet101,
     name="detectron2_r101_c4",

@@ -1,6 +1,6 @@
-"""Greedy non-maximum suppression with a fixed number of answers.
+"""Greedy non-maximum suppression with a fixed number of results.
 
-On TensorFlow it is the kernel `NonMaxSuppressionV4`, which XLA and TFLite have, too; elsewhere a loop.
+On TensorFlow it uses the kernel `NonMaxSuppressionV4`, which XLA and TFLite support; on other backends a loop.
 """
 
 import keras
@@ -10,15 +10,15 @@ from keras_cnns.detection.boxes import iou
 
 
 def select(boxes, scores, limit: int, overlap: float, threshold: float):
-    """The best boxes, the best first, without those that overlap a better one by an IoU above `overlap`.
+    """The best boxes by descending score, without those with an IoU above `overlap` with a better one.
 
     Args:
         boxes: (n, m, 4); scores: (n, m).
-        limit: answers of each image.
-        threshold: boxes that do not score more are left out.
+        limit: number of results per image.
+        threshold: only boxes with a higher score are used.
 
     Returns:
-        Indices (n, limit), int32, and which of them mean a box (n, limit), bool; the others are 0.
+        Indices (n, limit), int32, and whether each is a box (n, limit), bool; the other indices are 0.
 
     >>> import numpy as np
     >>> boxes = np.array([[[0, 0, 4, 4], [0, 0, 4, 5], [9, 9, 12, 12]]], "float32")

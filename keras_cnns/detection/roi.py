@@ -1,7 +1,7 @@
-"""Regions of a feature map as maps of one size: RoIPool (Girshick 2015) and RoIAlign (He et al. 2017).
+"""Pooling of regions to a fixed size: RoIPool (Girshick 2015) and RoIAlign (He et al. 2017).
 
-Both go through memory in pieces: what lies between 300 regions and a map of 38 x 63 x 1024 is never there whole.
-Both are made of matrix products, gathers and maxima alone, so that every engine, XLA and TFLite can hold them.
+Both work in pieces, so that the intermediates of 300 regions and a map of 38 x 63 x 1024 are never in memory at
+once. Both use only matrix products, gathers and maxima, which every backend, XLA and TFLite support.
 """
 
 import math
@@ -13,11 +13,11 @@ from keras import ops
 from keras_cnns.detection.boxes import rows
 from keras_cnns.values import Count, Range, Value, by_name
 
-PIECE = 2**25  # numbers of the largest intermediate of one piece
+PIECE = 2**25  # maximum size of an intermediate of one piece, in numbers
 
 
 def in_pieces(make, regions, size: int):
-    """`make` of regions (n, k, 4), so many at a time that `size` numbers each fit into `PIECE`; (n * k, ...)."""
+    """`make` of regions (n, k, 4), in pieces of at most `PIECE` numbers (`size` for each region); (n * k, ...)."""
     n, k = regions.shape[:2]
     step = max(1, PIECE // (size * (n or 1)))
     parts = [make(regions[:, i : i + step]) for i in range(0, k, step)]
@@ -29,12 +29,12 @@ def in_pieces(make, regions, size: int):
 class RoIAlign(Value):
     """Means over bins of bilinear samples, nothing rounded (He et al. 2017, arXiv 1703.06870; `aligned`).
 
-    A mean over a grid of bilinear samples is a product of two small matrices with the map, one for each axis:
+    The mean over a grid of bilinear samples is a product of the map with two small matrices, one for each axis:
     `size` x height and width x `size`.
 
     Attributes:
-        size: cells a side of the answer.
-        samples: a side of a bin; 0 takes as many as the bin has cells, rounded up (detectron2).
+        size: side of the output in cells.
+        samples: samples along a side of a bin; 0 for as many as the bin has cells, rounded up (detectron2).
     """
 
     size: Count = 14
@@ -56,7 +56,7 @@ class RoIAlign(Value):
         return in_pieces(make, regions, p * known * c)
 
     def _weights(self, low, high, stride, cells, known):
-        """How much each cell of an axis counts in each bin, (n, k, size, cells)."""
+        """The weight of each cell of an axis in each bin, (n, k, size, cells)."""
         start = low / stride - 0.5
         side = (high - low) / stride / self.size
         most = self.samples or math.ceil((known or 64 * self.size) / self.size)
@@ -74,13 +74,13 @@ class RoIAlign(Value):
 
 @dataclass(frozen=True)
 class RoIPool(Value):
-    """The largest value of each bin, whose borders are rounded to cells (Girshick 2015, arXiv 1504.08083).
+    """The maximum of each bin, whose borders are rounded to cells (Girshick 2015, arXiv 1504.08083).
 
-    Of every cell the maxima over 1, 2, 4, ... cells down and across are made once; a bin is the maximum of four
-    of those that cover it.
+    The maxima over windows of 1, 2, 4, ... cells down and across are computed once; the maximum of a bin is that
+    of four windows that cover it.
 
     Attributes:
-        size: cells a side of the answer.
+        size: side of the output in cells.
     """
 
     size: Count = 14
@@ -121,13 +121,13 @@ class RoIPool(Value):
 
 
 def _levels(cells: int | None, size: int) -> int:
-    """How many doublings the largest bin of an axis can need."""
+    """Number of window sizes that the largest bin of an axis needs."""
     widest = math.ceil((cells or 1024) / size) + 2
     return min(widest.bit_length(), (cells or 1024).bit_length())
 
 
 def _maxima(maps, down: int, across: int):
-    """Maxima over 2^i cells down and 2^j across from every cell on, for all i and j."""
+    """Maxima over 2^i cells down and 2^j across, starting at every cell, for all i and j."""
     tables, rows = [], maps
     for i in range(down):
         if i:
@@ -142,14 +142,14 @@ def _maxima(maps, down: int, across: int):
 
 
 def _moved(x, by: int, axis: int):
-    """x[.. + by] along an axis; at its end x itself, which never wins over its own window's maximum."""
+    """x[.. + by] along an axis; at the end x itself, which does not change the maximum of the window."""
     if axis == 1:
         return ops.concatenate([x[:, by:], x[:, -by:]], axis=1)
     return ops.concatenate([x[:, :, by:], x[:, :, -by:]], axis=2)
 
 
 def _covered(start, end, levels: int):
-    """Level of windows that fit into [start, end) and cover it by two, and the cells where the two begin."""
+    """Level of the window size of which two cover [start, end), and the first cells of the two."""
     length = end - start
     level = sum((ops.cast(length >= 2**i, "int32") for i in range(1, levels)), 0 * length)
     window = ops.sum(ops.cast(level[..., None] == ops.arange(levels), "int32") * _powers(levels), axis=-1)

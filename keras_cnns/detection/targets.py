@@ -1,7 +1,7 @@
-"""What anchors and regions should say: matched to the true boxes, a few of them drawn by lot.
+"""Training targets of anchors and regions: matching with true boxes and random sampling.
 
-True boxes come as (n, g, 4) with labels (n, g): 1 and up, 0 where there is none. All shapes are static; what is
-drawn is told by weights.
+True boxes are (n, g, 4) with labels (n, g) >= 1; label 0 means no box. All shapes are static; weights mark what is
+sampled.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from keras import ops
 from keras_cnns.detection.boxes import encode, iou, rows, sides
 from keras_cnns.values import Count, Fraction, Value, by_name
 
-REGION_SCALE = (0.1, 0.1, 0.2, 0.2)  # by which the deltas of regions are divided
+REGION_SCALE = (0.1, 0.1, 0.2, 0.2)  # divisors of the deltas of regions
 
 
 @dataclass(frozen=True)
 class AnchorLot(Value):
-    """Which anchors learn (section 3.1.2 of the paper): `count` of an image, at most `share` of them positive.
+    """How anchors are sampled (section 3.1.2 of the paper): `count` per image, at most a `share` of them positive.
 
-    Positive are those of an IoU from `positive` with a true box, and those that are the best for one; negative
-    are those below `negative` with all.
+    Positive anchors have an IoU of at least `positive` with a true box, or the highest IoU with one; negative
+    anchors have an IoU below `negative` with all.
     """
 
     positive: Fraction = 0.7
@@ -30,9 +30,9 @@ class AnchorLot(Value):
 
 @dataclass(frozen=True)
 class RegionLot(Value):
-    """Which regions learn: `count` of an image, at most `share` of an IoU from `foreground` with a true box.
+    """How regions are sampled: `count` per image, at most a `share` of them foreground (IoU >= `foreground`).
 
-    The others are of an IoU in [`lowest`, `foreground`), the harder part of the background.
+    The others have an IoU in [`lowest`, `foreground`), the harder part of the background.
     """
 
     count: Count = 64
@@ -42,12 +42,12 @@ class RegionLot(Value):
 
 
 def overlaps(candidates, boxes, labels):
-    """IoU (n, m, g) of (m, 4) or (n, m, 4) candidates with true boxes; -1 where there is none."""
+    """IoU (n, m, g) of (m, 4) or (n, m, 4) candidates with true boxes; -1 for a missing box."""
     return ops.where(labels[:, None] > 0, iou(candidates, boxes), -1.0)
 
 
 def match(anchors, boxes, labels, extent, lot: AnchorLot):
-    """Positive (n, m), negative (n, m), best true box (n, m). Anchors that cross the border are neither."""
+    """Positive (n, m), negative (n, m), best true box (n, m). Anchors across the border are neither."""
     height, width = extent[:, :1], extent[:, 1:]
     inside = (anchors[:, 0] >= 0) & (anchors[:, 1] >= 0) & (anchors[:, 2] <= width) & (anchors[:, 3] <= height)
     shared = ops.where(inside[..., None], overlaps(anchors, boxes, labels), -1.0)
@@ -59,7 +59,7 @@ def match(anchors, boxes, labels, extent, lot: AnchorLot):
 
 
 def draw(mask, chance, most: int, wanted):
-    """Of the true ones of (n, m) `wanted` (n,) by lot, or all if there are fewer. `most` bounds `wanted`."""
+    """Samples `wanted` (n,) true entries of a mask (n, m), or all if there are fewer. `most` bounds `wanted`."""
     most = min(most, mask.shape[1] or most)
     if not most:
         return ops.zeros_like(mask)
@@ -70,7 +70,7 @@ def draw(mask, chance, most: int, wanted):
 
 
 def draw_two(first, second, chance, count: int, share: float):
-    """`count` by lot: at most `share` of them of the first mask, the rest of the second."""
+    """Samples `count` entries: at most a `share` of them from the first mask, the rest from the second."""
     few = int(count * share)
     ones = draw(first, chance, few, few + 0 * ops.sum(ops.cast(first, "int32"), axis=1))
     left = count - ops.sum(ops.cast(ones, "int32"), axis=1)
@@ -78,7 +78,7 @@ def draw_two(first, second, chance, count: int, share: float):
 
 
 def regions(candidates, boxes, labels, chance, lot: RegionLot):
-    """The regions of an image that learn, of candidates (n, m, 4); the true boxes are candidates, too.
+    """Samples regions for training from candidates (n, m, 4); the true boxes are candidates, too.
 
     Args:
         chance: uniform numbers (n, m + g).
@@ -92,7 +92,7 @@ def regions(candidates, boxes, labels, chance, lot: RegionLot):
     shared = overlaps(candidates, boxes, labels)
     most, which = ops.max(shared, axis=2), ops.argmax(shared, axis=2)
     near = real & (most >= lot.foreground)
-    # In an image without boxes the most is -1: all regions are background, not too far away.
+    # In an image without boxes the maximum is -1; then all regions are background.
     empty = ~ops.any(labels > 0, axis=1, keepdims=True)
     far = real & (most < lot.foreground) & ((most >= lot.lowest) | empty)
     ones, others = draw_two(near, far, chance, lot.count, lot.share)

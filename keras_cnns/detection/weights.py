@@ -1,4 +1,4 @@
-"""Weights for a detector: a backbone's of ImageNet, detectron2's R101-C4, or a detector of ours."""
+"""Loads weights of a detector: of an ImageNet backbone, detectron2's R101-C4, or a saved detector."""
 
 import logging
 import re
@@ -16,13 +16,14 @@ from keras_cnns.weights.loading import given
 from keras_cnns.weights.tensors import Source
 
 LOG = logging.getLogger("keras_cnns")
-MARKS = {"detector": "rpn_conv", "detectron2": "proposal_generator.rpn_head.conv.weight"}  # stand nowhere else
+# Names that only these files have.
+MARKS = {"detector": "rpn_conv", "detectron2": "proposal_generator.rpn_head.conv.weight"}
 # Caffe's mean of detectron2's MSRA backbones: blue, green, red.
 DETECTRON2 = Preprocessing((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), "bgr")
 
 
 def suited(detector, weights: str | Path):
-    """A `FasterRCNN` with its backbone as weights of a backbone want it: where it strides, what is subtracted.
+    """A `FasterRCNN` whose backbone is adapted to its weights: where it strides, what is subtracted.
 
     Raises:
         ValueError: no such tag or file.
@@ -36,15 +37,15 @@ def suited(detector, weights: str | Path):
 
 
 def load(model: keras.Model, detector, weights: str | Path) -> None:
-    """Fills a model that a `FasterRCNN` built: wholly, or its backbone alone.
+    """Loads weights into a model of a `FasterRCNN`: all of them, or those of its backbone.
 
     Args:
         weights: a detector's `.keras` or `.weights.h5`; detectron2's state dict of an R101-C4, `.safetensors` or
-            `.pth`; else a backbone's known tag or file, "imagenet" for the best.
+            `.pth`; or a tag or file of a backbone, "imagenet" for the best.
 
     Raises:
-        ValueError: it does not fit.
-        ConnectionError: known weights cannot be fetched.
+        ValueError: the weights do not fit.
+        ConnectionError: known weights cannot be downloaded.
     """
     kind = _kind(weights)
     if kind == "detector":
@@ -56,9 +57,9 @@ def load(model: keras.Model, detector, weights: str | Path) -> None:
 
 
 def fill_backbone(model: keras.Model, detector, weights: str | Path) -> None:
-    """Fills what a detector shares with its backbone by name; what is the detector's own starts afresh."""
+    """Loads the layers that a detector shares with its backbone, by name; the others stay as initialised."""
     arch = detector.backbone
-    asked, dense = given(weights, arch.name), hasattr(arch.head, "units")  # VGG's hidden layers are the regions'
+    asked, dense = given(weights, arch.name), hasattr(arch.head, "units")  # the regions use VGG's hidden layers
     classes = asked.classes if dense and asked.path else None
     with deep_recursion():
         whole = arch(include_top=dense, input_shape=arch.input_shape, weights=weights, classes=classes)
@@ -78,7 +79,7 @@ def _load_own(model: keras.Model, path: Path) -> None:
 
     try:
         with deep_recursion(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Skipping nested container")  # where weights miss, Keras raises too
+            warnings.filterwarnings("ignore", "Skipping nested container")  # Keras also raises for missing weights
             model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -98,7 +99,7 @@ _HEADS = {
 
 
 def detectron2_name(layer: str) -> str | None:
-    """detectron2's name of a layer of ours, or None.
+    """detectron2's name of a layer, or None.
 
     >>> detectron2_name("stage3_unit2_conv1_norm")
     'backbone.res4.1.conv1.norm'
@@ -118,13 +119,14 @@ def detectron2_name(layer: str) -> str | None:
 
 
 def fill_detectron2(model: keras.Model, source: Source) -> None:
-    """Fills a detector of bottlenecks from detectron2's state dict of a C4 network, wholly or not at all.
+    """Loads detectron2's state dict of a C4 network into a detector of bottlenecks, all of it or nothing.
 
-    There an anchor has one score, here two, so the background's is zero; a region's background comes last and has
-    no box, here it comes first and its deltas are zero. The answers are the same.
+    detectron2 has one score for an anchor, this package two, so the background's weights are zero; detectron2 has
+    a region's background last and without a box, this package first and with deltas of zero. The outputs are
+    equal.
 
     Raises:
-        ValueError: tensors that are missing, left over or of another shape; numbers that are not finite.
+        ValueError: tensors are missing, left over or of another shape, or have values that are not finite.
     """
     values, used = {}, set()
     for layer in [*model.layers, *model.get_layer("regions").layers]:
@@ -139,7 +141,7 @@ def fill_detectron2(model: keras.Model, source: Source) -> None:
             used.add(name)
             x = _ours(layer.name, source.tensors[name].read())
             if x.shape != tuple(weight.shape):
-                raise ValueError(f"{source.path}: {name} gives {x.shape}; {tuple(weight.shape)} is wanted")
+                raise ValueError(f"{source.path}: {name} must have shape {tuple(weight.shape)}, got {x.shape}")
             if not np.isfinite(x).all():
                 raise ValueError(f"{source.path}: {name} holds numbers that are not finite")
             values[weight.path, id(weight)] = (weight, x)
@@ -153,7 +155,7 @@ def fill_detectron2(model: keras.Model, source: Source) -> None:
 
 
 def _ours(layer: str, x: np.ndarray) -> np.ndarray:
-    """A tensor of detectron2's in our order and with our background."""
+    """A tensor of detectron2 in this package's order, with the weights of the background."""
     if layer == "rpn_scores":  # (a, ...) -> (2 a, ...): background, object, background, object, ...
         x = np.stack([np.zeros_like(x), x], axis=1).reshape(-1, *x.shape[1:])
     elif layer == "region_scores":
@@ -166,7 +168,7 @@ def _ours(layer: str, x: np.ndarray) -> np.ndarray:
 
 
 def _kind(weights: str | Path) -> str:
-    """What weights are: a "detector" of ours, "detectron2"'s, or else of a "backbone".
+    """The kind of weights: "detector", "detectron2" or "backbone".
 
     Raises:
         ValueError: there is no such file, or it cannot be read.

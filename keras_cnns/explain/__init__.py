@@ -1,4 +1,4 @@
-"""Looking inside: endpoints, drawings, where a network looks, its filters, which images it finds alike."""
+"""Inspection of networks: endpoints, drawings, Grad-CAM, first filters, nearest neighbours in feature space."""
 
 from keras_cnns.explain.cam import grad_cam
 from keras_cnns.explain.filters import first_filters, saturation, towers

@@ -1,4 +1,4 @@
-"""A network as a picture: stages side by side, units from top to bottom, shortcuts beside the main path."""
+"""`draw`: a picture of a network with stages side by side, units top to bottom, shortcuts beside the main path."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,16 +21,16 @@ COLOURS = {
 RED = "#b03030"  # shortcuts and counts
 # All lengths in inches.
 WIDE, HIGH, GAP, LANE, MARGIN, GUTTER, STEP, BADGE = 1.75, 0.42, 0.3, 0.3, 0.16, 0.5, 0.42, 0.6
-TALLEST = 7.5  # a stage that is higher goes on in another column
-WIDEST = 21.0  # columns that do not fit beside each other go on in another line
+TALLEST = 7.5  # a higher stage continues in another column
+WIDEST = 21.0  # further columns continue in another line
 
 
 def draw(model: keras.Model, path: str | Path) -> Path:
-    """Draws stages, units and shapes of a model into a PNG or SVG file, by the suffix of `path`.
+    """Draws stages, units and shapes of a model to a PNG or SVG file, by the suffix of `path`.
 
     Each box is a layer with the norm and activation that follow it, numbers in grey are shapes (height x width x
-    channels), lines beside the boxes are shortcuts, and "x 3" means three equal units in a row. Layers are
-    grouped by their names where they have ours or those of keras.applications, else by the size of their maps.
+    channels), lines beside the boxes are shortcuts, and "x 3" means three equal consecutive units. Layers are
+    grouped by name if it is of this package or keras.applications, otherwise by map size.
 
     Returns:
         the path.
@@ -47,7 +47,7 @@ def draw(model: keras.Model, path: str | Path) -> Path:
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"a picture is {' or '.join(FORMATS)}; {path.name!r} came")
+        raise ValueError(f"a picture must end in {' or '.join(FORMATS)}, got {path.name!r}")
     from matplotlib.figure import Figure
 
     lines = _lines(_columns(model))
@@ -72,13 +72,13 @@ def draw(model: keras.Model, path: str | Path) -> Path:
 
 @dataclass(eq=False)
 class Cell:
-    """A unit with places for its boxes: `row` from the top, `lane` from the left; lane 0 is the main path."""
+    """A unit with positions of its boxes: `row` from the top, `lane` from the left; lane 0 is the main path."""
 
     unit: Unit
     row: dict[Box, int]
     lane: dict[Box, int]
-    shortcuts: list[tuple[Box | None, Box, int]]  # from (None: what the unit reads), to, lane
-    wide: list[bool]  # of the lanes: holds boxes, or is a line only
+    shortcuts: list[tuple[Box | None, Box, int]]  # from (None: the input of the unit), to, lane
+    wide: list[bool]  # for each lane: whether it has boxes, or only a line
 
     @property
     def framed(self) -> bool:
@@ -101,7 +101,7 @@ class Cell:
 
 @dataclass(eq=False)
 class Column:
-    """One column of the picture; a stage that is too high has several."""
+    """One column of the picture; a high stage has several."""
 
     title: str
     cells: list[Cell] = field(default_factory=list)
@@ -140,9 +140,9 @@ def _arrange(unit: Unit) -> Cell:
     boxes = unit.boxes
     inside = set(boxes)
     row: dict[Box, int] = {}
-    for box in boxes:  # they come in order of computation
+    for box in boxes:  # in order of computation
         row[box] = max((row[b] + 1 for b in box.inputs if b in inside), default=0)
-    # The main path is a longest one, walked back from the last box.
+    # The main path is a longest path, traced back from the last box.
     main, box = {unit.last}, unit.last
     while before := [b for b in box.inputs if b in inside]:
         box = max(before, key=lambda b: (row[b], b.kind == "conv"))
@@ -166,7 +166,7 @@ def _arrange(unit: Unit) -> Cell:
     for box in boxes:
         if box in lane:
             continue
-        # A side path goes down from here as long as it has one reader off the main path.
+        # A side path continues while it has a single reader that is not on the main path.
         path = [box]
         while len(nexts := readers[path[-1]]) == 1 and nexts[0] not in lane and nexts[0] not in path:
             path.append(nexts[0])
@@ -192,12 +192,12 @@ def _arrange(unit: Unit) -> Cell:
 
 
 class _Picture:
-    """Puts lines of columns on axes. Everything is placed before the arrows between units are drawn."""
+    """Draws lines of columns on axes: first all units, then the arrows between them."""
 
     def __init__(self, axes, lines: list[list[Column]]):
         self.axes, self.lines = axes, lines
-        self.entry: dict[Cell, tuple[float, float]] = {}  # where a unit is entered
-        self.exit: dict[Cell, tuple[float, float]] = {}  # where it is left
+        self.entry: dict[Cell, tuple[float, float]] = {}  # where the arrow into a unit ends
+        self.exit: dict[Cell, tuple[float, float]] = {}  # where the arrow out of a unit starts
         self.cell_of: dict[Box, Cell] = {}
         self.column_of: dict[Cell, tuple[float, float, float, float]] = {}
 
@@ -324,7 +324,7 @@ class _Picture:
             )
 
     def _inside(self, cell: Cell, lanes, ends, top: float) -> None:
-        """The arrows within a unit. What it reads comes in at its top, above the main path."""
+        """Draws the arrows within a unit, whose input enters at the top, above the main path."""
         middle = lanes[0] + WIDE / 2
         gate = top + MARGIN
         self._line([(middle, top), (middle, gate)])
@@ -343,9 +343,9 @@ class _Picture:
             else:
                 start = (ends[source][0] + WIDE / 2, ends[source][1] + HIGH + GAP * 0.35)
                 self._line([(start[0], ends[source][1] + HIGH), start])
-            if lane >= 0:  # a line of its own, into the side of the box
+            if lane >= 0:  # a separate line into the side of the box
                 x = lanes[lane]
-                if box.kind == "join" and x < left + width:  # or from above where the box reaches under it
+                if box.kind == "join" and x < left + width:  # or from above if the box extends below it
                     self._arrow([start, (x, start[1]), (x, up)], RED)
                 else:
                     side = up + HIGH / 2
@@ -389,7 +389,7 @@ class _Picture:
                         (x1, y1),
                     ]
                 )
-            elif source.framed or abs(y0 - HIGH - y1) > 0.01:  # down, between the columns up, and in from above
+            elif source.framed or abs(y0 - HIGH - y1) > 0.01:  # down, up between the columns, in from above
                 self._arrow([(x0, y0), (x0, low), (between, low), (between, high), (x1, high), (x1, y1)])
             elif target.framed:
                 self._arrow([(right, middle), (between, middle), (between, high), (x1, high), (x1, y1)])

@@ -1,6 +1,6 @@
-"""The places in a network where features are taken, by the papers' names, from layer names alone.
+"""Endpoints of a network, where features are extracted, by the papers' names; found by layer names alone.
 
-So they are found in a model that was loaded from a file, fused or fine-tuned as well as in a fresh one.
+So they exist in a loaded, fused or fine-tuned model as in a new one.
 """
 
 import re
@@ -12,8 +12,7 @@ from keras_cnns import graph
 from keras_cnns.deep import deep_recursion
 from keras_cnns.errors import unknown
 
-# A layer whose name matches belongs to the endpoints beside it; an endpoint is the output of its last layer.
-# The first pattern that matches decides.
+# Pattern of layer names -> endpoints; an endpoint is the output of its last layer. The first match counts.
 RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"stem_pool.*", ("stem",)),
     (r"stem_.*", ("conv1", "stem")),
@@ -34,11 +33,11 @@ ALIAS = re.compile(r"conv(\d+)_x")  # the papers' tables count the stem as conv1
 
 
 def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Where features can be taken, in order: name -> symbolic tensor of `model`.
+    """Endpoints of a model, in order: name -> symbolic tensor of `model`.
 
-    "conv1" (the stem before its pool), "stem" (after it), "stage1" and on (the last tensor before the next
+    "conv1" (the stem before its pool), "stem" (after it), "stage1", "stage2", ... (the last tensor before the next
     downsampling; in VGG before each pool); GoogLeNet's "inception_3a" to "inception_5b", AlexNet's "conv1" to
-    "conv5", LeNet-5's "C1" to "F6". A network with other layer names has none.
+    "conv5", LeNet-5's "C1" to "F6". A network with other layer names has no endpoints.
 
     Example:
 
@@ -74,15 +73,15 @@ def _expand(match: re.Match, template: str, found: dict) -> list[str]:
 
 
 def feature_extractor(model: keras.Model, names: str | Iterable[str]) -> keras.Model:
-    """A model with the same inputs and layers as `model` that gives features by name, {name: (n, h, w, c)}.
+    """A model with the same inputs and layers as `model` that outputs features by name, {name: (n, h, w, c)}.
 
     Args:
         model: any model with a graph.
-        names: names of `endpoints`, in either case; "conv2_x" for "stage1" and on, as the papers' tables count;
-            "3a" for "inception_3a"; or names of layers. The result has the names that were asked for.
+        names: names of `endpoints`, in upper or lower case; "conv2_x" for "stage1" (and so on), as in the papers;
+            "3a" for "inception_3a"; or names of layers. The outputs have the names given here.
 
     Raises:
-        ValueError: there is no such endpoint or layer; the message names the nearest.
+        ValueError: no such endpoint or layer; the message suggests the nearest.
 
     Example:
 
@@ -93,7 +92,7 @@ def feature_extractor(model: keras.Model, names: str | Iterable[str]) -> keras.M
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names:
-        raise ValueError("give at least one name of an endpoint; none came")
+        raise ValueError("names must have at least one endpoint, got none")
     known = endpoints(model)
     with deep_recursion():
         outputs = {name: _find(model, str(name), known) for name in names}

@@ -1,8 +1,8 @@
-"""Images that a network finds alike: by its last features, or by short binary codes of them.
+"""Nearest neighbours of images by a network's last features, or by short binary codes of them.
 
-Krizhevsky et al. (2012, section 6) propose it: features of the last hidden layer tell alike images by Euclidean
-distance; an autoencoder can press them into binary codes, which are compared faster; on raw pixels it finds alike
-edges, not alike things, because it knows no labels.
+After Krizhevsky et al. (2012, section 6): similar images have features of the last hidden layer at a small
+Euclidean distance; an autoencoder compresses these into binary codes, which are compared faster. An autoencoder on
+raw pixels finds images with similar edges instead of similar objects, since it has no labels.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ import numpy as np
 from keras_cnns import graph
 from keras_cnns.deep import deep_recursion
 
-ONES = np.array([bin(i).count("1") for i in range(2**16)], "uint8")  # in a 16-bit number
-BLOCK = 2**24  # distances that are held at once
+ONES = np.array([bin(i).count("1") for i in range(2**16)], "uint8")  # number of one-bits of each 16-bit number
+BLOCK = 2**24  # number of distances in memory at once
 
 
 def penultimate(model: keras.Model) -> keras.Model:
-    """The model up to what its last layer with weights reads: features, (n, d).
+    """The model up to the input of its last layer with weights: features, (n, d).
 
     >>> import keras_cnns
     >>> penultimate(keras_cnns.ResNet20()).output_shape
@@ -47,7 +47,7 @@ def _nearest(count: int, width: int, k: int, queries, distances) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Real vectors (n, d), compared by Euclidean distance.
+    """Real vectors (n, d) with the Euclidean distance.
 
     >>> Vectors(np.eye(3, dtype="float32")).nearest(np.array([[0.0, 0.9, 0.2]], "float32"), 2).tolist()
     [[1, 2]]
@@ -58,13 +58,13 @@ class Vectors:
     def nearest(self, queries: np.ndarray, k: int) -> np.ndarray:
         """Indices (q, k) of the nearest, best first."""
         squares = np.square(self.array).sum(axis=1)
-        # |a - b|^2 without |b|^2, which is the same for all.
+        # |a - b|^2 without |b|^2, which is a constant of the query.
         return _nearest(len(self.array), 1, k, queries, lambda q: squares - 2 * q @ self.array.T)
 
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """Binary codes, (n, words) of uint16, compared by the number of bits that differ.
+    """Binary codes, (n, words) of uint16, with the Hamming distance.
 
     >>> Codes(np.array([[0], [7], [8]], "uint16")).nearest(np.array([[3]], "uint16"), 2).tolist()
     [[1, 0]]
@@ -88,7 +88,7 @@ class Codes:
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """Presses vectors into binary codes; `fit` makes one. `error` is the share of variance that it lost."""
+    """Encodes vectors as binary codes; `fit` trains one. `error` is the fraction of variance that it loses."""
 
     model: keras.Model
     mean: np.ndarray
@@ -97,13 +97,13 @@ class Encoder:
 
     @classmethod
     def fit(cls, vectors: np.ndarray, bits: int = 64, *, hidden: int = 256, epochs: int = 30, seed: int = 0):
-        """Learns an autoencoder on vectors (n, d), without labels: d, `hidden`, `bits`, `hidden`, d.
+        """Trains an autoencoder on vectors (n, d), without labels, with layers d, `hidden`, `bits`, `hidden`, d.
 
-        Noise before the sigmoid of the bits drives them to 0 and 1 (Salakhutdinov & Hinton 2009, Semantic
+        Noise before the sigmoid of the bits makes them binary (Salakhutdinov & Hinton 2009, Semantic
         Hashing). `bits` is a multiple of 16.
         """
         if bits % 16:
-            raise ValueError(f"bits come in sixteens; {bits} came")
+            raise ValueError(f"bits must be a multiple of 16, got {bits}")
         mean = vectors.mean(axis=0)
         scale = float(max((vectors - mean).std(), 1e-12))
         x = (vectors - mean) / scale
@@ -128,9 +128,9 @@ class Encoder:
 
 
 def precision(found: np.ndarray, labels: np.ndarray, wanted: np.ndarray) -> float:
-    """Share of the images found (q, k) that are of the query's class.
+    """Fraction of the found images (q, k) that have the class of the query.
 
-    `labels` are those of the images that were searched, `wanted` those of the queries.
+    `labels` are those of the searched images, `wanted` those of the queries.
 
     >>> precision(np.array([[0, 1], [2, 0]]), np.array([5, 5, 7]), np.array([5, 7]))
     0.75

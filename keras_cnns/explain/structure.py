@@ -1,4 +1,4 @@
-"""The structure of a network as a person tells it: stages of units of boxes, equal neighbours counted once."""
+"""The structure of a network for drawing: stages of units of boxes; equal consecutive units are drawn once."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from keras import layers as stock
 
 from keras_cnns import graph
 
-# Layer names -> (title of the stage, name of the unit or None). The first pattern that matches decides.
+# Layer names -> (title of the stage, name of the unit or None). The first match counts.
 PLACES: tuple[tuple[str, str, str | None], ...] = (
     (r"stage(\d+)_unit(\d+)_.*", r"stage \1", r"\1.\2"),
     (r"stage(\d+)_.*", r"stage \1", None),
@@ -20,9 +20,9 @@ PLACES: tuple[tuple[str, str, str | None], ...] = (
     (r"conv([2-5])_block(\d+)_.*", r"conv\1", r"\1.\2"),  # keras.applications
     (r"block(\d+)_.*", r"block \1", None),
 )
-# Invisible: an arrow passes through.
+# Not drawn.
 THROUGH = (stock.ZeroPadding2D, stock.Identity, stock.Permute, stock.InputLayer)
-# Written into the box of the layer before.
+# Written into the box of the previous layer.
 FOLLOWERS = (
     stock.BatchNormalization,
     stock.Activation,
@@ -37,7 +37,7 @@ JOINS = (stock.Add, stock.Concatenate, stock.Multiply, stock.Average, stock.Maxi
 
 @dataclass(eq=False)
 class Box:
-    """A layer and what is written into its box; `inputs` are the boxes that it reads."""
+    """A layer with its text; `inputs` are the boxes that it reads."""
 
     kind: str
     title: str
@@ -53,7 +53,7 @@ class Box:
 
 @dataclass(eq=False)
 class Unit:
-    """Boxes that belong together, and the units `like` it that come right after it."""
+    """Boxes that belong together; `like` are the equal units directly after it."""
 
     boxes: list[Box]
     like: list["Unit"] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Panel:
 
 
 def panels(model: keras.Model) -> list[Panel]:
-    """The stages of a model in order, by the layers' names, or by the size of the map where they say nothing."""
+    """The stages of a model in order, by layer names, or by map size if the names give no stage."""
     found: list[Panel] = []
     unit_of: dict[str, Unit] = {}
     for box in _boxes(model):
@@ -88,7 +88,7 @@ def panels(model: keras.Model) -> list[Panel]:
         if name is not None:
             unit_of[name] = unit
         panel = next((p for p in found if p.title == title), None)
-        # A stage is one panel wherever its layers come in the order; maps of one size only if they are neighbours.
+        # A named stage is one panel even if its layers are not consecutive; maps of one size only if they are.
         if panel is None or (not re.search("[a-z]", title) and panel is not found[-1]):
             found.append(panel := Panel(title, []))
         panel.units.append(unit)
@@ -98,7 +98,7 @@ def panels(model: keras.Model) -> list[Panel]:
 
 
 def _joined(units: list[Unit]) -> list[Unit]:
-    """Boxes that stand alone but branch are one unit, if they are not too many: lanes show what goes where."""
+    """Joins up to 12 single boxes that branch into one unit, whose lanes show the connections."""
     boxes = [unit.last for unit in units]
     alone = all(len(unit.boxes) == 1 for unit in units) and len(units) <= 12
     chain = all(after.inputs == [before] for before, after in pairwise(boxes))
@@ -106,7 +106,7 @@ def _joined(units: list[Unit]) -> list[Unit]:
 
 
 def _counted(units: list[Unit]) -> list[Unit]:
-    """Of equal neighbours of more than one box the first stays, and remembers the others."""
+    """Keeps the first of equal consecutive units of several boxes, with the others in its `like`."""
     kept = units[:1]
     for before, unit in pairwise(units):
         if len(unit.boxes) > 1 and unit.signature() == before.signature():
@@ -158,7 +158,7 @@ def _boxes(model: keras.Model) -> list[Box]:
 
 
 def _follows(layer, before: Box, readers: int) -> bool:
-    """A norm behind a sum opens the next unit (pre-activation); elsewhere it closes the layer before it."""
+    """True if a layer belongs to the box before it; a norm after a sum begins the next (pre-activation) unit."""
     if readers > 1 or before.kind == "input":
         return False
     if isinstance(layer, stock.BatchNormalization) and before.kind == "join":
@@ -189,7 +189,7 @@ def _activation(layer) -> str:
 
 
 def _describe(layer) -> tuple[str, str]:
-    """(kind, title) of a box; notes follow the title behind semicolons."""
+    """(kind, title) of a box; notes follow the title after semicolons."""
     name = type(layer).__name__
     if isinstance(layer, keras.Model):
         return "model", f"{layer.name} ({len(layer.layers)} layers)"

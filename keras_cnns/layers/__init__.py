@@ -1,4 +1,4 @@
-"""The few true Keras layers of this package. Everything else is made of parts in `keras_cnns.blocks`."""
+"""The Keras layers of this package. All else consists of the building blocks in `keras_cnns.blocks`."""
 
 from keras_cnns.layers.batch_normalization import BatchNormalization
 from keras_cnns.layers.channels import Cropping2D, PadChannels

@@ -5,18 +5,18 @@ import keras
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization`, faster: same class name, arguments, weights and numbers.
+    """`keras.layers.BatchNormalization`, faster: same class name, arguments, weights and results.
 
-    Two things differ.
+    Two differences:
 
     - On TensorFlow, a 4-D channels-last input goes through `FusedBatchNormV3`, one kernel forward and one
       backward, where stock Keras runs a dozen. Anything else (other backends, other ranks, masks, renorm,
-      `synchronized=True`, float64) takes Keras' own path.
-    - The moving statistics are read as the mean over replicas. Under a `tf.distribute` strategy every replica
-      updates its own copy, and what is saved is their average rather than replica 0's.
+      `synchronized=True`, float64) uses Keras' own code.
+    - The moving statistics are averaged over replicas when read. Under a `tf.distribute` strategy every replica
+      updates its own copy, and their average is saved instead of replica 0's copy.
 
     The moving variance follows Keras, the mean of squares over the n values of a channel; the fused kernel (and
-    PyTorch) give n/(n-1) times that, and the factor is taken out here.
+    PyTorch) give n/(n-1) times that; the factor is removed here.
 
     Example:
 
@@ -31,8 +31,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def add_weight(self, *args, name=None, **kwargs):
         if name is None or not name.startswith("moving_") or self.synchronized:
             return super().add_weight(*args, name=name, **kwargs)
-        # add_weight knows `aggregation` but not `synchronization`, so the variable is made directly;
-        # assigning it to an attribute in build() makes the layer track it.
+        # add_weight has no argument `synchronization`, so the variable is created directly; the layer tracks it
+        # when build() assigns it to an attribute.
         return keras.Variable(
             kwargs["initializer"],
             shape=kwargs["shape"],
@@ -51,7 +51,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         import tensorflow as tf
 
         mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
-        # In training the kernel itself mixes the batch's statistics into the moving ones, which it gives back.
+        # In training the kernel updates the moving statistics and returns them.
         outputs, new_mean, new_variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.convert_to_tensor(self.gamma) if self.scale else tf.ones_like(variance),

@@ -1,4 +1,4 @@
-"""The compactor of ResRep (Ding et al. 2021, arXiv 2007.03260): the identity that learns which channels can go."""
+"""The compactor of ResRep (Ding et al. 2021, arXiv 2007.03260), which learns which channels can be pruned."""
 
 import math
 
@@ -9,12 +9,12 @@ import keras
 class Compactor(keras.layers.Layer):
     """A 1x1 convolution without bias that starts as the identity: (n, h, w, c) -> (n, h, w, c).
 
-    Column j of `kernel` (c, c) makes channel j; where training has brought it to zero, the channel can be deleted.
-    The paper, whose kernels are (out, in), speaks of rows.
+    Column j of `kernel` (c, c) computes channel j; once training has made it zero, the channel can be deleted.
+    The paper, whose kernels are (out, in), calls it a row.
 
     Attributes:
-        mask: (c,), 0 for channels that the loss may no longer hold on to, else 1. What `call` gives does not
-            depend on it; the training step does.
+        mask: (c,), 0 for channels that get no gradient of the loss, else 1. Used by the training step, not by
+            `call`.
 
     Example:
 
@@ -40,5 +40,5 @@ class Compactor(keras.layers.Layer):
         return math.prod(input_shape[1:]) * input_shape[-1]
 
     def connections(self, input_shape) -> int:
-        """There is no bias."""
+        """The MACs, since there is no bias."""
         return self.macs(input_shape)

@@ -7,10 +7,10 @@ from keras_cnns.layers.quantized import rounded
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D`: same class name, arguments, weights and numbers, without two limits.
+    """`keras.layers.Conv2D`: same class name, arguments, weights and results, without two limits.
 
-    - Grouped convolutions call TensorFlow's grouped kernel. Stock Keras compiles each one with XLA, which makes a
-      ResNeXt layer hundreds of times slower to train on a CPU.
+    - Grouped convolutions use TensorFlow's grouped kernel. Stock Keras compiles each one with XLA, which trains a
+      ResNeXt layer hundreds of times slower on a CPU.
     - `strides` and `dilation_rate` may both exceed 1 (the dilated branch of a strided selective kernel).
 
     Example:
@@ -20,10 +20,10 @@ class Conv2D(keras.layers.Conv2D):
     """
 
     def __init__(self, filters, kernel_size, strides=(1, 1), padding="valid", **kwargs):
-        super().__init__(filters, kernel_size, padding=padding, **kwargs)  # checked without the strides
+        super().__init__(filters, kernel_size, padding=padding, **kwargs)  # Keras does not check the strides
         self.strides = tuple(strides) if isinstance(strides, tuple | list) else (strides, strides)
         if len(self.strides) != 2 or not all(isinstance(s, int) and s > 0 for s in self.strides):
-            raise ValueError(f"strides must be one or two positive integers; {strides!r} came")
+            raise ValueError(f"strides must be one or two positive integers, got {strides!r}")
 
     def convolution_op(self, inputs, kernel):
         if self._meets_the_onednn_fault(inputs):
@@ -43,9 +43,9 @@ class Conv2D(keras.layers.Conv2D):
         )
 
     def _meets_the_onednn_fault(self, inputs) -> bool:
-        """A strided 1x1 convolution of fewer than 16 channels: on AVX-512, oneDNN's gradient of its kernel writes
-        past its buffer (TF 2.21: `malloc(): unaligned tcache chunk` at 4x56x56x8, stride 2). Picking the pixels
-        first gives the same numbers.
+        """True for a strided 1x1 convolution of fewer than 16 channels: oneDNN's kernel gradient on AVX-512 writes
+        past its buffer (TF 2.21: `malloc(): unaligned tcache chunk` at 4x56x56x8, stride 2). Slicing the input
+        first gives the same result.
         """
         return (
             keras.backend.backend() == "tensorflow"
@@ -59,9 +59,9 @@ class Conv2D(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class QuantisedConv2D(Conv2D):
-    """`Conv2D` with its kernel rounded to int8, a scale for each filter, as an int8 network will have it.
+    """`Conv2D` with its kernel rounded to int8, one scale for each filter, as in an int8 network.
 
-    The gradient goes through as if nothing were rounded. TensorFlow only.
+    The gradient ignores the rounding. TensorFlow only.
     """
 
     def convolution_op(self, inputs, kernel):

@@ -1,6 +1,6 @@
 """The layers that only LeNet-5 has (LeCun, Bottou, Bengio & Haffner, 1998, section II).
 
-Each says its own `macs` and `connections` as the paper counts them, and its `window` (kernel, stride).
+Each defines `macs` and `connections` as the paper counts them, and its `window` (kernel, stride).
 """
 
 import keras
@@ -10,7 +10,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("keras_cnns")
 def scaled_tanh(x):
-    """f(a) = 1.7159 tanh(2a/3): f(1) = 1, f(-1) = -1, and curvature is greatest near there (appendix A).
+    """f(a) = 1.7159 tanh(2a/3): f(1) = 1, f(-1) = -1, near the points of greatest curvature (appendix A).
 
     >>> round(float(scaled_tanh(1.0)), 4)
     1.0
@@ -25,9 +25,9 @@ def uniform_fan_in(fan_in: int) -> keras.initializers.Initializer:
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class SubSampling2D(keras.layers.Layer):
-    """S2 and S4: the sum of each 2x2 square, times one trainable coefficient a map, plus one bias a map.
+    """S2 and S4: the sum of each 2x2 square, times a trainable coefficient, plus a bias, one of each per map.
 
-    (n, h, w, c) -> (n, h // 2, w // 2, c); 2c parameters. The activation follows as a layer of its own.
+    (n, h, w, c) -> (n, h // 2, w // 2, c); 2c parameters. The activation is a separate layer.
     """
 
     window = (2, 2)
@@ -54,12 +54,12 @@ class SubSampling2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class SparseConv2D(keras.layers.Layer):
-    """C3: a 5x5 valid convolution in which output map i sees only the input maps `table[i]`.
+    """C3: a 5x5 valid convolution in which output map i reads only the input maps `table[i]`.
 
-    Only the kernels of the table are stored, side by side: shape (5, 5, links), 60 links in LeNet-5.
+    Stores only the kernels of these links, concatenated: shape (5, 5, links), 60 links in LeNet-5.
 
     Args:
-        table: for every output map, the indices of the input maps it sees.
+        table: for every output map, the indices of the input maps that it reads.
         kernel_size: side of the square kernel.
     """
 
@@ -79,7 +79,7 @@ class SparseConv2D(keras.layers.Layer):
     def build(self, input_shape):
         maps = input_shape[-1]
         if max(map(max, self.table)) >= maps:
-            raise ValueError(f"the table names input map {max(map(max, self.table))}, but {maps} came")
+            raise ValueError(f"the table needs {max(map(max, self.table)) + 1} input maps, got {maps}")
         area = self.kernel_size**2
         fan_in = np.repeat([area * len(row) for row in self.table], [len(row) for row in self.table])
 
@@ -90,7 +90,7 @@ class SparseConv2D(keras.layers.Layer):
             name="kernel", shape=(self.kernel_size, self.kernel_size, self.links), initializer=uniform
         )
         self.bias = self.add_weight(name="bias", shape=(len(self.table),), initializer="zeros")
-        # where[input map, output map] = number of the link, or one past the last (a kernel of zeros)
+        # where[input map, output map] = number of the link, or one after the last (a kernel of zeros)
         self.where = np.full((maps, len(self.table)), self.links, "int32")
         for link, (i, o) in enumerate((i, o) for o, row in enumerate(self.table) for i in row):
             self.where[i, o] = link
@@ -119,10 +119,10 @@ class SparseConv2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class RBF(keras.layers.Layer):
-    """The output layer: squared Euclidean distance of F6 to one fixed code of -1 and +1 a class.
+    """The output layer: squared Euclidean distance of F6 to a fixed code of -1 and +1 for each class.
 
-    (n, 84) -> (n, classes), penalties >= 0; the class with the least penalty is the answer. The codes are a
-    weight that is not trained: were they trained, all would fall together under the squared-error loss.
+    (n, 84) -> (n, classes), penalties >= 0; the class with the smallest penalty is the prediction. The codes are
+    weights that are not trainable: trained by the squared-error loss, all would become equal.
     """
 
     def __init__(self, codes, **kwargs):
@@ -132,7 +132,7 @@ class RBF(keras.layers.Layer):
     def build(self, input_shape):
         codes = np.array(self.codes, "float32")
         if input_shape[-1] != codes.shape[1]:
-            raise ValueError(f"the codes have {codes.shape[1]} places, but {input_shape[-1]} inputs came")
+            raise ValueError(f"the codes need {codes.shape[1]} inputs, got {input_shape[-1]}")
         self.centres = self.add_weight(
             name="codes",
             shape=codes.shape,
@@ -161,7 +161,7 @@ class RBF(keras.layers.Layer):
 class RBFLoss(keras.losses.Loss):
     """The paper's first loss (its equation 8): the mean penalty of the right class.
 
-    Takes integer labels and *negated* penalties, which is what LeNet-5 gives as logits.
+    Takes integer labels and *negated* penalties, the logits of LeNet-5.
     """
 
     def call(self, y_true, y_pred):
@@ -172,8 +172,8 @@ class RBFLoss(keras.losses.Loss):
 class MAPLoss(keras.losses.Loss):
     """The paper's discriminative loss (its equation 9): y_true + log(exp(-j) + sum_i exp(-y_i)).
 
-    With logits -y_i it is the softmax cross-entropy with one extra, constant logit -j, the "rubbish class", that
-    keeps penalties of wrong classes which are already large from being pushed further.
+    With logits -y_i it is the softmax cross-entropy with an extra constant logit -j, the "rubbish class", which
+    stops the loss from increasing penalties of wrong classes that are already large.
 
     Args:
         j: penalty of the rubbish class, > 0.
@@ -182,7 +182,7 @@ class MAPLoss(keras.losses.Loss):
     def __init__(self, j: float = 1.0, **kwargs):
         super().__init__(**kwargs)
         if not j > 0:
-            raise ValueError(f"j must be greater than 0; {j!r} came")
+            raise ValueError(f"j must be greater than 0, got {j!r}")
         self.j = float(j)
 
     def call(self, y_true, y_pred):

@@ -7,7 +7,7 @@ from keras import ops
 def local_response(x, radius: int, bias: float, alpha: float, beta: float):
     """x / (bias + alpha * sum of squares of the channels i - radius ... i + radius) ** beta, on any backend.
 
-    Channels near the ends have fewer neighbours; nothing wraps around.
+    Channels near both ends have fewer neighbours (no wrap-around).
     """
     channels = x.shape[-1]
     squares = ops.pad(ops.square(x), [(0, 0)] * (len(x.shape) - 1) + [(radius, radius)])
@@ -17,13 +17,14 @@ def local_response(x, radius: int, bias: float, alpha: float, beta: float):
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class LocalResponseNormalization(keras.layers.Layer):
-    """Divides every value by a power of the energy of its neighbours, the adjacent channels at the same pixel.
+    """Divides each value by a power of the energy of the adjacent channels at the same pixel.
 
     As in the paper, `alpha` multiplies the *sum* over the 2 radius + 1 channels of the window. Caffe and torch
-    divide their alpha by that number, so theirs is ours times it. The defaults are the paper's constants.
+    divide alpha by that number, so their alpha is this one times that number. The defaults are the paper's
+    constants.
 
-    (..., channels) -> the same shape. No weights. Computed in float32 under every policy: the squares of a float16
-    overflow from 256 on.
+    (..., channels) -> the same shape. No weights. Always computed in float32: squares of float16
+    values overflow at 256.
 
     Args:
         radius: neighbours on either side; the paper's n = 5 is a radius of 2.
@@ -41,9 +42,9 @@ class LocalResponseNormalization(keras.layers.Layer):
     def __init__(self, radius: int = 2, bias: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, **kwargs):
         super().__init__(**kwargs)
         if not (isinstance(radius, int) and radius >= 0):
-            raise ValueError(f"radius must be a whole number from 0 on; {radius!r} came")
+            raise ValueError(f"radius must be a non-negative integer, got {radius!r}")
         if not (bias > 0 and alpha >= 0):
-            raise ValueError(f"bias must be above 0 and alpha not below it; {bias!r} and {alpha!r} came")
+            raise ValueError(f"bias must be > 0 and alpha >= 0, got {bias!r} and {alpha!r}")
         self.radius = radius
         self.bias = float(bias)
         self.alpha = float(alpha)

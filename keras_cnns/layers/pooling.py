@@ -1,15 +1,15 @@
-"""Max-pooling whose last window may stand over the edge, as Caffe and cuda-convnet count."""
+"""Max-pooling in ceil mode: the last window may extend beyond the edge, as in Caffe and cuda-convnet."""
 
 import keras
 
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class CeilMaxPooling2D(keras.layers.MaxPooling2D):
-    """`keras.layers.MaxPooling2D` with ceil((h - pool) / stride) + 1 cells a side, and never fewer than one.
+    """`keras.layers.MaxPooling2D` with ceil((h - pool) / stride) + 1 cells a side, at least one.
 
-    Keras' "same" agrees on even sizes and gives a row too many on odd ones; "valid" agrees on odd sizes and loses
-    a row on even ones. The missing cells beyond the far edge are zeros, not -inf, since a quantized network could
-    not hold that: so the inputs must not be negative, as after a ReLU.
+    For 3x3 windows of stride 2, Keras' "same" agrees on even sizes and gives an extra row on odd ones; "valid"
+    agrees on odd sizes and drops a row on even ones. Cells beyond the far edge are zeros, not -inf, which a
+    quantized network cannot represent; so the inputs must not be negative, as after a ReLU.
 
     Example:
 
@@ -23,13 +23,13 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
         if None not in sizes:
             h, w = (self.missing(i, size) for i, size in enumerate(sizes))
             return super().call(keras.ops.pad(inputs, [(0, 0), (0, h), (0, w), (0, 0)]) if h or w else inputs)
-        import tensorflow as tf  # only there is a size unknown while the graph is made
+        import tensorflow as tf  # only TensorFlow has unknown sizes while tracing
 
         h, w = (self.missing(i, tf.shape(inputs)[1 + i]) for i in range(2))
         return super().call(tf.pad(inputs, [[0, 0], [0, h], [0, w], [0, 0]]))
 
     def missing(self, side: int, size):
-        """How many cells the last window stands over the edge."""
+        """Number of cells of the last window beyond the edge."""
         pool, stride = self.pool_size[side], self.strides[side]
         further = -((pool - size) // stride)  # windows after the first; // rounds down in Python and TensorFlow
         further = max(further, 0) if isinstance(size, int) else keras.ops.maximum(further, 0)

@@ -1,7 +1,8 @@
-"""Layers that compute as an int8 network will, and learn as if they did not round (Jacob et al. 2018).
+"""Fake-quantized layers: int8 rounding in the forward pass, gradients without it (Jacob et al. 2018).
 
 Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, arXiv 1712.05877,
-section 3: rounding in the forward pass, the straight-through gradient in the backward pass. TensorFlow only.
+section 3, with the straight-through estimator. TensorFlow only. The class names keep their British spelling, since
+the paths in `.weights.h5` files are made of them.
 """
 
 import keras
@@ -11,13 +12,13 @@ BITS = 8
 
 @keras.saving.register_keras_serializable("keras_cnns")
 class FakeQuantise(keras.layers.Layer):
-    """Rounds activations to the 256 steps between `low` and `high`, which follow what is seen in training.
+    """Rounds activations to the 256 steps between `low` and `high`, which follow the range in training.
 
-    Any shape -> the same shape. `low` and `high` are weights that no gradient changes: in training they widen at
-    once to what a batch has, and narrow slowly, for the file will have the whole range of its calibration.
+    Any shape -> the same shape. `low` and `high` are weights without a gradient: in training they widen at once to
+    the range of a batch and narrow slowly, since the exported file has the whole range of its calibration.
 
     Args:
-        momentum: share of a range that is too wide which a training step keeps.
+        momentum: fraction of the old range that a training step keeps when the range of the batch is narrower.
 
     Example:
 
@@ -56,7 +57,7 @@ class FakeQuantise(keras.layers.Layer):
 
 
 def rounded(kernel):
-    """A kernel on 255 steps around zero, a scale for each of its last axis, as TFLite stores it."""
+    """A kernel rounded to 255 steps around zero, with one scale for each filter (last axis), as in TFLite."""
     import tensorflow as tf
 
     kernel = tf.convert_to_tensor(kernel)

@@ -1,1 +1,1 @@
-"""One file a paper: citation, table, public names."""
+"""The networks, one file for each paper: citation, table, public names."""

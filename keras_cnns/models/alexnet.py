@@ -1,7 +1,7 @@
 """Krizhevsky, Sutskever & Hinton (2012): ImageNet Classification with Deep Convolutional Neural Networks. NIPS 25.
 
-Five convolutions and three dense layers on two GPUs: layers 2, 4 and 5 see only the half of the channels that lies
-on their own GPU, which today is a convolution of two groups. `AlexNetOWT` is the later network on one GPU, from
+Five convolutions and three dense layers on two GPUs: layers 2, 4 and 5 read only the half of the channels on their
+own GPU, today a convolution of two groups. `AlexNetOWT` is the later network on one GPU, from
 Krizhevsky (2014): One Weird Trick for Parallelizing Convolutional Neural Networks, arXiv 1404.5997.
 """
 
@@ -33,13 +33,13 @@ def pool(x, name: str):
 class AlexNetBody(Value):
     """conv1 to conv5: 227 -> 55 -> 27 -> 13 -> 6. Both towers in one: two groups in conv2, conv4 and conv5.
 
-    The paper writes 224 pixels, which do not give 55 cells; 227 do.
+    The paper states 224 pixels, but 55 cells need 227.
 
     Attributes:
         widths: filters of the five convolutions.
-        init: of the weights.
-        start: of the biases in conv2, conv4 and conv5, "to provide the ReLUs with positive inputs" (section 5).
-            Caffe's replica has 0.1, since training stalled at 1.
+        init: initialiser of the weights.
+        start: initial value of the biases in conv2, conv4 and conv5, "to provide the ReLUs with positive inputs"
+            (section 5). Caffe's replica uses 0.1, since training stalled at 1.
     """
 
     widths: Widths = (96, 256, 384, 384, 256)
@@ -48,7 +48,7 @@ class AlexNetBody(Value):
 
     def check(self):
         if any(width % 2 for width in self.widths):
-            raise ValueError(f"two towers need even widths; {self.widths} came")
+            raise ValueError(f"widths must be even for two towers, got {self.widths}")
 
     def __call__(self, x):
         c1, c2, c3, c4, c5 = self.widths
@@ -64,11 +64,11 @@ class AlexNetBody(Value):
 
 @dataclass(frozen=True)
 class AlexNetTowers(AlexNetBody):
-    """The same network with the towers drawn apart, as in figure 2: conv1's 96 filters are two times 48.
+    """The same network with two separate towers, as in figure 2: conv1's 96 filters are two times 48.
 
-    `replace(AlexNet, row=AlexNetTowers())` builds it and `carry_weights` brings the weights over. The towers meet
-    in conv3, in the dense layers, and at their seam in the normalisation, whose window runs over all the kernels
-    of a layer (section 3.3: N is their number).
+    `replace(AlexNet, row=AlexNetTowers())` builds it and `carry_weights` copies the weights. The towers meet in
+    conv3, in the dense layers, and in the normalisation, whose window includes channels of both towers (section
+    3.3: N is the number of all kernels of a layer).
     """
 
     def __call__(self, x):
@@ -94,9 +94,9 @@ def _join(two, name: str):
 
 
 def carry_weights(source: keras.Model, target: keras.Model) -> None:
-    """Carries the weights of an AlexNet with grouped layers into one with towers, or back; outputs become equal.
+    """Copies the weights of an AlexNet with grouped layers to one with towers, or back; outputs become equal.
 
-    A tower's filters are one half of the layer's, in order, grouped or not.
+    A tower has one half of the layer's filters, in order.
 
     Raises:
         ValueError: a layer of `target` has no counterpart of its shape in `source`.
@@ -116,14 +116,14 @@ def carry_weights(source: keras.Model, target: keras.Model) -> None:
         layer.set_weights([np.split(v, 2, axis=-1)[int(tower) - 1] for v in values] if tower else values)
 
 
-# --- 2014: one tower, no normalisation, as torchvision has it ---------------------------------------------------
+# --- 2014: one tower, no normalisation, as in torchvision ---------------------------------------------------
 
 
 @dataclass(frozen=True)
 class AlexNetOWTBody(Value):
     """conv1 to conv5 of the single tower: 224 -> 55 -> 27 -> 13 -> 6.
 
-    Weights start as torch's do, U(+-1/sqrt(fan_in)); biases at zero, where torch draws them too.
+    Weights are initialised as in torch, U(+-1/sqrt(fan_in)); biases are zero, where torch draws them, too.
     """
 
     widths: Widths = (64, 192, 384, 256, 256)
@@ -139,9 +139,9 @@ class AlexNetOWTBody(Value):
 
 @dataclass(frozen=True)
 class AlexNetOWTHead(Value):
-    """fc6, fc7 and the classes, with dropout before each hidden layer (in 2012 it came after).
+    """fc6, fc7 and the classes, with dropout before each hidden layer (in 2012: after).
 
-    `cells` as of `keras_cnns.blocks.DenseHead`.
+    `cells` as in `keras_cnns.blocks.DenseHead`.
     """
 
     units: tuple[Count, ...] = (4096, 4096)
@@ -149,7 +149,7 @@ class AlexNetOWTHead(Value):
     loss: Callable = cross_entropy
     cells: tuple[Count, Count] | None = None
 
-    any_size = False  # the dense layers follow the input
+    any_size = False  # the dense layers need a fixed input size
 
     def __call__(self, x, classes: int, activation: str | Callable | None):
         x = flattened(x, self.cells)

@@ -1,7 +1,7 @@
 """Szegedy et al. (2014): Going Deeper with Convolutions. arXiv 1409.4842.
 
-Nine inception modules, whose 1x1 reductions let 22 layers do with a ninth of AlexNet's weights. Two auxiliary
-classifiers on 4a and 4d help training and are gone at inference.
+Nine inception modules, whose 1x1 reductions allow 22 layers with a ninth of AlexNet's weights. Two auxiliary
+classifiers on 4a and 4d support training and are not used at inference.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from keras_cnns.values import Count, Fraction, Range, Value, by_name
 
 PAPER = "Szegedy et al. 2014, Going Deeper with Convolutions, arXiv 1409.4842"
 
-AUX_WEIGHT = 0.3  # of each auxiliary loss in the training loss (section 5); inference never sees the heads
+AUX_WEIGHT = 0.3  # of each auxiliary loss in the training loss (section 5); inference does not use the heads
 AUX_PLACES = ("inception_4a", "inception_4d")
 AUX_MIN_SIZE = 80  # 4a must be at least 5x5, the window of the heads' pooling
 
@@ -51,7 +51,7 @@ class GoogLeNetBody(Value):
     stages: tuple[tuple[Callable, ...], ...]
     widths: tuple[Count, Count, Count] = (64, 64, 192)
     conv: Callable = xavier_conv
-    # The paper has no constants; these are Caffe's, which divides its alpha of 1e-4 by the five channels.
+    # The paper gives no constants; these are Caffe's, which divides alpha = 1e-4 by the five channels.
     lrn: Callable = LRN(bias=1.0, alpha=1e-4 / 5)
     last_pool: Annotated[int, Range(2, 3)] = 3
 
@@ -69,18 +69,18 @@ class GoogLeNetBody(Value):
         return x
 
     def with_module(self, **changes) -> "GoogLeNetBody":
-        """The body with some fields of all its modules changed, as `row.with_module(kernel5=3)`."""
+        """A copy with changed fields of all its modules, as `row.with_module(kernel5=3)`."""
         stages = tuple(tuple(replace(module, **changes) for module in stage) for stage in self.stages)
         return replace(self, stages=stages)
 
 
 def average_5x5(x, name: str):
-    """5x5 windows, 3 apart: 14 -> 4."""
+    """5x5 average pooling of stride 3: 14 -> 4."""
     return AveragePooling2D(5, strides=3, name=name)(x)
 
 
 def adaptive_4x4(x, name: str):
-    """4x4 cells of any map (torchvision): at 14, windows of 4 cells that overlap."""
+    """Adaptive average pooling to 4x4 cells (torchvision): overlapping windows of 4 cells for a map of 14."""
     return AdaptiveAveragePooling2D(4, name=name)(x)
 
 
@@ -106,7 +106,7 @@ class AuxHead(Value):
 
 @dataclass(frozen=True)
 class GoogLeNetArchitecture(Architecture):
-    """An architecture that can be built with its auxiliary heads; `aux` is the head."""
+    """An architecture with optional auxiliary heads; `aux` builds one."""
 
     aux: Callable = AuxHead()
 
@@ -125,19 +125,19 @@ class GoogLeNetArchitecture(Architecture):
         """Builds the network; arguments and errors as in `keras_cnns.architecture.Architecture`.
 
         Args:
-            aux_heads: with both auxiliary heads: the model has three outputs `[main, aux1, aux2]`, and the
+            aux_heads: whether to add both auxiliary heads: then the outputs are `[main, aux1, aux2]`, and the
                 training loss is `main + 0.3 aux1 + 0.3 aux2` (`AUX_WEIGHT`). The network without heads that
                 shares the weights of such a `model` is `keras.Model(model.input, model.outputs[0])`.
 
         Raises:
-            ValueError: also for heads without a classifier, on an open size or on less than 80 pixels.
+            ValueError: also for heads without a classifier, with an open size or with less than 80 pixels.
         """
         sides = self._checked_shape(input_shape, input_tensor, include_top)[:2]
         if aux_heads and not include_top:
-            raise ValueError("auxiliary heads go with a classifier; aux_heads=True came with include_top=False")
+            raise ValueError("aux_heads=True needs include_top=True, got False")
         if aux_heads and (None in sides or min(sides) < AUX_MIN_SIZE):
             rule = f"the auxiliary heads of {self.name} need a fixed size of at least {AUX_MIN_SIZE} pixels a side"
-            raise ValueError(f"{rule}; {sides} came")
+            raise ValueError(f"{rule}, got {sides}")
         options = (include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation, name)
         return Architecture.__call__(self.with_heads() if aux_heads else self, *options)
 
@@ -197,7 +197,7 @@ GoogLeNet = GoogLeNetArchitecture(
     min_size=32,
 )
 
-# torchvision's, for its weights: batch norm, no LRN, and 3x3 where the paper has 5x5 (its issue 906). It maps
+# torchvision's network, for its weights: batch norm, no LRN, and 3x3 instead of 5x5 (its issue 906). It converts
 # torch's preprocessing to TF's inside the network; here the preprocessing is TF's.
 GoogLeNetTV = replace(
     GoogLeNet,

@@ -21,7 +21,7 @@ from keras_cnns.values import Value, by_name
 
 PAPER = "LeCun et al. 1998, Gradient-Based Learning Applied to Document Recognition, Proc. IEEE 86(11)"
 
-# Table I: which maps of S2 each map of C3 sees.
+# Table I: the maps of S2 that each map of C3 reads.
 C3 = (
     *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
     *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
@@ -45,10 +45,10 @@ GLYPHS = (
 
 
 def codes(classes: int) -> np.ndarray:
-    """One code of -1 and +1 a class, (classes, 84): the digits of figure 3, then fixed random codes.
+    """A code of -1 and +1 for each class, (classes, 84): the digits of figure 3, then fixed random codes.
 
-    The paper's set is the printable ASCII characters, of which only the digits are used. A class beyond the tenth
-    gets a random code; two random codes differ in about 42 of 84 places, more than most pairs of digits do.
+    The paper has codes of all printable ASCII characters; only the digits are used here. Classes beyond the tenth
+    get random codes; two of them differ in about 42 of 84 positions, more than most pairs of digits.
 
     >>> int((codes(10)[6] != codes(10)[8]).sum())
     12
@@ -93,7 +93,7 @@ class RBFHead(Value):
 
     loss: Callable = map_loss
 
-    any_size = False  # the dense layers follow the input
+    any_size = False  # the dense layers need a fixed input size
 
     def __call__(self, x, classes: int, activation: str | Callable | None):
         x = Flatten(name="flatten")(x)
@@ -103,7 +103,7 @@ class RBFHead(Value):
 
 
 def lenet5_modern_body(x):
-    """The same sizes as taught today: full third layer, max-pooling, ReLU."""
+    """The modern variant with the same sizes: full third layer, max-pooling, ReLU."""
     for i, filters in enumerate((6, 16), 1):
         x = Conv2D(filters, 5, kernel_initializer="he_normal", name=f"conv{i}")(x)
         x = MaxPooling2D(2, name=f"pool{i}")(relu(x, name=f"conv{i}_relu"))
@@ -112,11 +112,11 @@ def lenet5_modern_body(x):
 
 @dataclass(frozen=True)
 class ModernHead(Value):
-    """Dense 120, 84, classes, with ReLU between."""
+    """Dense layers of 120, 84 and `classes` units, with ReLU between them."""
 
     loss: Callable = cross_entropy
 
-    any_size = False  # the dense layers follow the input
+    any_size = False  # the dense layers need a fixed input size
 
     def __call__(self, x, classes: int, activation: str | Callable | None):
         x = Flatten(name="flatten")(x)

@@ -1,7 +1,7 @@
 """Lin, Chen & Yan (2013): Network In Network. arXiv 1312.4400.
 
-A convolution looks at its patch through a small perceptron, which is what 1x1 convolutions behind it are. The last
-of them has one map a class, and the average of a map is the score of its class: no dense layer.
+A small perceptron processes each patch, as a convolution followed by 1x1 convolutions. The last 1x1 has one map
+for each class, and the average of a map is the score of its class; there is no dense layer.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ PAPER = "Lin et al. 2013, Network In Network, arXiv 1312.4400"
 class Mlpconv(Value):
     """A convolution and the 1x1 convolutions of its perceptron, each with ReLU (section 3.1).
 
-    Weights start by He's rule (fan-in). The authors set a deviation from 0.001 to 0.05 for every layer by hand.
+    Weights are initialised by He's rule (fan-in); the authors chose a deviation from 0.001 to 0.05 for each layer.
 
     Attributes:
         kernel: of the first convolution.
@@ -48,11 +48,11 @@ class Mlpconv(Value):
 
 @dataclass(frozen=True)
 class NINBody(Value):
-    """Mlpconv layers, with 3x3 max-pooling of stride 2 (ceil mode) and dropout between any two.
+    """Mlpconv layers, with 3x3 max-pooling of stride 2 (ceil mode) and dropout between them.
 
     Attributes:
         layers: the mlpconv layers; the last 1x1 of the last one belongs to the head.
-        dropout: after each pooling; 0 is none.
+        dropout: rate after each pooling; 0 for none.
     """
 
     layers: tuple[Mlpconv, ...]
@@ -60,12 +60,13 @@ class NINBody(Value):
 
     def check(self):
         if len(self.dropout) != len(self.layers) - 1:
-            raise ValueError(f"{len(self.layers)} layers have one dropout fewer; {self.dropout} came")
+            raise ValueError(f"dropout must have {len(self.layers) - 1} rates, got {self.dropout}")
 
     def __call__(self, x):
         for i, layer in enumerate(self.layers, 1):
             if i > 1:
-                # Max-pooling as in the paper's figure; several releases average in the second one on CIFAR.
+                # Max-pooling as in the paper's figure; several releases use average pooling for the second one on
+                # CIFAR.
                 x = CeilMaxPooling2D(3, 2, name=f"pool{i - 1}")(x)
                 if self.dropout[i - 2]:
                     x = Dropout(self.dropout[i - 2], name=f"dropout{i - 1}")(x)
@@ -75,16 +76,16 @@ class NINBody(Value):
 
 @dataclass(frozen=True)
 class ClassMaps(Value):
-    """The last 1x1 convolution, one map a class, and the global average of each map (section 3.2).
+    """The last 1x1 convolution, with one map for each class, and the global average of each map (section 3.2).
 
-    It has a ReLU like every other, as in the released models: no score is below zero. From He's plain start all
-    maps may die of it on small sets (the loss stays at log(classes)); filters of mean zero learn.
+    It has a ReLU, as in the released models, so no score is negative. With He initialisation all maps may become
+    zero on small data sets (the loss stays at log(classes)); filters of mean zero avoid this.
     """
 
     loss: Callable = cross_entropy
 
     def __call__(self, x, classes: int, activation: str | Callable | None):
-        # In float32 whatever the precision of the body, as every head.
+        # Always in float32, as every head.
         x = Conv2D(classes, 1, kernel_initializer=he_fan_in(), dtype="float32", name="class_maps")(x)
         x = relu(x, name="class_maps_relu", dtype="float32")
         return predictions(GlobalAveragePooling2D(dtype="float32", name="logits")(x), activation)

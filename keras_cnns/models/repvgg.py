@@ -1,7 +1,7 @@
 """Ding, Zhang, Ma, Han, Ding & Sun (2021): RepVGG, Making VGG-style ConvNets Great Again. arXiv 2101.03697.
 
-Trained with a 1x1 and an identity branch beside each 3x3, deployed as a plain stack of 3x3 and ReLU. These are the
-training forms.
+Each 3x3 is trained with a parallel 1x1 and identity branch; deployed, the network is a plain stack of 3x3 and ReLU
+(`fuse`). These are the training forms.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ D2 = (8, 14, 24, 1)  # the release
 
 
 def repvgg_g2(stage: int, index: int) -> RepVGGUnit:
-    """Two groups in every second layer. Stages begin with an odd layer, so the count within the stage will do."""
+    """Two groups in every second layer. Stages begin with an odd layer, so the index within the stage suffices."""
     return RepVGGUnit(groups=2 if index % 2 == 0 else 1)
 
 
@@ -55,7 +55,7 @@ RepVGGB3 = _repvgg("B3", repvgg_row(B, 3, 5))
 RepVGGB3G2 = _repvgg("B3g2", repvgg_row(B, 3, 5, repvgg_g2))
 RepVGGB3G4 = _repvgg("B3g4", repvgg_row(B, 3, 5, repvgg_g4))
 
-# A later model of the release: a gate before every ReLU, the stem's included.
+# A later model of the release: a gate before every ReLU, also in the stem.
 D2SE = RepVGGUnit(gate=SqueezeExcite(16))
 RepVGGD2SE = imagenet(
     "repvgg_d2se",

@@ -1,7 +1,7 @@
 """Zhang, Wu, Zhang et al. (2020): ResNeSt, Split-Attention Networks. arXiv 2004.08955.
 
-ResNet-D (deep stem, pooled shortcuts) whose 3x3 becomes split attention. Name RsKxDd: radix R, cardinality K, D
-channels a group in the first stage; without it 2s1x64d.
+ResNet-D (deep stem, pooled shortcuts) with split attention in place of the 3x3. Name RsKxDd: radix R, cardinality
+K, D channels a group in the first stage; without it 2s1x64d.
 """
 
 from dataclasses import replace
@@ -13,12 +13,12 @@ PAPER = "Zhang et al. 2020, ResNeSt: Split-Attention Networks, arXiv 2004.08955"
 
 
 def unit(radix: int, cardinality: int, width: int, pool_at: int) -> Bottleneck:
-    """The bottleneck RsKxDd; pooling behind the split attention (2), or before it (1, the "-fast" models)."""
+    """The bottleneck RsKxDd; pooling after the split attention (2), or before it (1, the "-fast" models)."""
     spatial = SplitAttention(radix, cardinality, pool_at=pool_at)
     return Bottleneck(spatial, inner=cardinality * width / 64, shortcut=PooledProjection())
 
 
-# Stem of 32, 32, 64 up to ResNeSt-50, of 64, 64, 128 from ResNeSt-101 on; depths of the release and of GluonCV.
+# Stem of 32, 32, 64 filters up to ResNeSt-50, then of 64, 64, 128; depths of the release and of GluonCV.
 RESNEST50 = replace(RESNET50, unit=unit(2, 1, 64, pool_at=2), stem=DeepStem(64))
 RESNEST14 = replace(RESNEST50, depths=(1, 1, 1, 1))
 RESNEST26 = replace(RESNEST50, depths=(2, 2, 2, 2))

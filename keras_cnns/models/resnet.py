@@ -1,7 +1,7 @@
 """He, Zhang, Ren & Sun (2015): Deep Residual Learning for Image Recognition. arXiv 1512.03385.
 
-Residual units carry the input past two or three convolutions and add it to the result. The plain networks are the
-same without that shortcut, and the paper's point is that they get worse as they get deeper.
+A residual unit adds its input to the output of two or three convolutions. The plain networks are the same without
+this shortcut; the paper shows that they get worse with depth.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ RESNET152 = replace(RESNET50, depths=(3, 8, 36, 3))
 ResNet18 = imagenet("resnet18", RESNET18, f"ResNet-18, table 1 of {PAPER}.")
 ResNet34 = imagenet("resnet34", RESNET34, f"ResNet-34, table 1 of {PAPER}.")
 
-# v1.5, what the field trains: the 3x3 strides. All modern weights are of this form.
+# v1.5, as commonly trained: the 3x3 strides. All modern weights have this form.
 V15 = f"{PAPER}; v1.5, stride on the 3x3 (Facebook's release; torchvision)"
 ResNet50 = imagenet("resnet50", RESNET50, f"ResNet-50, table 1 of {V15}.")
 ResNet101 = imagenet("resnet101", RESNET101, f"ResNet-101, table 1 of {V15}.")

@@ -1,9 +1,8 @@
 """He, Zhang, Ren & Sun (2016): Identity Mappings in Deep Residual Networks. arXiv 1603.05027.
 
-Norm and ReLU go before each convolution and nothing follows the sum, so the signal passes from any unit to any
-other unchanged. The last sum is normalised at the end (`norm_relu`). The orders (a) to (e) that figure 4 compares
-are units of `keras_cnns.blocks`: `Basic`, `NormAfterAddition`, `ReluBeforeAddition`, `ReluPreActivation`,
-`PreActivationBasic`.
+Norm and ReLU precede each convolution and nothing follows the sum, so an identity path connects all units. The
+last sum is normalised at the end (`norm_relu`). The orders (a) to (e) that figure 4 compares are units of
+`keras_cnns.blocks`: `Basic`, `NormAfterAddition`, `ReluBeforeAddition`, `ReluPreActivation`, `PreActivationBasic`.
 """
 
 from dataclasses import replace
@@ -23,7 +22,7 @@ from keras_cnns.preprocessing import TF
 
 PAPER = "He et al. 2016, Identity Mappings in Deep Residual Networks, arXiv 1603.05027"
 
-# --- ImageNet (table 5; timm's form: bare stem, pool, units, BN-ReLU; the bottleneck's 3x3 strides) -------------
+# --- ImageNet (table 5; timm's form: stem without norm, pool, units, BN-ReLU; stride on the 3x3) ----------------
 
 RESNET18_V2 = replace(RESNET18, unit=PreActivationBasic(), stem=StemConv7x7(), finish=norm_relu)
 RESNET34_V2 = replace(RESNET18_V2, depths=RESNET34.depths)
@@ -47,8 +46,8 @@ ResNet200V2 = _v2(200, RESNET200_V2)
 
 # --- CIFAR (section 4). A basic unit has two layers, a bottleneck three: 6n + 2 and 9n + 2 -----------------------
 
-# The paper lets the very first unit add the activated stem; here, as in the public versions, it adds the raw one.
-# The bottleneck nets are the paper's: their first unit projects, and a projection reads the activation.
+# In the paper the first unit adds the activated stem; here, as in the public versions, it adds the raw one. The
+# bottleneck nets equal the paper's: their first unit projects, and a projection reads the activation.
 ResNet110V2 = cifar(
     "resnet110_v2",
     Staged((18,) * 3, PreActivationBasic(shortcut=ZeroPad()), (16, 32, 64), StemConv3x3(16), finish=norm_relu),

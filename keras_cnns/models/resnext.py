@@ -1,9 +1,8 @@
 """Xie, Girshick, Dollar, Tu & He (2016): Aggregated Residual Transformations for Deep Networks. arXiv 1611.05431.
 
-A bottleneck of many equal paths. Name CxDd: C paths (the cardinality), D channels wide in the first stage. Figure
-3 has three forms of the same function: (a) separate branches, summed; (b) branches concatenated before the last
-1x1; (c) one grouped convolution, which the networks here are made of. `carry_weights` takes a trained network from
-one form to another.
+A bottleneck of many equal paths. Name CxDd: C paths (the cardinality) of D channels in the first stage. Figure 3
+has three forms of the same function: (a) separate branches, summed; (b) branches concatenated before the last 1x1;
+(c) one grouped convolution, as in the networks here. `carry_weights` converts a trained network between the forms.
 """
 
 import re
@@ -21,7 +20,7 @@ PAPER = "Xie et al. 2016, Aggregated Residual Transformations for Deep Neural Ne
 
 
 def bottleneck(cardinality: int, width: int) -> Bottleneck:
-    """Form (c): the 3x3 has `cardinality` groups, each `width` channels where the unit is 64 wide."""
+    """Form (c): the 3x3 has `cardinality` groups, each of `width` channels in a unit of width 64."""
     return Bottleneck(Conv3x3(groups=cardinality), inner=cardinality * width / 64)
 
 
@@ -67,19 +66,19 @@ ResNeXt29_16x64d = _resnext29(16, 64)
 ResNeXt29_32x4d = _resnext29(32, 4)
 
 
-# --- from form to form ------------------------------------------------------------------------------------------
+# --- converting the forms -------------------------------------------------------------------------------------
 
 BRANCH = re.compile(r"(.+)_branch(\d+)(_conv[123].*)")
 
 
 def carry_weights(source: keras.Model, target: keras.Model) -> None:
-    """Gives `target` the weights of `source`: the same network, each in any of the forms (a), (b), (c).
+    """Copies the weights of `source` to `target`: the same network, each in any of the forms (a), (b), (c).
 
-    The kernels of the branches stand side by side in the grouped kernel, along the outputs; those of the last 1x1
-    of form (a) along the inputs.
+    The grouped kernel is the concatenation of the branches' kernels along the outputs; for the last 1x1 of form
+    (a) along the inputs.
 
     Raises:
-        ValueError: the two are not forms of one network.
+        ValueError: they are not forms of the same network.
     """
     weights = {name: _joined(layers) for name, layers in _by_place(source).items()}
     places = _by_place(target)
@@ -114,12 +113,12 @@ def _by_place(model: keras.Model) -> dict[str, list]:
 
 
 def _axis(name: str, weight) -> int:
-    """Where the branches of a weight lie side by side."""
+    """The axis along which the branches of a weight are concatenated."""
     return -2 if name.endswith("_conv3") and weight.ndim == 4 else -1
 
 
 def _joined(layers: list) -> list[np.ndarray]:
-    """The weights of the branches as those of the one layer of form (c)."""
+    """The weights of the branches as those of the single layer of form (c)."""
     name = BRANCH.sub(r"\1\3", layers[0].name)
     columns = zip(*(layer.get_weights() for layer in layers), strict=True)
     return [np.concatenate(parts, axis=_axis(name, parts[0])) for parts in columns]

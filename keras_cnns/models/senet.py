@@ -1,6 +1,6 @@
 """Hu, Shen, Albanie, Sun & Wu (2017): Squeeze-and-Excitation Networks. arXiv 1709.01507.
 
-Any residual network with a gate behind the last norm of each branch. The published SE-ResNet-50, 101 and 152
+A residual network with a gate after the last norm of each branch. The published SE-ResNet-50, 101 and 152
 stride on the first 1x1: `SEResNet50.with_unit(stride_at=1)`; parameters are the same.
 """
 

@@ -1,7 +1,7 @@
 """Simonyan & Zisserman (2014): Very Deep Convolutional Networks for Large-Scale Image Recognition.
 
-arXiv 1409.1556. 3x3 convolutions and 2x2 max-pooling, nothing else, in six columns of table 1. Three 3x3 see what
-one 7x7 sees, with 27 C^2 weights against 49 C^2 and three ReLUs instead of one.
+arXiv 1409.1556. 3x3 convolutions and 2x2 max-pooling, nothing else, in six columns of table 1. Three 3x3 have
+the receptive field of one 7x7, with 27 C^2 weights instead of 49 C^2 and three ReLUs instead of one.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PAPER = "Simonyan & Zisserman 2014, Very Deep Convolutional Networks, arXiv 1409
 
 @dataclass(frozen=True)
 class MaxPool(Value):
-    """2x2 max-pooling, which ends a stage; "maxpool" in the table, M here."""
+    """2x2 max-pooling, the end of a stage; "maxpool" in the table, M here."""
 
     def __call__(self, x, name: str):
         return MaxPooling2D(2, name=name)(x)
@@ -34,7 +34,7 @@ class Conv1x1(Value):
 
 
 def biased_conv_norm_relu(x, filters: int, kernel: int, *, name: str):
-    """Convolution, batch norm and ReLU; torchvision keeps the bias, which the norm makes idle."""
+    """Convolution, batch norm and ReLU; torchvision keeps the bias, although the norm cancels it."""
     return conv_norm_relu(x, filters, kernel, bias=True, name=name)
 
 
@@ -42,9 +42,9 @@ def biased_conv_norm_relu(x, filters: int, kernel: int, *, name: str):
 class Column(Value):
     """A column of table 1, read from top to bottom.
 
-    A number is a 3x3 convolution of so many filters. `unit` is (x, filters, kernel, name=) -> activated features.
-    Convolutions start by He's rule (fan-out), as torchvision trains them from nothing; the paper started from
-    N(0, 0.01) and, in the deep columns, from the trained layers of column A.
+    A number is a 3x3 convolution with that many filters. `unit` is (x, filters, kernel, name=) -> activated
+    features. Convolutions are initialised by He's rule (fan-out), as in torchvision; the paper used N(0, 0.01)
+    and, in the deep columns, the trained layers of column A.
 
     >>> import keras
     >>> Column((8, M, 16, 16, M))(keras.Input((32, 32, 3))).shape
@@ -70,13 +70,13 @@ class Column(Value):
 
 
 def _imagenet(name: str, row: Column, what: str) -> Architecture:
-    # The paper subtracts the mean RGB; all permissively licensed weights of today (torchvision) use TORCH.
+    # The paper subtracts the mean RGB; all permissively licensed weights (torchvision) use TORCH.
     return Architecture(name, row, DenseHead(), (224, 224, 3), 1000, TORCH, what, min_size=32)
 
 
 def _cifar(name: str, row: Column) -> Architecture:
     what = f"{name.partition('_')[0].upper().replace('VGG', 'VGG-')} for CIFAR after {PAPER}"
-    # At 32 pixels the map is a single cell: the average over it is the cell, the head one dense layer.
+    # At 32 pixels the last map is a single cell, so global average pooling keeps it; the head is one dense layer.
     what += "; batch norm, one dense layer (kuangliu's pytorch-cifar)."
     row = replace(row, unit=biased_conv_norm_relu)
     return Architecture(name, row, Classifier(), (32, 32, 3), 10, CIFAR, what, min_size=32)
@@ -101,7 +101,7 @@ VGG16 = _imagenet("vgg16", D, f"VGG-16, column D of table 1 of {PAPER}.")
 VGG19 = _imagenet("vgg19", E, f"VGG-19, column E of table 1 of {PAPER}.")
 
 
-# --- with batch norm, which came a year later (torchvision) ------------------------------------------------------
+# --- with batch norm (torchvision), one year later than the paper ------------------------------------------------
 
 
 def _normed(a: Architecture) -> Architecture:

@@ -1,8 +1,8 @@
 """Zagoruyko & Komodakis (2016): Wide Residual Networks. arXiv 1605.07146.
 
-Few wide layers instead of many thin ones. WRN-d-k has d = 6n + 4 layers, its three projections counted: three
-stages of n pre-activation units, k times as wide as the CIFAR ResNet. `WRN28_10.with_unit(dropout=0.3)` puts
-dropout between the convolutions.
+Few wide layers instead of many thin ones. WRN-d-k has d = 6n + 4 layers including three projections: three stages
+of n pre-activation units, k times as wide as the CIFAR ResNet. `WRN28_10.with_unit(dropout=0.3)` adds dropout
+between the convolutions.
 """
 
 from keras_cnns.architecture import Architecture

@@ -3,8 +3,7 @@
 Nagel, van Baalen, Blankevoort & Welling (2019): Data-Free Quantization Through Weight Equalization and Bias
 Correction, arXiv 1906.04721, section 4.1. The output of a convolution can be divided by s per channel if the next
 one multiplies by s: ReLU, padding and pooling between them commute with positive factors. In eight bits one
-    channel
-with large values would leave few quantization steps for all others.
+channel with large values would leave few quantization steps for all others.
 """
 
 import keras

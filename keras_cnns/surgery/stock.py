@@ -17,8 +17,7 @@ def stock_layers(model: keras.Model, but: tuple[type, ...] = ()) -> keras.Model:
     LeNet's layers become convolutions and dense layers; a kernel with both stride and dilation is filled up with
     zeros; ceil-mode pooling becomes padding and pooling. Grouped convolutions become those of stock Keras, which
     TensorFlow compiles with XLA: slower to start and to train. Local response normalisation uses
-        `keras.ops.power`,
-    for which there is no layer.
+    `keras.ops.power`, for which there is no layer.
 
     Args:
         but: classes of this package to leave unchanged.

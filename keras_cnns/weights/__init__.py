@@ -1,1 +1,1 @@
-"""Pretrained weights: which there are, fetching, reading and fitting them, and writing them for PyTorch."""
+"""Pretrained weights: registry, download, reading, matching with a network, and writing for PyTorch."""

@@ -1,6 +1,6 @@
-"""What some weights want otherwise than the network's row here. A file cannot show it; its lineage decides.
+"""Changes of a network's row that some weights need, by the origin of the weights; a file does not show them.
 
-Rows are changed as people change them, by `replace` and `with_unit`.
+Rows are changed with `replace` and `with_unit`.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ LAST = (2, 2, 2, 1)
 
 
 def legacy_senet(row: Staged) -> tuple[Staged, str]:
-    """Caffe's lineage of SE networks (timm's `legacy_se*`)."""
+    """SE networks converted from Caffe (timm's `legacy_se*`)."""
     row = replace(row, stem=StemCeil7x7(row.stem.filters))
     if isinstance(row.unit, Basic):
         return row.with_unit(gate=GateBehindReLU(row.unit.gate)), "stem pool in ceil mode, ReLU before each gate"

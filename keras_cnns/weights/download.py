@@ -1,7 +1,7 @@
-"""Fetching files: https only, verified, resumable, whole or not at all; one process at a time.
+"""Downloads: https only, verified, resumable, atomic, one process at a time.
 
-Files of the Hugging Face hub go through its own client and cache, which other libraries share. Everything else
-lies in `cache_folder()`.
+Files of the Hugging Face hub use its own client and cache, shared with other libraries. All others are stored in
+`cache_folder()`.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ FOLDER = "KERAS_CNNS_CACHE"
 LARGEST = 2**31
 CHUNK = 2**20
 TRIES = 4
-PAUSE = 1.0  # seconds before the second try; doubled for every further one
+PAUSE = 1.0  # seconds before the second try, doubled for each further one
 TIMEOUT = 30.0  # seconds without a byte
 LOCK_TIMEOUT = 3600.0
 
@@ -27,25 +27,25 @@ Opener = Callable[[str, int], object]
 
 
 class Unreachable(ConnectionError):
-    """A file could not be fetched; the message says which, from where, and how to do without."""
+    """A download failed; the message names the file and the URL, and tells how to use a local copy."""
 
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, request, response, code, message, headers, url):
         if not url.startswith("https://"):
-            raise ValueError(f"{request.full_url} leads to {url}, which is not https")
+            raise ValueError(f"{request.full_url} redirects to {url}, which is not https")
         return super().redirect_request(request, response, code, message, headers, url)
 
 
 def https(url: str, start: int):
-    """Opens a URL from byte `start` on. Refuses anything but https, redirections included."""
+    """Opens a URL at byte `start`. Only https is allowed, also after redirections."""
     if not url.startswith("https://"):
-        raise ValueError(f"files are fetched by https only; {url!r} came")
+        raise ValueError(f"url must start with https://, got {url!r}")
     return opened(urllib.request.build_opener(_HttpsOnly()), url, start)
 
 
 def opened(director: urllib.request.OpenerDirector, url: str, start: int, timeout: float = TIMEOUT):
-    """Opens a URL from byte `start` on."""
+    """Opens a URL at byte `start`."""
     headers = {"User-Agent": "keras_cnns", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -53,7 +53,7 @@ def opened(director: urllib.request.OpenerDirector, url: str, start: int, timeou
 
 
 def cache_folder() -> Path:
-    """Where fetched files lie: $KERAS_CNNS_CACHE, else `keras_cnns` in $XDG_CACHE_HOME or ~/.cache."""
+    """The folder of downloads: $KERAS_CNNS_CACHE, else `keras_cnns` in $XDG_CACHE_HOME or ~/.cache."""
     own = os.environ.get(FOLDER)
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_cnns"
 
@@ -69,19 +69,19 @@ def fetch(
     pause: float = PAUSE,
     largest: int = LARGEST,
 ) -> Path:
-    """The file of a URL at `path`, fetched if it is not there or is damaged.
+    """The file of a URL at `path`, downloaded if it is missing or damaged.
 
-    An interrupted download goes on where it stopped. The file appears under its name only when it is whole and its
-    hash, where one is known, is right. Of several processes one fetches and the others wait.
+    An interrupted download is resumed. The file gets its name only when it is complete and its hash, if known, is
+    right. If several processes need it, one downloads and the others wait.
 
     Args:
-        sha256: the hash, or its beginning.
-        md5: the hash, where no better one is published.
-        opener: (url, first byte) -> response; the default takes https only.
+        sha256: the hash, or its first digits.
+        md5: the hash, if no better one is published.
+        opener: (url, first byte) -> response; the default allows https only.
 
     Raises:
-        Unreachable: no network, no such file, or a server that stops in the middle every time.
-        ValueError: what came is not the file: another hash, a web page, too much of it.
+        Unreachable: no network, no such file, or a server that stops early in all tries.
+        ValueError: the download is not the file: another hash, a web page, or too large.
     """
     from filelock import FileLock, Timeout
 
@@ -91,27 +91,27 @@ def fetch(
             if path.is_file():
                 if _fault(path, sha256, md5) is None:
                     return path
-                LOG.warning("%s is damaged; it is fetched again", path)
+                LOG.warning("%s is damaged; it is downloaded again", path)
                 path.unlink()
             part = path.with_name(f"{path.name}.part")
             resumed = part.exists()
             _with_retries(url, path, part, opener, tries, pause, largest)
             fault = _fault(part, sha256, md5)
-            if fault and resumed:  # the old part may have been another version's
+            if fault and resumed:  # the partial file may be of another version
                 part.unlink()
                 _with_retries(url, path, part, opener, tries, pause, largest)
                 fault = _fault(part, sha256, md5)
             if fault:
                 part.unlink()
-                raise ValueError(f"what {url} gives is not {path.name}: {fault}; nothing was kept")
+                raise ValueError(f"the download of {url} is not {path.name}: {fault}; it was deleted")
             os.replace(part, path)
             return path
     except Timeout:
-        raise Unreachable(f"another process has been fetching {path} for more than an hour") from None
+        raise Unreachable(f"another process has been downloading {path} for more than an hour") from None
 
 
 def _with_retries(url: str, path: Path, part: Path, opener: Opener, tries: int, pause: float, largest: int):
-    """`_download`, again after a pause where that may help."""
+    """`_download`, repeated after a pause for errors that may be temporary."""
     for number in range(1, tries + 1):
         try:
             return _download(url, part, opener, largest)
@@ -121,14 +121,14 @@ def _with_retries(url: str, path: Path, part: Path, opener: Opener, tries: int, 
             reason, final = str(getattr(error, "reason", None) or error) or type(error).__name__, False
         if final or number == tries:
             raise Unreachable(
-                f"{path.name} cannot be fetched from {url} ({reason}). Fetch it where there is a network, and "
+                f"{path.name} cannot be downloaded from {url} ({reason}). Download it elsewhere and "
                 f'give its path, weights="/.../{path.name}", or put it at {path}'
             )
         time.sleep(pause * 2 ** (number - 1))
 
 
 def _download(url: str, part: Path, opener: Opener, largest: int) -> None:
-    """Appends what is missing to `part`.
+    """Appends the missing bytes to `part`.
 
     Raises:
         EOFError: the server stopped early.
@@ -138,7 +138,7 @@ def _download(url: str, part: Path, opener: Opener, largest: int) -> None:
     try:
         response = opener(url, start)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and start:  # nothing is left beyond what is here, or it is no part of that file
+        if error.code == 416 and start:  # the partial file is already complete, or of another file
             part.unlink()
             return _download(url, part, opener, largest)
         raise
@@ -147,11 +147,11 @@ def _download(url: str, part: Path, opener: Opener, largest: int) -> None:
         start = start if resumed else 0
         kind = response.headers.get("Content-Type", "")
         if "html" in kind.lower():
-            raise ValueError(f"{url} gives a web page ({kind}), not a file")
+            raise ValueError(f"{url} must give a file, got a web page ({kind})")
         length = response.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else None
         if total is not None and total > largest:
-            raise ValueError(f"{url} gives {total:,} bytes; {largest:,} are allowed")
+            raise ValueError(f"{url} must give at most {largest:,} bytes, got {total:,}")
         with open(part, "ab" if resumed else "wb") as file:
             done = start
             for chunk in _chunks(response):
@@ -162,7 +162,7 @@ def _download(url: str, part: Path, opener: Opener, largest: int) -> None:
             file.flush()
             os.fsync(file.fileno())
     if total is not None and done < total:
-        raise EOFError(f"{done:,} of {total:,} bytes came")
+        raise EOFError(f"received {done:,} of {total:,} bytes")
 
 
 def _chunks(response) -> Iterator[bytes]:
@@ -180,7 +180,7 @@ def _chunks(response) -> Iterator[bytes]:
 
 
 def _fault(path: Path, sha256: str, md5: str) -> str | None:
-    """Why a file is not the one with that hash, or None."""
+    """The reason why a file does not have that hash, or None."""
     with open(path, "rb") as file:
         if file.read(64).lstrip().lower().startswith((b"<!doctype", b"<html")):
             return "it is a web page"
@@ -194,7 +194,7 @@ def _fault(path: Path, sha256: str, md5: str) -> str | None:
 
 
 def from_hub(repository: str, name: str, **options) -> Path:
-    """A file of the Hugging Face hub, by its own client and in its own cache ($HF_HOME).
+    """A file of the Hugging Face hub, from its own client and cache ($HF_HOME).
 
     Raises:
         Unreachable: no network and not in the cache, or no such file.
@@ -209,14 +209,14 @@ def from_hub(repository: str, name: str, **options) -> Path:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         url = f"https://huggingface.co/{repository}/resolve/main/{name}"
         raise Unreachable(
-            f"{name} of {repository} cannot be fetched ({reason}). Fetch {url} where there is a network, and give "
+            f"{name} of {repository} cannot be downloaded ({reason}). Download {url} elsewhere and give "
             f'its path, weights="/.../{name}"'
         ) from None
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The hub's client without its hints about accounts, and without a line on every try."""
+    """Silences the hub client's hints about accounts and its line for every try."""
     from huggingface_hub.utils import logging as theirs
 
     level = theirs.get_verbosity()

@@ -1,7 +1,7 @@
-"""Files of `keras.applications`: what their networks do otherwise, said in terms of ours.
+"""Converts weights of `keras.applications` for the networks of this package.
 
-A bias before a batch norm moves the norm's mean; another epsilon moves its variance; the depthwise kernels of its
-ResNeXt are grouped kernels in another order. All three are exact.
+A bias before a batch norm shifts the norm's mean; another epsilon shifts its variance; the depthwise kernels of
+its ResNeXt are grouped kernels in another order. All three conversions are exact.
 """
 
 import re
@@ -20,17 +20,17 @@ WIDEST = 65_536
 
 
 def as_ours(source: Source, layout: Layout) -> Source:
-    """The file as one of our networks would have it.
+    """The file's tensors as those of a network of this package.
 
     Raises:
-        ValueError: a bias is no vector of a sensible length.
+        ValueError: a bias is not a vector of at most 65,536 numbers.
     """
     if layout is KERAS_VGG:
         return source
     tensors = dict(source.tensors)
     biases = {name: _vector(source, name) for name in tensors if name.endswith("_conv/bias")}
     if layout is KERAS_RESNET_V2:
-        biases.pop("conv1_conv/bias", None)  # zeros are padded behind it: no norm can take it
+        biases.pop("conv1_conv/bias", None)  # followed by zero padding: cannot be moved into a norm
         shifts = _shifts_v2(biases, tensors)
     else:
         shifts = {name.replace("_conv/bias", "_bn/moving_mean"): bias for name, bias in biases.items()}
@@ -50,15 +50,15 @@ def as_ours(source: Source, layout: Layout) -> Source:
 def _vector(source: Source, name: str) -> np.ndarray:
     shape = source.tensors[name].shape
     if len(shape) != 1 or shape[0] > WIDEST:
-        raise ValueError(f"{source.path}: a bias is a vector of at most {WIDEST:,} numbers; {name} is {shape}")
+        raise ValueError(f"{source.path}: a bias must be a vector of at most {WIDEST:,}, got {name} {shape}")
     return source.tensors[name].read()
 
 
 def _shifts_v2(biases: Mapping[str, np.ndarray], tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """What every norm of the V2 networks has to subtract from its mean.
+    """The amount to subtract from the mean of every norm of the V2 networks.
 
-    The biases of a shortcut and of the last convolutions stay in the sum that is handed from block to block, until
-    the next stage's projection reads it through a norm.
+    The biases of a shortcut and of the last convolutions accumulate in the sum from block to block, until the next
+    stage's projection reads it through a norm.
     """
     shifts: dict[str, np.ndarray] = {}
     sum_ = None
@@ -80,7 +80,7 @@ def _minus(tensor: Tensor, shift: np.ndarray) -> np.ndarray:
 
 
 def _grouped(tensor: Tensor) -> np.ndarray:
-    """Depthwise (k, k, g c, c'), whose products are summed in each of g groups, -> grouped (k, k, c, g c')."""
+    """Depthwise (k, k, g c, c'), with sums over each of g groups, -> grouped (k, k, c, g c')."""
     x = tensor.read()
     k, _, wide, narrow = x.shape
     return x.reshape(k, k, wide // narrow, narrow, narrow).transpose(0, 1, 3, 2, 4).reshape(k, k, narrow, wide)

@@ -1,4 +1,4 @@
-"""From what stands after `weights=` to a filled network: a tag or a path, fetched, recognised, assigned."""
+"""Loads weights given as `weights=` (a tag or a path) into a network: downloads, recognises and assigns them."""
 
 import logging
 import math
@@ -17,7 +17,7 @@ from keras_cnns.weights.registry import Entry
 from keras_cnns.weights.saving import ARCHITECTURE, STRUCTURE, structure
 from keras_cnns.weights.tensors import Source
 
-# The biases of the classes, by all layouts; AlexNet's and VGG's other dense layers are numbered too.
+# The bias of the classifier in all layouts; AlexNet and VGG number their dense layers (classifier.6).
 TORCH_CLASSES = tuple(
     f"{name}.bias" for name in ("fc", "last_linear", "head.fc", "linear", "classifier.6", "classifier")
 )
@@ -26,13 +26,13 @@ LOG = logging.getLogger("keras_cnns")
 
 @dataclass(frozen=True)
 class Given:
-    """Weights that were asked for, for a network of that name: known ones, or a file.
+    """Weights requested for a network: known ones or a file.
 
     Attributes:
         arch: name of the architecture.
-        asked: what was given.
+        asked: the tag or path.
         entry: the known weights, or None.
-        path: the file, or None while known weights have not been fetched.
+        path: the file, or None for known weights.
     """
 
     arch: str
@@ -56,7 +56,7 @@ class Given:
 
     @cached_property
     def change(self) -> str:
-        """Name of what these weights want otherwise than the network's row, or "". Known weights need no file."""
+        """Name of the change of the row that these weights need, or "". Known weights need no file for this."""
         if self.entry is not None:
             return self.entry.change
         if self.source.kind == "own":
@@ -65,25 +65,27 @@ class Given:
         return marked[0].change if marked else ""
 
     def suited(self, row):
-        """The row that these weights want; a change is logged.
+        """The row that these weights need; a change is logged.
 
         Raises:
-            ValueError: known weights, and the row is not the zoo's.
+            ValueError: known weights for a row that differs from the published one.
         """
         own = registry.rows().get(self.arch) == registry.fingerprint(row)
         if self.entry is not None and not own:
-            raise ValueError(f"{self.asked} goes with the published {self.arch}; the row of this one was changed")
+            raise ValueError(f"{self.asked} fits only the published {self.arch}; this row was changed")
         if self.change in ("", INFERENCE):
             return row
         if not own:
-            LOG.warning("%s: its network is not the row of this %s, which was changed", self.asked, self.arch)
+            LOG.warning(
+                "%s: the row of this %s was changed and may not be that of the weights", self.asked, self.arch
+            )
             return row
         row, what = CHANGES[self.change](row)
-        LOG.info("%s: %s is built as these weights want it: %s", self.asked, self.arch, what)
+        LOG.info("%s: %s is built as these weights need it: %s", self.asked, self.arch, what)
         return row
 
     def reads_cells(self, cells: tuple[int, int, int]) -> bool:
-        """Whether the first dense layer of these weights reads a map of that many cells and channels."""
+        """True if the first dense layer of these weights reads a map of this size."""
         if self.entry is not None:
             return True
         count = math.prod(cells)
@@ -94,17 +96,17 @@ class Given:
 
     @property
     def classes(self) -> int | None:
-        """Classes that a file's classifier knows; None where it has none, or its names do not tell."""
+        """Number of classes of a file's classifier; None if it has none or its names are unknown."""
         names = {"torch": TORCH_CLASSES, "keras": ("predictions/bias",), "own": ("logits/1",)}[self.source.kind]
         found = [self.source.tensors[name].shape for name in names if name in self.source.tensors]
         return found[0][0] if found and len(found[0]) == 1 else None
 
     def load(self, model: keras.Model) -> list[str]:
-        """Fills the model, wholly or not at all; returns, and logs, a line on everything that was adapted.
+        """Loads all weights into the model or none; returns and logs a line for each adaptation.
 
         Raises:
-            Unreachable: known weights cannot be fetched.
-            ValueError: the file does not fit, or holds numbers that are not finite.
+            Unreachable: known weights cannot be downloaded.
+            ValueError: the file does not fit, or has values that are not finite.
         """
         source = self.source
         self._check_origin(model)
@@ -120,7 +122,7 @@ class Given:
         return lines
 
     def _check_origin(self, model: keras.Model) -> None:
-        """Refuses a file that says it is another network's; warns where it cannot say and a twin exists."""
+        """Rejects a file of another network; warns if it does not name its network and a similar one exists."""
         facts = self.source.metadata
         named, built = facts.get(ARCHITECTURE), facts.get(STRUCTURE)
         if named is not None or built is not None:
@@ -131,7 +133,7 @@ class Given:
         others = registry.twins(self.arch)
         if others and self.entry is None and not _same_stages(self.source, model):
             LOG.warning(
-                "%s: the file does not say which network it is of; %s has weights of the same shapes as %s",
+                "%s: the file does not name its network; %s has weights of the same shapes as %s",
                 self.asked,
                 " and ".join(others),
                 self.arch,
@@ -139,32 +141,32 @@ class Given:
 
 
 def _same_stages(source: Source, model: keras.Model) -> bool:
-    """Whether a file that names all layers names the model's: an addition or a padding tells twins apart."""
+    """True if a file with the names of all layers has those of the model, including additions and paddings."""
     own = {layer.name for layer in model.layers if layer.name.startswith("stage")}
     return own == {name for name in source.layers if name.startswith("stage")}
 
 
 def given(weights: str | Path, arch: str) -> Given:
-    """What `weights=` names, for a network: looked up, not yet fetched or read.
+    """Looks up `weights=` for a network, without downloading or reading.
 
     Raises:
-        ValueError: no tag and no file; the message names the nearest tag, or what a path must end in.
+        ValueError: no such tag or file; the message suggests the nearest tag, or the endings of a path.
     """
     if not isinstance(weights, str | Path):
-        raise ValueError(f"weights must be None, a tag or a path; {weights!r} came")
+        raise ValueError(f"weights must be None, a tag or a path, got {weights!r}")
     path, asked = Path(weights), str(weights)
     if asked.endswith(tensors.ENDINGS):
         if not path.is_file():
             raise ValueError(f"no weights file {asked!r}")
         return Given(arch, asked, path=path)
     if path.is_file():
-        raise ValueError(f"a weights file ends in {', '.join(tensors.ENDINGS)}; {asked!r} came")
+        raise ValueError(f"a weights file must end in {', '.join(tensors.ENDINGS)}, got {asked!r}")
     entry = registry.find(asked, arch)
     return Given(arch, entry.name, entry)
 
 
 def _fetched(entry: Entry) -> Path:
-    """The file of known weights, from its cache or fetched; says first which they are and under which licence."""
+    """The file of known weights, from the cache or downloaded; logs the weights and their licence first."""
     LOG.info("%s", entry)
     if not entry.permissive:
         LOG.warning("%s may not be used commercially: %s", entry.name, entry.licence)
@@ -179,24 +181,24 @@ def _fetched(entry: Entry) -> Path:
 
 
 def _needs_torch(entry: Entry) -> None:
-    """Says before half a gigabyte is fetched that it could not be read."""
+    """Raises ValueError before a download that could not be read without PyTorch."""
     try:
         import torch  # noqa: F401
     except ImportError:
         other = registry.without_torch(entry.arch)
-        instead = f"; {other.name} needs none" if other else ""
+        instead = f"; {other.name} does not" if other else ""
         raise ValueError(
-            f"{entry.name} is published as a pickle, which only PyTorch may read (pip install torch){instead}"
+            f"{entry.name} is published as a pickle, which needs PyTorch (pip install torch){instead}"
         ) from None
 
 
 def _by_keras(model: keras.Model, source: Source) -> list[str]:
-    """A file of stock layers with other names: Keras goes by their classes and order."""
+    """Loads a file with other layer names by Keras, which matches layers by class and order."""
     import warnings
 
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Skipping nested container")  # where weights miss, Keras raises too
+            warnings.filterwarnings("ignore", "Skipping nested container")  # Keras also raises for missing weights
             model.load_weights(source.path)
     except (ValueError, OSError, KeyError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Which tensor of a file is which weight of a network, both ways, with nothing left over on either side."""
+"""Matches the tensors of a file with the weights of a network, in both directions and completely."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ from keras_cnns.weights.names import KERAS_LAYOUTS, TORCH_LAYOUTS, Layout
 from keras_cnns.weights.tensors import Source, Tensor
 
 CLASSES = ("logits", "aux1_logits", "aux2_logits")
-HEADS = ("logits", "fc", "aux1_", "aux2_")  # our layers behind the body, by their beginnings
+HEADS = ("logits", "fc", "aux1_", "aux2_")  # prefixes of the layers after the body
 SHOWN = 6
 
 Cells = tuple[int, int, int]
@@ -21,14 +21,14 @@ Cells = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """A weight of ours that a file has to fill.
+    """A weight of the network and its tensor in a file.
 
     Attributes:
         layer: its layer's name.
         weight: the Keras variable.
         theirs: name of the tensor in the file.
         cells: the map (height, width, channels) that a dense layer reads as a vector, or None.
-        reads_image: whether it is the kernel of a convolution of the image itself.
+        reads_image: whether it is the kernel of a convolution that reads the image.
     """
 
     layer: str
@@ -49,7 +49,7 @@ def layouts(kind: str) -> tuple[Layout, ...]:
 
 
 def slots(model: keras.Model, layout: Layout) -> list[Slot] | None:
-    """Every weight of a model with its name in a layout, or None if the layout does not know all of them."""
+    """All weights of a model with their names in a layout, or None if the layout lacks one."""
     layers = [layer for layer in model.layers if layer.weights]
     names = layout.names([layer.name for layer in model.layers])
     if any(layer.name not in names or not _bias_fits(layer, layout) for layer in layers):
@@ -71,7 +71,7 @@ def slots(model: keras.Model, layout: Layout) -> list[Slot] | None:
 
 
 def own_slots(model: keras.Model) -> list[Slot]:
-    """Every weight of a model with its name in Keras' own files."""
+    """All weights of a model with their names in Keras' own files."""
     first = _readers_of_the_image(model)
     return [
         Slot(layer.name, w, f"{layer.name}/{i}", None, layer.name in first and w.name == "kernel")
@@ -95,12 +95,12 @@ def _flattened(model: keras.Model) -> dict[str, Cells]:
         elif source in maps and isinstance(node.layer, keras.layers.Dense):
             found[node.layer.name] = maps[source]
         elif source in maps:
-            maps[node.outputs[0]] = maps[source]  # dropout hands it on
+            maps[node.outputs[0]] = maps[source]  # dropout
     return found
 
 
 def _readers_of_the_image(model: keras.Model) -> set[str]:
-    """Convolutions with nothing but padding between them and the input."""
+    """Convolutions that read the input directly or through padding only."""
     nodes, _ = graph.trace(model)
     image, found = {0}, set()
     for node in nodes:
@@ -113,10 +113,10 @@ def _readers_of_the_image(model: keras.Model) -> set[str]:
 
 
 def choose(model: keras.Model, source: Source) -> tuple[Layout | None, list[Slot]]:
-    """The layout of a file, the one that explains most of its names, and the model's weights in it.
+    """The layout that matches most names of a file, and the model's weights in it.
 
     Raises:
-        ValueError: no layout knows all layers of the model.
+        ValueError: no layout has all layers of the model.
     """
     if source.kind == "own":
         return None, own_slots(model)
@@ -131,7 +131,7 @@ def choose(model: keras.Model, source: Source) -> tuple[Layout | None, list[Slot
 
 
 def torch_shapes(slot: Slot) -> list[tuple[int, ...]]:
-    """The shapes that PyTorch may keep a weight of ours in."""
+    """The shapes that a weight may have in PyTorch."""
     shape = slot.shape
     if len(shape) == 4:
         return [(shape[3], shape[2], *shape[:2])]
@@ -144,7 +144,7 @@ def torch_shapes(slot: Slot) -> list[tuple[int, ...]]:
 
 
 def torch_to_ours(slot: Slot, x: np.ndarray) -> np.ndarray:
-    """A tensor of PyTorch in our order: (out, in, h, w) -> (h, w, in, out)."""
+    """A PyTorch tensor in Keras' order: (out, in, h, w) -> (h, w, in, out)."""
     if slot.cells and x.ndim == 2:
         h, w, c = slot.cells
         x = x.reshape(-1, c, h, w)
@@ -155,7 +155,7 @@ def torch_to_ours(slot: Slot, x: np.ndarray) -> np.ndarray:
 
 
 def ours_to_torch(slot: Slot, x: np.ndarray) -> np.ndarray:
-    """A weight of ours in PyTorch's order."""
+    """A Keras weight in PyTorch's order."""
     if x.ndim == 4:
         return x.transpose(3, 2, 0, 1)
     if slot.cells and x.ndim == 2:
@@ -167,10 +167,10 @@ def ours_to_torch(slot: Slot, x: np.ndarray) -> np.ndarray:
 
 
 def fill(model: keras.Model, source: Source, layout: Layout | None, wanted: list[Slot]) -> list[str]:
-    """Assigns every weight, or none; returns a line for the log on everything that had to be adapted.
+    """Assigns all weights or none; returns a log line for each adaptation.
 
     Raises:
-        ValueError: names or shapes that do not match, listed for both sides; numbers that are not finite.
+        ValueError: names or shapes do not match (listed for both sides), or values are not finite.
     """
     torch = source.kind == "torch"
     shapes: Callable[[Slot], list] = torch_shapes if torch else (lambda slot: [slot.shape])
@@ -204,20 +204,20 @@ def fill(model: keras.Model, source: Source, layout: Layout | None, wanted: list
 
 
 def _differs_in(shape: tuple, known: Iterable[tuple], axis: int) -> bool:
-    """Whether a shape differs from one of the known ones in that axis and in no other."""
+    """True if a shape differs from one of the known ones in that axis only."""
     return any(
         len(shape) == len(k) and [i for i in range(len(k)) if shape[i] != k[i]] == [axis % len(k)] for k in known
     )
 
 
 def _surplus(source: Source, layout: Layout | None, wanted: list[Slot]) -> list[str]:
-    """Tensors that nothing asks for; those of a classifier that the network was built without do not count."""
+    """Unused tensors, without those of a classifier that the network does not have."""
     used = {slot.theirs for slot in wanted}
     left = [name for name in source.tensors if name not in used]
     built = {slot.layer for slot in wanted}
     heads = HEADS if layout is None else layout.head
     without = "logits" not in built
-    # Auxiliary classifiers may be left out on their own.
+    # Auxiliary classifiers may be missing alone.
     spare = tuple(h for h in heads if without or (h.startswith("aux") and "aux1_logits" not in built))
     return [name for name in left if not spare or not name.startswith(spare)]
 
@@ -233,12 +233,12 @@ def _mismatch(model, source: Source, layout, missing, surplus, wrong) -> str:
 
 
 def _channels(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """The first kernel for another number of input channels: summed for one, else repeated and scaled (timm)."""
-    came = kernel.shape[2]
+    """The first kernel for other numbers of input channels: summed for one, else repeated and scaled (timm)."""
+    own = kernel.shape[2]
     if channels == 1:
         return kernel.sum(axis=2, keepdims=True)
-    repeated = np.concatenate([kernel] * math.ceil(channels / came), axis=2)[:, :, :channels]
-    return repeated * (came / channels)
+    repeated = np.concatenate([kernel] * math.ceil(channels / own), axis=2)[:, :, :channels]
+    return repeated * (own / channels)
 
 
 def _fresh_lines(source: Source, fresh: list[Slot], torch: bool) -> list[str]:
@@ -260,6 +260,6 @@ def _adapted_lines(source: Source, adapted: list[Slot], torch: bool) -> list[str
 
 
 def replaced(source: Source, tensors: dict[str, np.ndarray]) -> Source:
-    """A source whose tensors are arrays."""
+    """A copy of a source with arrays as tensors."""
     found = {name: Tensor(x.shape, partial(np.asarray, x)) for name, x in tensors.items()}
     return Source(source.path, source.kind, found, source.metadata)

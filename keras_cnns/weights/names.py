@@ -1,7 +1,7 @@
-"""What the layers are called elsewhere: one value for each naming that files use.
+"""Layer names of other libraries: one `Layout` for each naming scheme of weights files.
 
-A `Layout` spells our layer names in another library's way. Which layout a file has, its names tell; it is chosen
-by how many of them it explains, for every network alike.
+A `Layout` maps layer names of this package to those of another library. For a file, the layout that matches most
+of its names is used (`keras_cnns.weights.matching.choose`).
 """
 
 import re
@@ -24,20 +24,20 @@ KERAS = {name: name for name in TORCH}
 
 @dataclass(frozen=True)
 class Layout:
-    """One library's naming of one family.
+    """Names of one library for one family of networks.
 
     Attributes:
         title: for messages.
         outside: layers outside the units, ours -> theirs.
-        inside: layers in a unit.
-        place: of a unit; s and u count stages and units from 1, s0 and u0 from 0, s2 stages from 2.
-        biased: ends of our names of the convolutions that have biases in these files.
-        head: beginnings of their names that belong to the classifier, which a network may leave out.
+        inside: layers in a unit, ours -> theirs.
+        place: prefix of a unit; s and u number stages and units from 1, s0 and u0 from 0, s2 stages from 2.
+        biased: suffixes of our names of convolutions that have biases in these files.
+        head: prefixes of their names of the classifier, which a network may not have.
         pointwise: our dense layers that are 1x1 convolutions in these files.
-        mark: a name that only files of this layout have, where they want another row; `change` is its name.
-        change: what such files want otherwise, a name in `keras_cnns.weights.changes`.
-        spelling: a layer's weights, ours -> theirs.
-        separator: between a layer's name and a weight's.
+        mark: a name that only files of this layout have, if they need a changed row.
+        change: the change of the row that such files need, a name in `keras_cnns.weights.changes`.
+        spelling: names of weights, ours -> theirs.
+        separator: between the names of a layer and a weight.
     """
 
     title: str
@@ -53,12 +53,12 @@ class Layout:
     separator: str = "."
 
     def names(self, layers: Iterable[str]) -> dict[str, str]:
-        """Our layer names -> theirs, of those among `layers` that this layout knows."""
+        """Our layer names -> theirs, for those `layers` that this layout has."""
         found = {name: self.name(name) for name in layers}
         return {ours: theirs for ours, theirs in found.items() if theirs}
 
     def name(self, layer: str) -> str | None:
-        """Their name of one of our layers, or None."""
+        """Their name of a layer, or None."""
         match = UNIT.fullmatch(layer)
         if not match:
             return self.outside.get(layer)
@@ -69,7 +69,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Column(Layout):
-    """Networks that are a column of convolutions, whose layers PyTorch numbers, norms, ReLUs and pools too."""
+    """Sequential networks, whose layers PyTorch numbers, including norms, ReLUs and pools."""
 
     def names(self, layers: Iterable[str]) -> dict[str, str]:
         layers = list(layers)
@@ -89,12 +89,12 @@ class KerasColumn(Layout):
 
 
 def convs(names: Mapping[str, str], conv: str = "{}", norm: str = "{}") -> dict[str, str]:
-    """`name` and `name_norm` for every name, their spelling by two patterns."""
+    """`name` and `name_norm` for every name, mapped by two patterns."""
     found = {ours: conv.format(theirs) for ours, theirs in names.items()}
     return found | {f"{ours}_norm": norm.format(theirs) for ours, theirs in names.items()}
 
 
-# --- PyTorch: ResNet and what came of it ------------------------------------------------------------------------
+# --- PyTorch: ResNet and its descendants ------------------------------------------------------------------------
 
 _STEM = {"stem_conv": "conv1", "stem_conv_norm": "bn1", "logits": "fc"}
 _SHORTCUT = {"shortcut": "downsample.0", "shortcut_norm": "downsample.1"}
@@ -110,7 +110,7 @@ RESNET = Layout(
     _GATE,
 )
 LEGACY_SENET = Layout(
-    "the SENet of Caffe's lineage (timm's legacy_se*)",
+    "the SENet converted from Caffe (timm's legacy_se*)",
     {"stem_conv": "layer0.conv1", "stem_conv_norm": "layer0.bn1", "logits": "last_linear"},
     _CONVS | _SHORTCUT | {"gate_reduce": "se_module.fc1", "gate_expand": "se_module.fc2"},
     _PLACE,
@@ -154,7 +154,7 @@ RESNEST = Layout(
     _PLACE,
     ("conv2_reduce", "conv2_select"),
 )
-# timm names a norm after the convolution behind it; ours opens the unit or closes the convolution before it.
+# timm numbers a norm by the convolution after it; here it belongs to the unit or to the convolution before it.
 RESNET_V2 = Layout(
     "timm's ResNetV2",
     {"stem_conv": "stem.conv", "finish_norm": "norm", "logits": "head.fc"},
@@ -166,7 +166,7 @@ RESNET_V2 = Layout(
 )
 
 
-INFERENCE = "inference_form"  # a change of the network, not of its row: branches merged
+INFERENCE = "inference_form"  # a change of the model, not of its row: merged branches
 
 
 def _repvgg(title: str, branches: dict[str, str], biased, stem, place, gate, head) -> Layout:

@@ -1,4 +1,4 @@
-"""Every known set of weights and its facts: one row a file in `known.csv`, and in `own.csv` what comes with us."""
+"""Registry of known weights: one row a file in `known.csv`; `own.csv` lists the weights in this package."""
 
 import csv
 import fnmatch
@@ -17,12 +17,12 @@ from keras_cnns.values import Count, Range, Value
 IMAGENET = "imagenet"
 NON_COMMERCIAL = ("cc-by-nc-4.0",)
 PERMISSIVE = "permissive"
-OWN = "keras_cnns"  # as a source: the file lies in this package
-UNPUBLISHED_CROP = 0.875  # where a source does not say how it cropped
+OWN = "keras_cnns"  # as a source: the file is in this package
+UNPUBLISHED_CROP = 0.875  # if a source does not give its crop
 
 Percent = Annotated[float, Range(0, 100)]
 
-# Networks whose weights have the same names and shapes and give other numbers; no file can tell which it is of.
+# Networks whose weights have the same names and shapes: a file does not show which one it belongs to.
 TWINS = (
     *((f"resnet{depth}", f"resnet{depth}_v1") for depth in (50, 101, 152)),
     *((f"resnet{depth}", f"plain{depth}") for depth in (20, 32, 44, 56, 110)),
@@ -31,25 +31,26 @@ TWINS = (
 
 @dataclass(frozen=True)
 class Entry(Value):
-    """A known set of weights. `str` of it is one line.
+    """A known set of weights; `str()` gives one line.
 
     Attributes:
-        name: the tag that `weights=` takes: `source/network.tag`, the source's own id.
-        arch: network, by its command-line name here.
-        tag, source: as the source has them; `source/arch.tag` is taken too.
+        name: the tag for `weights=`: `source/network.tag`, the id of the source.
+        arch: command-line name of the network.
+        tag, source: as given by the source; `source/arch.tag` is accepted, too.
         location: id on the hub, or URL.
         file: name of the file.
         params: trainable parameters of the file's network.
-        top1, top5: in percent, on the validation set of `data` (of ours: the test set), with the next three.
-        eval_size, crop_pct, interpolation: pixels a side, share of the side that the crop keeps, filter; the last
-            two are None where the source does not say.
-        preprocessing: from 0-255 RGB to what the weights were trained on.
-        licence: as the source records it.
-        sha256_prefix, md5: of the file, "" where none is published.
-        change: what the weights want otherwise than the row here, a name in `keras_cnns.weights.changes`, or "".
-        notes: what else is known.
-        data: what the weights were trained on.
-        classes: names of the classes, in the order of the outputs, where they are not ImageNet's.
+        top1, top5: percent, on the validation set of `data` (own weights: the test set), evaluated with the next
+            three.
+        eval_size, crop_pct, interpolation: pixels a side, fraction of the side that the crop keeps, filter; the
+            last two are None if the source does not give them.
+        preprocessing: from 0-255 RGB to the input of the training.
+        licence: as given by the source.
+        sha256_prefix, md5: of the file, "" if not published.
+        change: change of the row that the weights need, a name in `keras_cnns.weights.changes`, or "".
+        notes: further facts.
+        data: the training set.
+        classes: names of the classes in the order of the outputs, if they are not ImageNet's.
     """
 
     name: str
@@ -80,7 +81,7 @@ class Entry(Value):
 
     @property
     def permissive(self) -> bool:
-        """Whether the licence allows commercial use."""
+        """True if the licence allows commercial use."""
         return self.licence not in NON_COMMERCIAL
 
     @property
@@ -90,13 +91,13 @@ class Entry(Value):
 
     @property
     def on_hub(self) -> bool:
-        """Whether `location` is an id on the hub, not a URL."""
+        """True if `location` is an id on the hub, not a URL."""
         return not self.location.startswith("https://")
 
 
 @cache
 def entries() -> dict[str, Entry]:
-    """All entries by name, in the order of `known.csv`, then ours."""
+    """All entries by name, in the order of `known.csv`, then of `own.csv`."""
     found = {}
     for table in ("known.csv", "own.csv"):
         with (resources.files(__package__) / table).open(encoding="utf-8", newline="") as file:
@@ -105,13 +106,13 @@ def entries() -> dict[str, Entry]:
 
 
 def packaged(entry: Entry) -> Path:
-    """Where the file of weights lies that come with this package."""
+    """The path of a weights file in this package."""
     return Path(str(resources.files(__package__) / entry.file))
 
 
 def _entry(row: dict[str, str]) -> Entry:
     mean, std = (tuple(float(v) for v in row.pop(key).split()) for key in ("mean", "std"))
-    # Caffe's lineage counts in grey levels and orders blue, green, red; all others count from 0 to 1.
+    # Weights from Caffe use values of 0-255 in the order blue, green, red; all others values of 0-1.
     grey_levels = max(mean) > 1
     row["preprocessing"] = Preprocessing(mean, std, "bgr") if grey_levels else of_unit(mean, std)
     row.update({key: int(row[key]) for key in ("params", "eval_size")})
@@ -127,8 +128,8 @@ def list_weights(arch: str | None = None, licence: str | None = None) -> list[En
     """The known weights, best top-1 first within each network.
 
     Args:
-        arch: command-line name of a network; filters as a shell would.
-        licence: "permissive" for all that allow commercial use, or a licence as the entries have it.
+        arch: command-line name of a network, with shell wildcards.
+        licence: "permissive" for all that allow commercial use, or a licence as in the entries.
 
     Raises:
         ValueError: no weights have that licence.
@@ -151,10 +152,10 @@ def list_weights(arch: str | None = None, licence: str | None = None) -> list[En
 
 
 def find(tag: str, arch: str) -> Entry:
-    """The weights of that tag for a network; "imagenet" is the best that allows commercial use.
+    """The weights with that tag for a network; "imagenet" gives the best that allow commercial use.
 
     Raises:
-        ValueError: no such tag, or it is another network's.
+        ValueError: no such tag, or it belongs to another network.
     """
     known = {e.name: e for e in entries().values()}
     known |= {f"{e.source}/{e.arch}.{e.tag}": e for e in entries().values() if e.arch == arch}
@@ -172,16 +173,16 @@ def find(tag: str, arch: str) -> Entry:
 
 
 def without_torch(arch: str) -> Entry | None:
-    """The best weights of a network that allow commercial use and are no pickle, or None."""
+    """The best weights of a network that allow commercial use and are not a pickle, or None."""
     return next((e for e in list_weights(arch, PERMISSIVE) if not e.file.endswith(".pth")), None)
 
 
 def twins(arch: str) -> list[str]:
-    """Networks whose files cannot be told from this one's."""
+    """Networks whose weights files look like those of this one."""
     return [other for pair in TWINS if arch in pair for other in pair if other != arch]
 
 
-# --- is a row the zoo's? ----------------------------------------------------------------------------------------
+# --- fingerprints of rows ---------------------------------------------------------------------------------------
 
 
 @cache
@@ -192,12 +193,12 @@ def rows() -> dict[str, str]:
 
 
 def fingerprint(row) -> str:
-    """16 digits of the sha256 of what a row's parts have other than their defaults."""
+    """16 digits of the sha256 of the fields of a row, and of its parts, that differ from their defaults."""
     return hashlib.sha256(repr(_particulars(row)).encode()).hexdigest()[:16]
 
 
 def _particulars(value):
-    """A value as type names and those fields that are not at their defaults."""
+    """A value as type names and the fields that differ from their defaults."""
     if not is_dataclass(value):
         return [_particulars(v) for v in value] if isinstance(value, tuple) else values.encode(value)
     own = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}

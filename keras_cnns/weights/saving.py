@@ -1,4 +1,4 @@
-"""Weights for people who use PyTorch: `.safetensors` in the layout of torchvision and timm."""
+"""Saves weights for PyTorch: `.safetensors` in the layout of torchvision and timm."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from keras_cnns.weights.names import TORCH_LAYOUTS
 
 ARCHITECTURE = "architecture"
 STRUCTURE = "structure"
-# Layers that come and go with the input's size, the classifier and the preprocessing.
+# Layers that depend on the input size, the classifier and the preprocessing.
 LOOSE = (
     keras.layers.InputLayer,
     keras.layers.Dropout,
@@ -28,9 +28,9 @@ LOOSE = (
 def save_torch_weights(model: keras.Model, path: str | Path) -> None:
     """Writes a network's weights as `.safetensors` in the layout of torchvision or timm.
 
-    torchvision's or timm's network of the same architecture takes them by `load_state_dict(load_file(path))`, and
-    ours by `weights=path`. The model's name, which is the architecture's unless it was given another, and a
-    fingerprint of its layers are written beside them: another architecture refuses the file.
+    torchvision's or timm's network of the same architecture loads them by `load_state_dict(load_file(path))`, and
+    this package's by `weights=path`. The metadata has the model's name (by default the architecture's) and a
+    fingerprint of its layers, so that another architecture rejects the file.
 
     Raises:
         ValueError: the path does not end in .safetensors, or no PyTorch library has a network of these layers
@@ -40,7 +40,7 @@ def save_torch_weights(model: keras.Model, path: str | Path) -> None:
 
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise ValueError(f"weights for PyTorch go to a .safetensors file; {str(path)!r} came")
+        raise ValueError(f"path must end in .safetensors, got {str(path)!r}")
     named = next(((la, found) for la in TORCH_LAYOUTS if (found := slots(model, la)) is not None), None)
     if named is None:
         raise ValueError(f"no PyTorch library has a network of the layers of {model.name!r}")
@@ -59,7 +59,7 @@ def save_torch_weights(model: keras.Model, path: str | Path) -> None:
 
 
 def structure(model: keras.Model) -> str:
-    """A fingerprint of what weights do not show: which layers there are, and how they stride and pool."""
+    """A fingerprint of what weights do not show: the layers, and how they stride and pool."""
     facts = [
         [layer.name, *[getattr(layer, key, None) for key in ("strides", "padding", "pool_size", "dilation_rate")]]
         for layer in model.layers

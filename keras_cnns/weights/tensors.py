@@ -1,7 +1,7 @@
-"""Files of weights as named tensors: shapes first, numbers when asked for. Nothing in a file is executed.
+"""Readers of weights files: named tensors, whose values are read on demand. Nothing in a file is executed.
 
-Each reader gives a `Source`. Only the header of a file is read until a tensor's shape has been found to fit, so a
-file can make nobody reserve more memory than the network has weights.
+Each reader returns a `Source`. Values are read only after a tensor's shape has been checked, so that a file cannot
+cause more memory to be allocated than the network's weights need.
 """
 
 import io
@@ -18,7 +18,7 @@ ENDINGS = (".safetensors", ".weights.h5", ".keras", ".h5", ".pth", ".pt")
 INSIDE = "model.weights.h5"  # the weights in a `.keras` archive
 MAX_MEMBER = 2**32
 FLOATS = ("F64", "F32", "F16", "BF16")
-COUNTER = "num_batches_tracked"  # of torch's batch norms: no weight
+COUNTER = "num_batches_tracked"  # of torch's batch norms; not a weight
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Source:
     """The tensors of a file by name.
 
     `kind` is "torch" (PyTorch's layouts), "keras" (`keras.applications`) or "own" (`.weights.h5` and `.keras`);
-    `layers` are the names of all layers, with weights or not, where a file has them.
+    `layers` are the names of all layers, with or without weights, if the file has them.
     """
 
     path: Path
@@ -48,9 +48,9 @@ def read(path: Path) -> Source:
     """The tensors of a weights file, by its ending.
 
     Raises:
-        ValueError: the file is damaged, hostile, or not of the kind that its ending says.
+        ValueError: the file is damaged, malicious, or not of the kind of its ending.
     """
-    # "x.weights.h5" also ends in ".h5": the longest ending that fits says what it is.
+    # "x.weights.h5" also ends in ".h5": the longest matching ending counts.
     ending = max((e for e in ENDINGS if str(path).endswith(e)), key=len)
     try:
         return _READERS[ending](path)
@@ -66,7 +66,7 @@ def _safetensors(path: Path) -> Source:
     from safetensors import SafetensorError, safe_open
 
     try:
-        # Checks the length of the header, that no tensors overlap, and that the file ends where the last one does.
+        # Checks the header's length, that no tensors overlap, and that the file ends after the last one.
         file = safe_open(path, framework="np")
         slices = {name: file.get_slice(name) for name in file.keys() if not name.endswith(COUNTER)}  # noqa: SIM118
         facts = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
@@ -74,13 +74,13 @@ def _safetensors(path: Path) -> Source:
         raise ValueError(f"{path} cannot be read as .safetensors: {error}") from None
     wrong = [f"{name} ({kind})" for name, (_, kind) in facts.items() if kind not in FLOATS]
     if wrong:
-        raise ValueError(f"{path}: weights are {', '.join(FLOATS)}; {wrong[0]} came")
+        raise ValueError(f"{path}: weights must be {', '.join(FLOATS)}, got {wrong[0]}")
     found = {name: Tensor(shape, partial(_from_safetensors, file, name)) for name, (shape, _) in facts.items()}
     return Source(path, "torch", found, file.metadata() or {})
 
 
 def _from_safetensors(file, name: str) -> np.ndarray:
-    import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16; Keras itself requires it)
+    import ml_dtypes  # noqa: F401 (registers bfloat16 with NumPy; a requirement of Keras)
 
     return np.asarray(file.get_tensor(name)).astype("float32")
 
@@ -89,7 +89,7 @@ def _from_safetensors(file, name: str) -> np.ndarray:
 
 
 def _own(path: Path, content: Path | bytes) -> Source:
-    """Layer -> weights, as Keras 3 writes them: numbered, and the layer's name is an attribute beside them."""
+    """Layer -> weights, in Keras 3's format: numbered, with the layer's name as an attribute."""
     found, names, every = {}, {}, _datasets(path, content)
     with _h5(content) as file:
         for place in file.get("layers", ()):
@@ -119,31 +119,31 @@ def _own_archive(path: Path) -> Source:
 
 
 def _keras_h5(path: Path) -> Source:
-    """Layer -> weights, as Keras 1 and 2 wrote them: `conv1_conv/conv1_conv/kernel:0`, `fc1/fc1_W_1:0`."""
+    """Layer -> weights, in the format of Keras 1 and 2: `conv1_conv/conv1_conv/kernel:0`, `fc1/fc1_W_1:0`."""
     found = {}
     for name, tensor in _datasets(path, path).items():
         parts = name.removeprefix("model_weights/").split("/")
-        layer = "predictions" if parts[0] == "probs" else parts[0]  # its name when the files were made
+        layer = "predictions" if parts[0] == "probs" else parts[0]  # its former name
         found[f"{layer}/{_kind(parts[-1], tensor.shape)}"] = tensor
     return Source(path, "keras", found)
 
 
 def _kind(leaf: str, shape: tuple[int, ...]) -> str:
-    """`conv1_bn/gamma:0` -> "gamma"; the oldest files write W and b."""
+    """`conv1_bn/gamma:0` -> "gamma"; the oldest files use W and b."""
     known = ("gamma", "beta", "moving_mean", "moving_variance")
     found = next((kind for kind in known if leaf.split(":")[0].endswith(kind)), None)
     return found or ("bias" if len(shape) == 1 else "kernel")
 
 
 def _h5(content: Path | bytes):
-    """An HDF5 file, opened; never for long, since nobody can write to it meanwhile."""
+    """Opens an HDF5 file, only briefly, since it cannot be written while it is open."""
     import h5py
 
     return h5py.File(io.BytesIO(content) if isinstance(content, bytes) else content, "r")
 
 
 def _datasets(path: Path, content: Path | bytes) -> dict[str, Tensor]:
-    """Every data set of an HDF5 file. Links to elsewhere, and data kept elsewhere, are refused."""
+    """All data sets of an HDF5 file. Links, and data stored outside the file, are errors."""
     import h5py
 
     found = {}
@@ -152,11 +152,11 @@ def _datasets(path: Path, content: Path | bytes) -> dict[str, Tensor]:
         for name in group:
             link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
-                raise ValueError(f"{path}: {prefix}{name} is a link, which weights need not have")
+                raise ValueError(f"{path}: {prefix}{name} is a link; links are not allowed")
             item = group[name]
             if isinstance(item, h5py.Group):
                 if prefix.count("/") > 16:
-                    raise ValueError(f"{path}: groups are nested beyond reason")
+                    raise ValueError(f"{path}: groups are nested more than 16 deep")
                 visit(item, f"{prefix}{name}/")
             elif item.dtype.kind == "f":
                 if item.external or item.is_virtual:
@@ -182,17 +182,17 @@ def _pickle(path: Path) -> Source:
         import torch
     except ImportError:
         raise ValueError(
-            f"{path} is a pickle, which only PyTorch may read (pip install torch); or give a .safetensors file"
+            f"{path} is a pickle, which needs PyTorch (pip install torch); a .safetensors file does not"
         ) from None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged pickle raises
+    except Exception as error:  # a damaged pickle can raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} cannot be read by torch.load(weights_only=True): {reason}") from None
     for key in ("state_dict", "model"):
         content = content.get(key, content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
-        raise ValueError(f"{path} is no state_dict: names -> tensors")
+        raise ValueError(f"{path} is not a state_dict (names -> tensors)")
     if all(name.startswith("module.") for name in content):
         content = {name.removeprefix("module."): value for name, value in content.items()}
     found = {

@@ -11,7 +11,7 @@ from training.algorithms import fine_tuning
 from training.engine.step import StepModel
 from training.recipes.defaults import FINETUNE
 from training.recipes.optimizers import SGD, GradedAdam, GradedMomentum
-from training.recipes.recipe import Tuning
+from training.recipes.recipe import FineTuning
 
 IMAGES, LABELS = images(8, 16, 16, 3), np.arange(8) % 3
 
@@ -20,7 +20,7 @@ def model(shares_by=None, optimizer=None):
     """A small ResNet as the step trains it, norms frozen."""
     keras.utils.set_random_seed(0)
     plain = randomise(MINIATURES["resnet20"](classes=3))
-    fine_tuning.freeze_norms(plain)
+    fine_tuning.set_norms_trainable(plain, False)
     made = StepModel(plain.inputs, [plain.get_layer("logits").output])
     optimizer = optimizer or GradedMomentum(0.1)
     if shares_by is not None:
@@ -103,7 +103,7 @@ def test_norms_stay_as_they_came():
     for path in norms:
         np.testing.assert_array_equal(after[path], start[path])
     made = model()
-    fine_tuning.unfreeze_norms(made)
+    fine_tuning.set_norms_trainable(made, True)
     assert len(made.trainable_variables) > len(model().trainable_variables)
 
 
@@ -118,7 +118,7 @@ def test_the_head_learns_alone_and_cheaply_then_everything():
     changed = {path for path, value in weights(made).items() if not np.array_equal(value, start[path])}
     assert changed == {v.path for v in made.trainable_variables}
     assert said[0] == "epoch 1: only logits learns, until epoch 2"
-    assert said[1].startswith("epoch 1: all layers learn; of the rate: logits 1, stem 0.062")
+    assert said[1].startswith("epoch 1: all layers learn; factors of the learning rate: logits 1, stem 0.062")
 
 
 def test_no_backward_pass_through_the_trunk_while_the_head_learns_alone():
@@ -137,11 +137,11 @@ def test_no_backward_pass_through_the_trunk_while_the_head_learns_alone():
 
 
 def test_the_recipe_as_a_value():
-    assert FINETUNE.tuning == Tuning(3, 0.7)
+    assert FINETUNE.fine_tuning == FineTuning(3, 0.7)
     half = FINETUNE.scaled(6)
-    assert (half.tuning.head_epochs, half.patience) == (2, 2)
-    assert FINETUNE.with_settings("tuning.by=0.2").tuning.by == 0.2
-    assert FINETUNE.with_settings("tuning=none").tuning is None
+    assert (half.fine_tuning.head_epochs, half.patience) == (2, 2)
+    assert FINETUNE.with_settings("tuning.by=0.2").fine_tuning.by == 0.2
+    assert FINETUNE.with_settings("fine_tuning=none").fine_tuning is None
     assert FINETUNE.with_settings("optimizer=adam").optimizer != SGD()
 
 

@@ -1,4 +1,4 @@
-"""ResRep in the step: what masked and other rows are told, their momentum, the lasso that a short run needs."""
+"""ResRep in the step: the gradients of masked and other rows, their momentum, the lasso that a short run needs."""
 
 import math
 from types import SimpleNamespace
@@ -10,29 +10,28 @@ from support import MINIATURES, images, randomise
 
 from keras_cnns.blocks.head import cross_entropy
 from keras_cnns.models import resrep
-from training.algorithms import resrep as algorithms_resrep
+from training.algorithms import resrep as resrep_training
 from training.engine.step import StepModel
 from training.recipes.optimizers import SGD, GradedMomentum
-from training.recipes.recipe import Forgetting, Recipe
+from training.recipes.recipe import Recipe, ResRep
 
 IMAGES, LABELS = images(8, 16, 16, 3), np.arange(8) % 3
-HOW = Forgetting(lasso=0.01, masked=0.03, momentum=0.99)
+HOW = ResRep(lasso=0.01, masked=0.03, momentum=0.99)
 
 
 def model(how=None):
     """A small ResNet with compactors as the step trains it; every second channel of one is masked."""
     keras.utils.set_random_seed(0)
     plain = resrep.with_compactors(randomise(MINIATURES["resnet20"](classes=3)))
-    for i, layer in enumerate(algorithms_resrep.compactors(plain)):
+    for i, layer in enumerate(resrep_training.compactors(plain)):
         layer.kernel.assign(np.random.default_rng(i).normal(size=layer.kernel.shape))
-    algorithms_resrep.compactors(plain)[0].mask.assign(np.arange(8) % 2)
-    algorithms_resrep.compactors(plain)[1].kernel.assign(np.zeros((8, 8)))  # rows that are nothing already
+    resrep_training.compactors(plain)[0].mask.assign(np.arange(8) % 2)
+    resrep_training.compactors(plain)[1].kernel.assign(np.zeros((8, 8)))  # rows that are nothing already
     made = StepModel(plain.inputs, [plain.get_layer("logits").output])
     optimizer = GradedMomentum(0.1, momentum=0.9)
     if how:
-        made.gradient_hook = algorithms_resrep.GradientReset(made, how)
-        recipe = Recipe("r", "c", 1, 8, SGD(0.1, 0.9), forgetting=how)
-        optimizer.momenta = algorithms_resrep.momenta(made, recipe)
+        made.gradient_hook = resrep_training.GradientReset(made, how)
+        optimizer.momenta = resrep_training.momenta(made, how.momentum, 0.9)
     made.compile(optimizer, cross_entropy())
     return made
 
@@ -80,7 +79,7 @@ def test_a_masked_row_comes_to_zero_within_the_run(total):
             row = row + speed
         return np.linalg.norm(row)
 
-    assert end(*algorithms_resrep.scaled_constants(total, 0.01)) < 1e-3
+    assert end(*resrep_training.scaled_constants(total, 0.01)) < 1e-3
     assert end(1e-4, 0.99) > (0.7 if total <= 5_000 else 1e-3)
 
 
@@ -89,7 +88,7 @@ def test_a_masked_row_comes_to_zero_within_the_run(total):
 @pytest.mark.parametrize("rows", [336, 1_920, 7_552])  # ResNet-20, ResNet-18, ResNet-50
 def test_the_masks_are_complete_in_time_however_wide_the_network(rows, total, keep):
     costs, recipe = SimpleNamespace(filters={"a": rows}), Recipe("r", "c", 1, 8, SGD(0.01, 0.9))
-    how = algorithms_resrep.with_resrep(recipe, costs, keep, total).forgetting
+    how = resrep_training.with_resrep(recipe, costs, keep, total).resrep
     masks = math.ceil(max(0.5, 1 - keep) * rows / how.rows)
     assert how.quiet * total + masks * how.every <= 0.1 * total + 2
     assert how.every <= 200
@@ -97,22 +96,21 @@ def test_the_masks_are_complete_in_time_however_wide_the_network(rows, total, ke
 
 
 def test_a_recipe_that_forgets_is_scaled():
-    how = Forgetting(quiet=5, every=200, masked=1e-4).scaled(0.1)
+    how = ResRep(quiet=5, every=200, masked=1e-4).scaled(0.1)
     assert (how.quiet, how.every, how.masked, how.lasso) == (0.5, 20, pytest.approx(1e-3), 1e-4)
 
 
 def test_masks_come_when_they_should_and_grow_by_a_few_rows():
     made, place, said = model(HOW), SimpleNamespace(number=0), []
-    for layer in algorithms_resrep.compactors(made):
+    for layer in resrep_training.compactors(made):
         layer.mask.assign(np.ones(layer.mask.shape))
-    how = Forgetting(keep_macs=0.7, quiet=2, every=3, rows=2)
-    config = SimpleNamespace(recipe=SimpleNamespace(forgetting=how), input_shape=(16, 16, 3))
-    masks = algorithms_resrep.ResRepMasks(config, 2, SimpleNamespace(place=place), said.append)
+    how = ResRep(keep_macs=0.7, quiet=2, every=3, rows=2)
+    masks = resrep_training.ResRepMasks(how, SimpleNamespace(place=place, steps=2), said.append)
     masks.set_model(made)
     masks.on_train_begin()
 
     def masked():
-        return sum(int((la.mask.numpy() == 0).sum()) for la in algorithms_resrep.compactors(made))
+        return sum(int((la.mask.numpy() == 0).sum()) for la in resrep_training.compactors(made))
 
     counts = []
     for place.number in range(1, 90):

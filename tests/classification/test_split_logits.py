@@ -9,6 +9,7 @@ from keras_cnns.preprocessing import UNIT
 from training.classification import evaluation
 from training.data.dataset import Split
 from training.data.storage import Pixels
+from training.engine.backends import backend
 
 
 def test_ten_crops_are_corners_centre_and_mirrors():
@@ -40,11 +41,11 @@ def test_ten_views_are_the_mean_probability(network):
     pixels = rng.integers(0, 255, (5, 16, 16, 3), dtype="uint8")
     split = Split(Pixels(pixels), np.array([0, 1, 2, 0, 1]))
     options = {"size": 14, "channels": 3, "preprocess": UNIT, "crop": 14 / 16}
-    logits, labels = evaluation.split_logits(evaluation.forward(network), split, views="ten", **options)
+    logits, labels = evaluation.split_logits(backend.forward(network), split, views="ten", **options)
     each = [softmax(np.asarray(network(c))) for c in evaluation.ten_crops(pixels.astype("float32") / 255, 14)]
     np.testing.assert_allclose(softmax(logits), np.mean(each, axis=0), rtol=1e-4)
     np.testing.assert_array_equal(labels, split.labels)
-    centre, _ = evaluation.split_logits(evaluation.forward(network), split, views="centre", **options)
+    centre, _ = evaluation.split_logits(backend.forward(network), split, views="centre", **options)
     np.testing.assert_allclose(softmax(centre), each[4], rtol=1e-4)
 
 

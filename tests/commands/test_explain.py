@@ -1,4 +1,4 @@
-"""What the door draws of the network that comes with the package, of LeNet-5 and of AlexNet's towers."""
+"""What the command draws of the network that comes with the package, of LeNet-5 and of AlexNet's towers."""
 
 import csv
 import runpy
@@ -36,20 +36,20 @@ def test_a_photograph(tmp_path, monkeypatch, capsys):
         is_drawn(tmp_path / "seen" / name)
         assert str(tmp_path / "seen" / name) in said.out
     left_out = [line.split(": ")[1] for line in said.err.splitlines() if line.startswith("left out")]
-    assert left_out == ["towers", "layers", "nearest", "projector"]
+    assert left_out == ["towers", "lenet_walk", "nearest", "projector"]
 
 
 @pytest.mark.slow
 def test_nearest_and_projector(tmp_path, monkeypatch, capsys):
-    """On digits, which the network has never seen; its features still tell them apart better than chance."""
+    """On digits, on which the network was not trained: its features separate them better than chance."""
     from google.protobuf import text_format
     from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
     from training.visualize import neighbours
 
-    monkeypatch.setattr(neighbours, "MOST", 300)
-    monkeypatch.setattr(neighbours, "QUERIES", 50)
-    monkeypatch.setattr(neighbours, "POINTS", 60)
+    monkeypatch.setattr(neighbours, "MAX_IMAGES", 300)
+    monkeypatch.setattr(neighbours, "MAX_QUERIES", 50)
+    monkeypatch.setattr(neighbours, "MAX_POINTS", 60)
     explain(monkeypatch, *OWN, "--data", "digits", "--what", "nearest,projector", "--out", tmp_path)
     with open(tmp_path / "nearest.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -77,7 +77,7 @@ def test_lenet_layer_by_layer(tmp_path, monkeypatch):
     monkeypatch.setattr(lenet, "walk", lambda *args: figures.append((walk(*args), args)) or figures[-1][0])
     keras_cnns.LeNet5().save_weights(tmp_path / "lenet.weights.h5")
     weights = ("--arch", "lenet5", "--weights", tmp_path / "lenet.weights.h5", "--data", "digits")
-    explain(monkeypatch, *weights, "--what", "layers", "--out", tmp_path)
+    explain(monkeypatch, *weights, "--what", "lenet_walk", "--out", tmp_path)
     figure, (image, maps, penalties, codes, *_) = figures[0]
     model = keras_cnns.LeNet5(weights=tmp_path / "lenet.weights.h5")
     assert {name: x.shape[-1] for name, x in maps.items() if name in ("C1", "S2", "C3", "S4")} == {
@@ -108,9 +108,13 @@ def test_towers_of_alexnet(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((*OWN, "--what", "filter"), "no subject 'filter'; did you mean 'filters'?"),
+        ((*OWN, "--what", "filter"), "no view 'filter'; did you mean 'filters'?"),
         ((*OWN, "--what", "towers"), "has no two towers"),
-        ((*OWN, "--what", "heat"), "give images, or --data"),
+        ((*OWN, "--what", "gradcam"), "gradcam: give images, or --data"),
+        ((*OWN, "--what", "heat"), "gradcam: give images, or --data"),  # old names
+        ((*OWN, "--what", "places"), "class_map: give images, or --data"),
+        ((*OWN, "--what", "layers"), "lenet_walk: resnet20"),
+        (("--run", "a", "--run", "b"), "--run must be given once, got 2 runs"),
         ((*OWN, "--what", "nearest"), "give --data"),
         ((), "give --run DIR, or --arch NAME"),
         ((*OWN, "nothing.png"), "no file or folder 'nothing.png'"),

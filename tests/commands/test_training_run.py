@@ -210,7 +210,7 @@ def test_two_replicas_train(tmp_path):
     assert result["test"]["top1"] > 0.7  # three epochs at 16 pixels
     uneven = call(tmp_path, "fit.py", *SMALL, "--replicas", 3, "--run", tmp_path / "three")
     assert uneven.returncode == 2
-    assert "must divide by 3 replicas; 64 came (63 would do)" in uneven.stderr
+    assert "must be divisible by 3 replicas, got 64; try 63" in uneven.stderr
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from training.data.dataset import DataSet, Split, checked, cut_three, cut_val, hold_out
+from training.data.dataset import DataSet, Split, cut_three, cut_val, hold_out, validate
 from training.data.storage import Pixels
 from training.errors import DataError
 
@@ -83,7 +83,7 @@ def test_split_is_indexable():
     assert label == 1
     assert split.labels.dtype == np.int32
     assert numbers(split.take([2, 0])) == [2, 0]
-    with pytest.raises(ValueError, match="3 images need as many labels"):
+    with pytest.raises(ValueError, match="labels of 3 images must have that length, got shape"):
         Split(split.images, [0, 1])
     with pytest.raises(dataclasses.FrozenInstanceError):
         split.labels = None
@@ -92,14 +92,14 @@ def test_split_is_indexable():
 @pytest.mark.parametrize(
     ("classes", "train", "val", "message"),
     [
-        (("a",), [0, 0], [0], "x: a classifier needs at least two classes; 1 came"),
+        (("a",), [0, 0], [0], "x: a classifier needs at least two classes, got 1"),
         (("a", "b"), [0, 0], [1], "x: every class needs training images; 'b' has none"),
-        (("a", "b"), [0, 1], [], "x: the val split is empty; two or more images of each class are needed"),
-        (("a", "b"), [0, 1], [2], "x: labels run from 0 to 1; the val split has 2"),
+        (("a", "b"), [0, 1], [], "x: the val split is empty; each class needs two or more images"),
+        (("a", "b"), [0, 1], [2], "x: labels must be from 0 to 1, got 2 in val"),
     ],
 )
 def test_unusable_sets_are_refused(classes, train, val, message):
     parts = numbered(train), numbered(val), numbered([0])
     with pytest.raises(DataError) as error:
-        checked(DataSet("x", classes, *parts, (1, 2, 1), True, ""))
+        validate(DataSet("x", classes, *parts, (1, 2, 1), True, ""))
     assert str(error.value) == message

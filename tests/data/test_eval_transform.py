@@ -41,5 +41,5 @@ def test_as_pillow(interpolation, shape, size, shorter):
 
 
 def test_a_crop_is_no_larger_than_what_it_is_cut_from():
-    with pytest.raises(ValueError, match="a shorter side of at least that; 200 came"):
+    with pytest.raises(ValueError, match="shorter must be at least the crop of 224 pixels, got 200"):
         EvalTransform(224, 200)

@@ -72,8 +72,8 @@ def test_arrays(tmp_path):
         gzip.compress(b"\0\0\x08\x03" + struct.pack(">III", 2**12, 2**9, 2**9) + bytes(2**20))
     )
     said = examined(tmp_path)
-    assert "x.npy claims uint8 (1000000, 1000, 1000) in 128 bytes" in said["claims.npz"]
-    assert "unpacks x.npy from" in said["zeros.npz"]
+    assert "x.npy says uint8 (1000000, 1000, 1000) but has 128 bytes" in said["claims.npz"]
+    assert "x.npy decompresses from" in said["zeros.npz"]
     assert said["slip.npz"] == "read", "members are read by name and never written"
     assert "allow_pickle" in said["pickle.npz"] or "Object arrays" in said["pickle.npz"]
     assert "no readable .npz" in said["headless.npz"]
@@ -115,6 +115,6 @@ def test_archives_are_not_unpacked(tmp_path, suffix):
         link = tarfile.TarInfo("../canary")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         file.addfile(link)
-    with pytest.raises(DataError, match=r"a file of data must be an \.npz archive"):
+    with pytest.raises(DataError, match=r"a data file must be an \.npz archive"):
         sources.load(str(path))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

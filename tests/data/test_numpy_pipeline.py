@@ -13,7 +13,7 @@ from training.data.erasing import Cutout
 from training.data.eval_transform import EvalTransform
 from training.data.mix import Mixup, soft_labels
 from training.data.storage import Encoded, Files, Pixels
-from training.engine.prefetch import PaddedBatches, prefetch
+from training.engine.keras_step import PaddedBatches, prefetch
 
 
 def pictures(n: int, height: int, width: int, channels: int = 3) -> np.ndarray:

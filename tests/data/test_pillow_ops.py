@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from training.data.pillow_ops import OPERATIONS, operate
-from training.data.policies import CIFAR, IMAGENET, POLICIES, AutoAugment, RandAugment, either
+from training.data.policies import CIFAR, IMAGENET, POLICIES, AutoAugment, RandAugment, random_sign
 from training.data.stateless_random import uniform
 
 SHIFT = 0.3
@@ -138,4 +138,4 @@ def test_a_policy_without_effect_and_floats(pictures):
         images.astype(np.float32) + 0.3, *(np.zeros(4, k) for k in (np.int32, np.float32, np.float32)), 0
     )
     np.testing.assert_array_equal(still, images)
-    assert either(np.array([0.0, 0.4999, 0.5], np.float32)).numpy().tolist() == [-1, -1, 1]
+    assert random_sign(np.array([0.0, 0.4999, 0.5], np.float32)).numpy().tolist() == [-1, -1, 1]

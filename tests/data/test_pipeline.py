@@ -14,7 +14,7 @@ from training.data.folder import load
 from training.data.pipeline import (
     batch_indices,
     conversions,
-    decoded_at,
+    decode_window,
     eval_batches,
     read_cropped,
     steps_per_epoch,
@@ -141,13 +141,13 @@ def test_epochs_and_seeds_augment_differently(pictures):
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="must be the first part"):
+    with pytest.raises(ValueError, match="must be the first augmentation"):
         stream(numbered(4), augment=(Flip(), InceptionCrop()))
     with pytest.raises(ValueError, match="ScaleCrop chooses what is decoded"):
         stream(numbered(4), augment=(InceptionCrop(), ScaleCrop()))
-    with pytest.raises(ValueError, match="1 or 3 channels here; 4 came"):
+    with pytest.raises(ValueError, match="channels must be 1 or 3, got 4"):
         stream(numbered(4), channels=4)
-    with pytest.raises(ValueError, match="crop is the share"):
+    with pytest.raises(ValueError, match="crop, the kept fraction of the side, must be above 0 and at most 1"):
         eval_batches(numbered(4), size=4, channels=1, batch_size=2, preprocess=untouched, crop=0)
 
 
@@ -218,8 +218,8 @@ def test_a_window_much_too_large_is_decoded_smaller(side, fraction, tmp_path, mo
 
     asked = []
     monkeypatch.setattr(
-        "training.data.pipeline.decoded_at",
-        lambda data, window, by, channels: asked.append(by) or decoded_at(data, window, by, channels),
+        "training.data.pipeline.decode_window",
+        lambda data, window, by, channels: asked.append(by) or decode_window(data, window, by, channels),
     )
     waves = 128 + 100 * np.sin(
         np.arange(120)[:, None, None] / 20 + np.arange(160)[None, :, None] / 15 + np.arange(3)
@@ -327,7 +327,7 @@ def test_repeated_augmentation_shows_copies_side_by_side_and_each_otherwise():
     whole = stream(varied, batch_size=8, size=8, repeats=2, augment=PARTS)
     rest = stream(varied, batch_size=8, size=8, repeats=2, augment=PARTS, first_epoch=1, first_step=2)
     equal(whole[5:], rest)
-    with pytest.raises(ValueError, match="a batch must divide by repeats=3; 8 came"):
+    with pytest.raises(ValueError, match="a batch must divide by repeats=3, got 8"):
         stream(split, batch_size=8, repeats=3)
 
 

@@ -54,7 +54,7 @@ def test_missing_paths_and_odd_files(tmp_path):
     assert refusal("") == f"no folder or .npz file ''; {hint}"
     (tmp_path / "data.csv").write_text("1,2")
     text = refusal(tmp_path / "data.csv")
-    assert text == f"{tmp_path / 'data.csv'}: a file of data must be an .npz archive; .csv came"
+    assert text == f"{tmp_path / 'data.csv'}: a data file must be an .npz archive, got .csv"
 
 
 # --- IDX --------------------------------------------------------------------------------------------------------
@@ -100,11 +100,11 @@ def test_idx_fashion(idx_folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda b: b[:-7], "truncated; the header says 1,200 bytes (40, 6, 5), 1,193 came"),
-        (lambda b: b + b"xx", "too long; the header says 1,200 bytes (40, 6, 5), more came"),
+        (lambda b: b[:-7], "truncated; the header says 1,200 bytes (40, 6, 5), got 1,193"),
+        (lambda b: b + b"xx", "too long; the header says 1,200 bytes (40, 6, 5), got more"),
         (lambda b: b[:9], "truncated within its header"),
-        (lambda b: b"", "no IDX file of unsigned bytes; it starts with 0x"),
-        (lambda b: b"<html>", "no IDX file of unsigned bytes; it starts with 0x3c68746d"),
+        (lambda b: b"", "not an IDX file of unsigned bytes; it starts with 0x"),
+        (lambda b: b"<html>", "not an IDX file of unsigned bytes; it starts with 0x3c68746d"),
         (lambda b: b[:4] + b"\xff" * 12 + b[16:], "its header says 79,228,162,458,924,105,385,300,197,375 bytes"),
         (lambda b: b[:6] + b"\x10" + b[7:], "truncated; the header says"),
     ],
@@ -125,11 +125,11 @@ def test_idx_other_faults(idx_folder):
     images.write_bytes(whole)
     good = labels.read_bytes()
     labels.write_bytes(gzip.compress(idx_bytes(np.zeros(39, np.uint8))))
-    assert refusal(folder) == f"{labels}: 40 images need as many labels; (39,) came"
+    assert refusal(folder) == f"{labels}: labels of 40 images must have that length, got shape (39,)"
     labels.write_bytes(good)
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
     text = refusal(folder)
-    assert text == f"{folder}: IDX data has four files; t10k-labels-idx1-ubyte(.gz) is missing"
+    assert text == f"{folder}: IDX data must have four files; t10k-labels-idx1-ubyte(.gz) is missing"
 
 
 # --- npz --------------------------------------------------------------------------------------------------------
@@ -174,23 +174,23 @@ HALF = np.array([0, 0, 1, 1])
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": ZEROS}, "the keys are (x_train, y_train, x_val, y_val, x_test, y_test) or (x_train, y_train, "
-         "x_test, y_test) or (x, y) or (images, labels), and perhaps classes; (x) came"),
-        ({"x": ZEROS[..., :2], "y": HALF}, "x must be (n, h, w) or (n, h, w, 1 or 3); (4, 5, 5, 2) came"),
-        ({"x": ZEROS[0, 0], "y": HALF}, "x must be (n, h, w) or (n, h, w, 1 or 3); (5, 3) came"),
-        ({"x": ZEROS[:0], "y": HALF[:0]}, "x must be (n, h, w) or (n, h, w, 1 or 3); (0, 5, 5, 3) came"),
-        ({"x": ZEROS, "y": HALF[:3]}, "4 images in x need as many labels; y has 3"),
-        ({"x": ZEROS, "y": HALF / 2}, "y must be integers (n,) or (n, 1); float64 (4,) came"),
-        ({"x": ZEROS, "y": np.eye(4, dtype=int)}, "y must be integers (n,) or (n, 1); int64 (4, 4) came"),
-        ({"x": ZEROS, "y": HALF - 1}, "labels start at 0; y has -1 to 0"),
-        ({"x": ZEROS.astype(int), "y": HALF}, "x must be uint8, or floats in [0, 1]; int64 came"),
-        ({"x": ZEROS + 2.0, "y": HALF}, "floats in x must lie in [0, 1]; 2 to 2 came (0-255 goes as uint8)"),
+        ({"x": ZEROS}, "the keys must be (x_train, y_train, x_val, y_val, x_test, y_test) or (x_train, y_train, "
+         "x_test, y_test) or (x, y) or (images, labels), and optionally classes, got (x)"),
+        ({"x": ZEROS[..., :2], "y": HALF}, "x must be (n, h, w) or (n, h, w, 1 or 3), got (4, 5, 5, 2)"),
+        ({"x": ZEROS[0, 0], "y": HALF}, "x must be (n, h, w) or (n, h, w, 1 or 3), got (5, 3)"),
+        ({"x": ZEROS[:0], "y": HALF[:0]}, "x must be (n, h, w) or (n, h, w, 1 or 3), got (0, 5, 5, 3)"),
+        ({"x": ZEROS, "y": HALF[:3]}, "y must have the length of x, 4, got 3"),
+        ({"x": ZEROS, "y": HALF / 2}, "y must be integers (n,) or (n, 1), got float64 (4,)"),
+        ({"x": ZEROS, "y": np.eye(4, dtype=int)}, "y must be integers (n,) or (n, 1), got int64 (4, 4)"),
+        ({"x": ZEROS, "y": HALF - 1}, "labels must start at 0, got -1 to 0 in y"),
+        ({"x": ZEROS.astype(int), "y": HALF}, "x must be uint8, or floats in [0, 1], got int64"),
+        ({"x": ZEROS + 2.0, "y": HALF}, "floats in x must be in [0, 1], got 2 to 2 (give 0-255 as uint8)"),
         ({"x": ZEROS * np.nan, "y": HALF},
-         "floats in x must lie in [0, 1]; nan to nan came (0-255 goes as uint8)"),
+         "floats in x must be in [0, 1], got nan to nan (give 0-255 as uint8)"),
         ({"x_train": ZEROS, "y_train": HALF, "x_test": ZEROS[:, :4], "y_test": HALF},
-         "all images have one shape; x_train has (5, 5, 3), x_test (4, 5, 3)"),
+         "all images must have one shape, got x_train (5, 5, 3), x_test (4, 5, 3)"),
         ({"x": ZEROS, "y": HALF, "classes": np.array(["a", "a"])},
-         "classes must be 2 different names (text); <U1 (2,) came"),
+         "classes must be 2 different names (text), got <U1 (2,)"),
     ],
 )  # fmt: skip
 def test_npz_refusals(npz, arrays, message):
@@ -201,7 +201,7 @@ def test_npz_refusals(npz, arrays, message):
 def test_npz_class_refusals(npz):
     x = np.zeros((20, 2, 2), np.uint8)
     assert refusal(npz(x=x, y=np.arange(20) % 2 * 2)) == "data: every class needs training images; '1' has none"
-    assert refusal(npz(x=x, y=np.zeros(20, int))) == "data: a classifier needs at least two classes; 1 came"
+    assert refusal(npz(x=x, y=np.zeros(20, int))) == "data: a classifier needs at least two classes, got 1"
 
 
 def test_npz_files(npz, tmp_path):
@@ -301,14 +301,14 @@ def test_too_many_unreadable_images(photo_folder, save, pictures, monkeypatch):
 
 
 def test_folder_refusals(photo_folder, save, pictures, tmp_path):
-    rule = "images must lie in one folder per class (DIR/cat/1.jpg)"
+    rule = "images must be in one folder per class (DIR/cat/1.jpg)"
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert refusal(empty) == f"{empty}: {rule}; no folder inside came"
+    assert refusal(empty) == f"{empty}: {rule}, got no folder inside"
     save(empty / "one.png", pictures(1)[0])
-    assert refusal(empty) == f"{empty}: {rule}; images directly in the folder came"
+    assert refusal(empty) == f"{empty}: {rule}, got images directly in the folder"
     save(empty / "cat" / "one.png", pictures(1)[0])
-    assert refusal(empty) == f"{empty}: a classifier needs at least two classes; only 'cat' came"
+    assert refusal(empty) == f"{empty}: a classifier needs at least two classes, got only 'cat'"
     folder = photo_folder(3)
     (folder / "emu").mkdir()
     assert refusal(folder) == f"{folder / 'emu'}: the class 'emu' has no images (.jpg, .jpeg, .png, .bmp, .gif)"
@@ -403,7 +403,7 @@ def test_tfds_too_large(prepared, monkeypatch):
     name, data_dir = prepared("tiny_large", (None, None, 3))
     monkeypatch.setattr("training.data.storage.os.sysconf", lambda name: 30)
     text = refusal(name, data_dir=data_dir)
-    assert text.startswith("data set 'tiny_large': its images fill 0.0 GiB; at most a third of the memory")
+    assert text.startswith("data set 'tiny_large': images must fill at most a third of the memory")
 
 
 def test_tfds_features(prepared):
@@ -411,19 +411,19 @@ def test_tfds_features(prepared):
 
     name, data_dir = prepared("tiny_text", features={"note": tfds.features.Text()})
     text = refusal(name, data_dir=data_dir)
-    assert text == "data set 'tiny_text': the features image and label are needed; it has note"
+    assert text == "data set 'tiny_text' must have the features image and label, got note"
     name, data_dir = prepared(
         "tiny_number", features={"image": tfds.features.Image(shape=(6, 6, 3)), "label": np.int64}
     )
     text = refusal(name, data_dir=data_dir)
-    assert text.startswith("data set 'tiny_number': label must be one class per image; it is ")
+    assert text.startswith("data set 'tiny_number': label must be one class per image, got ")
 
 
 def test_unknown_names():
     text = refusal("cifa10")
     assert text.startswith("no data set 'cifa10'; did you mean 'cifar10'? (")
     assert text.endswith(
-        " known: digits, tensorflow.org/datasets/catalog); nor is there a file or folder of that name"
+        " known: digits, tensorflow.org/datasets/catalog); there is no file or folder of that name either"
     )
     assert "did you mean 'cifar10'" in refusal("cifar-10")
     assert "did you mean 'digits'" in refusal("digit")
@@ -441,7 +441,7 @@ def test_no_network(tmp_path, monkeypatch):
     assert text.startswith(
         f"data set 'mnist' is not prepared in {tmp_path}/mnist/3.0.1 and there is no network to "
     )
-    assert "download it (example.org cannot be found); where it was prepared elsewhere, give that" in text
+    assert "download it (example.org cannot be found); if it is prepared elsewhere, give that" in text
     assert "TFDS_DATA_DIR" in text
 
 

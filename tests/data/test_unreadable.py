@@ -70,6 +70,6 @@ def test_more_end_the_run(paths, tmp_path):
     (tmp_path / "cut.png").write_bytes(Path(paths[0]).read_bytes()[:40])
     split = split_of((*paths[:-2], str(tmp_path / "cut.png"), str(tmp_path / "none.png")))
     said = []
-    with pytest.raises(tf.errors.OpError, match="2 of 1000 images broke since they were indexed"):
+    with pytest.raises(tf.errors.OpError, match="2 of 1000 images have become unreadable during training"):
         labels_of(training(split, UnreadableImages(split, said.append)))
     assert len(said) == 2

@@ -16,7 +16,7 @@ from keras_cnns.detection import (
 )
 from keras_cnns.models.resnet import ResNet18
 from training.data.storage import Pixels
-from training.detection.dataset import BoxDataset, DetectionData, packed
+from training.detection.dataset import BoxDataset, DetectionData, pad_boxes
 
 SIDE = 48
 ROW = Staged((1, 1, 1), Basic(), widths=(8, 12, 16), strides=(2, 2, 2), stem=Stem3x3(8))
@@ -61,7 +61,7 @@ def squares(n: int, seed: int = 0, height: int = SIDE, width: int = SIDE) -> Box
                 kinds.append(kind)
         truths.append((boxes, kinds, np.zeros(len(kinds), bool)))
     sizes = np.tile(np.array([[height, width]], np.int32), (n, 1))
-    return BoxDataset(Pixels(images), sizes, *packed(truths), tuple(range(n)))
+    return BoxDataset(Pixels(images), sizes, *pad_boxes(truths), tuple(range(n)))
 
 
 def scenes(train: int = 16) -> DetectionData:

@@ -9,7 +9,7 @@ from references import random_boxes
 
 from training.data.storage import Pixels
 from training.detection import metrics
-from training.detection.dataset import BoxDataset, packed
+from training.detection.dataset import BoxDataset, pad_boxes
 from training.detection.metrics import Detections
 
 
@@ -17,7 +17,7 @@ def split(*truths) -> BoxDataset:
     """Images of these (boxes, classes, doubts)."""
     n = len(truths)
     sizes = np.full((n, 2), 100, np.int32)
-    return BoxDataset(Pixels(np.zeros((n, 1, 1, 3), np.uint8)), sizes, *packed(list(truths)), tuple(range(n)))
+    return BoxDataset(Pixels(np.zeros((n, 1, 1, 3), np.uint8)), sizes, *pad_boxes(list(truths)), tuple(range(n)))
 
 
 def found(boxes, scores, classes=None):

@@ -242,15 +242,15 @@ def test_any_backbone(name):
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="network of stages or a VGG; googlenet came"):
+    with pytest.raises(ValueError, match="network of stages or a VGG, got googlenet"):
         replace(FasterRCNNResNet101, backbone=keras_cnns.GoogLeNet)
-    with pytest.raises(ValueError, match="one cell in 4 pixels, the anchors one in 8"):
+    with pytest.raises(ValueError, match="the stride of the anchors must be that of the map, 4, got 8"):
         replace(SMALL, anchors=Anchors((12,), stride=8)).build()
-    with pytest.raises(ValueError, match="classes must be a whole number"):
+    with pytest.raises(ValueError, match="classes must be a positive integer"):
         SMALL.build(0)
     with pytest.raises(ValueError, match=r"input_shape must be \(height, width, channels\)"):
         SMALL.build(input_shape=(32, 32))
-    with pytest.raises(ValueError, match="the regions that learn are some of the proposals"):
+    with pytest.raises(ValueError, match=r"region_lot\.count must be at most training\.after, 24, got 500"):
         replace(SMALL, region_lot=RegionLot(500))
 
 

@@ -7,12 +7,14 @@ import pytest
 from references import iou
 from small_detectors import squares
 
+from keras_cnns.values import by_name, from_json, to_json
 from training.data import sources as pictures
 from training.detection import coco as detection_coco
 from training.detection import digit_scenes, sources
 from training.detection import tfds as detection_tfds
-from training.detection.dataset import NONE, BoxDataset, DetectionData, clip_boxes, packed
+from training.detection.dataset import NONE, BoxDataset, DetectionData, clip_boxes, pad_boxes
 from training.detection.metrics import Detections
+from training.detection.pipeline import ResizeRule
 from training.errors import DataError
 
 
@@ -23,7 +25,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def few(digits):
-    return digit_scenes.split(digits.train, "train", 12)
+    return digit_scenes.make_split(digits.train, "train", 12)
 
 
 def check(split: BoxDataset):
@@ -53,10 +55,10 @@ def test_every_digit_scene_is_as_specified():
 
 
 def test_digit_scenes_are_functions_of_their_index(few, digits):
-    again = digit_scenes.split(digits.train, "train", 5)
+    again = digit_scenes.make_split(digits.train, "train", 5)
     np.testing.assert_array_equal(again.images.array, few.images.array[:5])
     np.testing.assert_array_equal(again.boxes[4][again.labels[4] != NONE], few.truth(4)[0])
-    assert (digit_scenes.split(digits.train, "test", 1).images.array != few.images.array[:1]).any()
+    assert (digit_scenes.make_split(digits.train, "test", 1).images.array != few.images.array[:1]).any()
 
 
 def test_digits_of_the_splits_are_disjoint(digits):
@@ -65,7 +67,12 @@ def test_digits_of_the_splits_are_disjoint(digits):
     assert len(both) <= 1  # the source holds next to no digit twice
 
 
-def test_boxes_are_mended():
+def test_the_old_name_of_the_resize_rule_is_read():
+    rule = ResizeRule(600, 1000)
+    assert from_json(to_json(rule).replace("ResizeRule", "Fit"), by_name((ResizeRule,))) == rule
+
+
+def test_boxes_are_clipped():
     boxes = [[-5, 2, 10, 10], [3, 3, 3, 9], [90, 90, 95, 99], [1, 1, 4, 4], [0, float("nan"), 5, 5]]
     kept, cut, gone = clip_boxes(boxes, [0, 1, 2, 3, 4], [False] * 5, (40, 50))
     assert kept[0].tolist() == [[0, 2, 10, 10], [1, 1, 4, 4]]
@@ -75,12 +82,12 @@ def test_boxes_are_mended():
 
 def test_scenes_refuse_what_cannot_be_trained_on():
     good, none = squares(3), squares(3)
-    none = BoxDataset(good.images, good.sizes, *packed([([], [], [])] * 3), good.ids)
-    with pytest.raises(DataError, match="not one of 3 training images has a box"):
+    none = BoxDataset(good.images, good.sizes, *pad_boxes([([], [], [])] * 3), good.ids)
+    with pytest.raises(DataError, match="none of 3 training images has a box"):
         DetectionData("s", ("a", "b"), none, good, good, True, "")
     with pytest.raises(DataError, match="the val split has no images"):
         DetectionData("s", ("a", "b"), good, good.take([]), good, True, "")
-    with pytest.raises(DataError, match="classes run from 0 to 0; 1 came"):
+    with pytest.raises(DataError, match="classes must be from 0 to 0, got 1"):
         DetectionData("s", ("a",), good, good, good, True, "")
 
 
@@ -123,7 +130,7 @@ def test_voc(voc):
     assert boxes <= {(0, 0, 10, 20), (4, 4, 40, 12), (0, 0, 0, 0)}  # pixel 1 begins at 0; cut at 40
     assert any("9 boxes reached beyond their image" in note for note in data.notes)
     assert any("1 images have no boxes" in note for note in data.notes)
-    assert sum(getattr(data, s).doubtful.sum() for s in ("train", "val", "test")) == 4
+    assert sum(getattr(data, s).ignore.sum() for s in ("train", "val", "test")) == 4
 
 
 def test_voc_lists(voc):
@@ -147,7 +154,13 @@ def test_voc_lists(voc):
         ),
         (
             lambda f: (f / "Annotations" / "003.xml").write_text("<!DOCTYPE a><annotation/>"),
-            "needs no document type",
+            "003.xml: an annotation must have no document type and no entities, got DTDForbidden",
+        ),
+        (
+            lambda f: (f / "Annotations" / "003.xml").write_text(
+                '<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><annotation>&c;</annotation>'
+            ),
+            r"^[^\n]*003.xml: an annotation must have no document type and no entities, got [^\n]*$",
         ),
         (lambda f: (f / "JPEGImages" / "004.png").unlink(), "its image '004.png' is neither in"),
         (
@@ -192,14 +205,14 @@ def test_coco(coco):
     assert data.categories == (3, 7)
     answer = Detections(np.array([[1, 2, 4, 8.0]]), np.array([0.5]), np.array([1]))
     (row,) = detection_coco.result_rows(
-        answer, 101, data.classes, detection_coco.category_numbers(data.classes, data.categories)
+        answer, 101, data.classes, detection_coco.category_ids(data.classes, data.categories)
     )
     wanted = {"image_id": 101, "category_id": 7, "category": "cup", "bbox": [1, 2, 3, 6], "score": 0.5}
     assert row == wanted
-    assert detection_coco.category_numbers(("a", "b"), ()) == {"a": 1, "b": 2}
+    assert detection_coco.category_ids(("a", "b"), ()) == {"a": 1, "b": 2}
     splits = [getattr(data, s) for s in ("train", "val", "test")]
     assert sorted(i for s in splits for i in s.ids) == list(range(100, 110))
-    assert sum(s.doubtful.sum() for s in splits) == 1
+    assert sum(s.ignore.sum() for s in splits) == 1
     first = next(s for s in splits if 101 in s.ids)
     boxes, kinds, _ = first.truth(first.ids.index(101))
     assert (boxes.tolist(), kinds.tolist()) == ([[2, 3, 12, 15]], [0])
@@ -210,13 +223,16 @@ def test_coco(coco):
     [
         (
             lambda d: d["annotations"][0].update(category_id=9),
-            "annotation 0 is of category 9, which is not listed",
+            "annotation 0 has category_id 9, which the file does not list",
         ),
-        (lambda d: d["annotations"][0].update(image_id=1), "annotation 0 is of image 1, which is not listed"),
-        (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "not annotations of COCO's form"),
+        (
+            lambda d: d["annotations"][0].update(image_id=1),
+            "annotation 0 has image_id 1, which the file does not list",
+        ),
+        (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "not annotations in COCO's format"),
         (lambda d: d["images"][0].update(file_name="../x.png"), "lies outside"),
         (lambda d: d["images"][0].update(file_name="none.png"), "no image of notes.json"),
-        (lambda d: d.pop("categories"), "not annotations of COCO's form"),
+        (lambda d: d.pop("categories"), "not annotations in COCO's format"),
         (lambda d: d["annotations"].clear(), "training images has a box"),
     ],
 )
@@ -232,12 +248,12 @@ def test_names_that_mean_nothing(tmp_path):
     (tmp_path / "a.txt").write_text("")
     for spec, says in (
         ("no/such/folder.json", "no file or folder"),
-        (str(tmp_path / "a.txt"), "boxes come in COCO's JSON files"),
+        (str(tmp_path / "a.txt"), "annotations must be COCO's JSON files"),
         (str(tmp_path), "instances_train"),
     ):
         with pytest.raises(DataError, match=says):
             sources.load(spec)
-    with pytest.raises(DataError, match="--images goes with a JSON file"):
+    with pytest.raises(DataError, match="--images needs a JSON file in COCO's format, got --data digit_scenes"):
         sources.load("digit_scenes", tmp_path)
 
 
@@ -297,12 +313,12 @@ def test_tfds_and_a_union(prepared):
     np.testing.assert_allclose(both.test.truth(third)[0], [[10, 2, 30, 10]])
     assert both.test.truth(second)[2].tolist() == [True]
     assert both.test.images[third].shape == (20, 40, 3)
-    with pytest.raises(DataError, match="sets of a union have the same classes"):
+    with pytest.raises(DataError, match="all sets of a union must have the same classes"):
         sources.load("one+other", data_dir=prepared)
 
 
 def test_tfds_without_boxes():
     import tensorflow_datasets as tfds
 
-    with pytest.raises(DataError, match="objects with bbox and label are needed; it has image"):
-        detection_tfds.check_features(tfds, "x", tfds.features.FeaturesDict({"image": tfds.features.Image()}))
+    with pytest.raises(DataError, match="and objects with bbox and label, got image"):
+        detection_tfds.check_features("x", tfds.features.FeaturesDict({"image": tfds.features.Image()}))

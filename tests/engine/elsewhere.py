@@ -14,7 +14,7 @@ from support import ARCHITECTURES, MINIATURES, ROOT
 
 from keras_cnns import fuse
 from training.classification.setup import configure
-from training.classification.task import Run
+from training.classification.task import ClassificationTask
 from training.data import sources
 from training.engine.backends import backend
 from training.processes import Terminated
@@ -56,7 +56,7 @@ def outputs(names: list[str]) -> dict[str, np.ndarray]:
     return found
 
 
-def tiny(folder: Path, **changes) -> Run:
+def tiny(folder: Path, **changes) -> ClassificationTask:
     """A run of a short ResNet over 100 digits, with all that the recipe of a step has."""
     chosen = backend.choose(changes.pop("replicas", None), changes.pop("precision", "auto"), "auto", False)
     data = sources.load("digits")
@@ -73,13 +73,13 @@ def tiny(folder: Path, **changes) -> Run:
         schedule=Plateau(patience=1),
         clip=1.0,
         smoothing=0.1,
-        average=0.9,
+        ema=0.9,
         keep="best",
     )
     config = configure(network, replace(recipe, **changes), data, "digits", chosen)
     folder.mkdir(exist_ok=True)
     configs.write(config, folder)
-    return Run(config, data, chosen, folder, Log(folder / "log.txt"))
+    return ClassificationTask(config, data, chosen, folder, Log(folder / "log.txt"))
 
 
 def interrupted(folder: Path, step: int) -> dict:
@@ -87,7 +87,7 @@ def interrupted(folder: Path, step: int) -> dict:
     whole = checkpoint_saver.CheckpointSaver.on_train_batch_end
 
     def stopping(self, batch, logs=None):
-        if self.counter.place.number == step:
+        if self.progress.place.number == step:
             self.pending.number = 15
         whole(self, batch, logs)
 
@@ -107,7 +107,7 @@ def training(folder: Path) -> dict:
     there are several devices, one on two of them.
     """
     results = {}
-    if backend.compiles:  # first: JAX starts with all its devices
+    if backend.always_xla:  # first: JAX starts with all its devices
         results["two"] = train(tiny(folder / "two", replicas=2))
         keras.distribution.set_distribution(None)
     return results | {
@@ -145,7 +145,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "training":
         (folder / "results.json").write_text(json.dumps(training(folder)))
     elif sys.argv[1] == "refusals":
-        (folder / "answers.json").write_text(json.dumps(refusals("off" if backend.compiles else "on")))
+        (folder / "answers.json").write_text(json.dumps(refusals("off" if backend.always_xla else "on")))
     else:
         # Compiling what draws the start, shape by shape, would take most of the time.
         keras.initializers.VarianceScaling.__call__ = lambda self, shape, dtype=None, **_: np.zeros(

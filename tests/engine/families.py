@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from replica_laws import Losses
 from support import MINIATURES
 
-from training.engine import devices, xla_check
+from training.engine import devices
+from training.engine.backends import backend
 from training.engine.step import StepModel
 
 STEPS, BATCH = 3, 8
@@ -35,13 +36,13 @@ def trained(architecture, where, xla, parts):
     rng = np.random.default_rng(0)
     images = rng.normal(size=(STEPS * BATCH, *architecture.input_shape)).astype("float32")
     labels = rng.integers(0, 10, STEPS * BATCH).astype("int32")
-    said = xla_check.check_xla(model, images[: BATCH // 2], labels[: BATCH // 2]) if xla else ""
+    said = backend.check_xla(model, images[: BATCH // 2], labels[: BATCH // 2]) if xla else ""
     watch = Losses()
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)
     model.fit(data, verbose=0, shuffle=False, callbacks=[watch])
     if xla and model.xla:
         assert model.traces == model.distribute_strategy.num_replicas_in_sync, (
-            "the self-test's step is what trains"
+            "training uses the functions that check_xla compiled"
         )
     return watch.each, [keras.ops.convert_to_numpy(v) for v in model.trainable_variables], said
 

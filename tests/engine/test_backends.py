@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import inspect
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from support import KINDS, ROOT
 from training.classification import evaluation
 from training.classification import trained as classification_trained
 from training.data import sources
+from training.engine import backends
 from training.engine.keras_step import KerasStep, configure_optimizer
 from training.engine.step import SoftCrossEntropy, StepModel
 from training.recipes.optimizers import SGD
@@ -161,7 +163,7 @@ def test_a_run_of_another_engine_is_measured_here(runs):
     network = classification_trained.from_run(folder / "unbroken")
     data = sources.load("digits")
     logits, labels = evaluation.split_logits(
-        evaluation.forward(evaluation.logits_model(network.model)),
+        backends.backend.forward(evaluation.logits_model(network.model)),
         data.test.take(range(30)),
         size=8,
         channels=3,
@@ -181,3 +183,24 @@ def test_what_only_tensorflow_has_is_refused_in_one_line(engine, tmp_path):
     for options, (status, said) in answers.items():
         assert (status, said.count("\n")) == (2, 1), (options, said)
         assert any(word in said.lower() for word in ("tensorflow", "xla", "replicas")), said
+
+
+@pytest.mark.parametrize("found", backends.BACKENDS, ids=lambda found: found.name)
+def test_every_backend_has_the_whole_interface(found):
+    """The same members, and functions with the same parameters."""
+    for name in backends.Backend.__annotations__:
+        assert hasattr(found, name), name
+    for name, member in vars(backends.Backend).items():
+        if name.startswith("_"):
+            continue
+        own = getattr(type(found), name)
+        assert isinstance(own, property) == isinstance(member, property), name
+        if not isinstance(member, property):
+            assert list(inspect.signature(getattr(found, name)).parameters) == [
+                *list(inspect.signature(member).parameters)[1:]
+            ], name
+
+
+def test_jax_and_torch_are_no_kind_of_tensorflow():
+    tensorflow, *others = backends.BACKENDS
+    assert not any(isinstance(other, type(tensorflow)) for other in others)

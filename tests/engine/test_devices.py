@@ -43,18 +43,18 @@ def test_synchronised_norms_turn_xla_off():
 def test_a_batch_is_shared_evenly():
     two = devices.Compute("CPU", 2, "float32", False, None, "")
     two.check_batch(64)
-    with pytest.raises(ValueError, match=r"must divide by 2 replicas; 63 came \(62 would do\)"):
+    with pytest.raises(ValueError, match=r"must be divisible by 2 replicas, got 63; try 62"):
         two.check_batch(63)
     assert two.policy == "float32"
     two.check_batch(12, parts=3)
-    with pytest.raises(ValueError, match=r"divide by 6 parts \(2 replicas, 3 passes, pairs\); 64 came \(60 would"):
+    with pytest.raises(ValueError, match=r"divisible by 6 parts \(2 replicas, 3 passes, pairs\), got 64; try 60"):
         two.check_batch(64, parts=3)
 
 
 def test_mixed_pairs_stay_on_one_worker():
-    wire = SimpleNamespace(group=Group(("a:1", "b:1", "c:1"), 0))
-    three = devices.Compute("CPU", 3, "float32", False, None, "", wire)
+    communicator = SimpleNamespace(group=Group(("a:1", "b:1", "c:1"), 0))
+    three = devices.Compute("CPU", 3, "float32", False, None, "", communicator)
     three.check_batch(9)
     three.check_batch(12, mixed=True)
-    with pytest.raises(ValueError, match="divide by 6 parts"):
+    with pytest.raises(ValueError, match="divisible by 6 parts"):
         three.check_batch(9, mixed=True)

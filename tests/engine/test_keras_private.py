@@ -1,4 +1,4 @@
-"""The private parts of Keras that `engine/keras_private.py` leans on are where it expects them."""
+"""The private parts of Keras that `engine/keras_private.py` uses are where it expects them."""
 
 import inspect
 
@@ -27,5 +27,5 @@ def test_keras_still_sums_gradients_by_the_method_that_is_replaced(wrapped):
 
 
 def test_a_keras_without_it_is_refused():
-    with pytest.raises(RuntimeError, match="several replicas need keras"):
+    with pytest.raises(RuntimeError, match="training needs a keras with Optimizer"):
         keras_private.leave_gradients(object())

@@ -125,7 +125,7 @@ def test_bytes_are_prepared_on_the_device(xla, parts):
         keras.utils.set_random_seed(1)
         image = keras.Input((4, 4, 3))
         answer = keras.layers.Dense(3, name="logits")(keras.layers.Flatten()(image))
-        model = StepModel(image, answer, accumulate=parts, prepare=prepare)
+        model = StepModel(image, answer, accumulate=parts, preprocess=prepare)
         model.compile(keras.optimizers.SGD(0.1), cross_entropy(), xla=xla)
         data = tf.data.Dataset.from_tensor_slices((fed, labels))
         history = model.fit(data, validation_data=data, verbose=0, shuffle=False).history

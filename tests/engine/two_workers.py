@@ -5,6 +5,7 @@ import hashlib
 import json
 import sys
 import time
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -50,12 +51,13 @@ def measured(model, data):
 
 
 def main():
-    group = cluster.group(sys.argv[1], int(sys.argv[2]), None)
-    chosen = devices.choose(None, "float32", "off", False, group, patience=10 if sys.argv[3:] else 200)
+    timeout = 10 if sys.argv[3:] else 200
+    group = replace(cluster.group(sys.argv[1], int(sys.argv[2]), None), timeout=timeout)
+    chosen = devices.choose(None, "float32", "off", False, group)
     if sys.argv[3:] and not group.chief:
         time.sleep(100)  # in Python: TensorFlow's own heartbeat goes on
     if sys.argv[3:]:
-        chosen.wire.total([0])
+        chosen.communicator.total([0])
     found, mix = {}, Mixup(0.4)
     for name, where, data in (
         ("reference", contextlib.nullcontext(), batches(pipeline.ALL_SHARDS, mix)),
@@ -72,9 +74,9 @@ def main():
             found["under"] = measured(model, chosen.feed(five, 4))
     long = np.random.default_rng(5).bytes(5_000_003)  # no multiple of what a message is cut into
     cluster.CHUNK = 300_001
-    got = chosen.wire.broadcast(long if group.chief else b"")
+    got = chosen.communicator.broadcast(long if group.chief else b"")
     found |= {"sent": hashlib.sha256(long).hexdigest(), "received": hashlib.sha256(got).hexdigest()}
-    chosen.wire.close()
+    chosen.communicator.close()
     print(json.dumps(found))
 
 

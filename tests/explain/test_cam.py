@@ -65,8 +65,8 @@ def test_refusals():
     model, x = MINIATURES["resnet20"](classes=3), images(2, 16, 16, 3)
     with pytest.raises(ValueError, match="has no layer 'stage9'"):
         grad_cam(model, x, layer="stage9")
-    with pytest.raises(ValueError, match="the output of 'logits' is no map"):
+    with pytest.raises(ValueError, match="the output of 'logits' must be a feature map"):
         grad_cam(model, x, layer="logits")
     for classes in (3, -1, [0, 1, 2]):
-        with pytest.raises(ValueError, match="one from 0 to 2 for each image"):
+        with pytest.raises(ValueError, match="classes must be from 0 to 2, one for each image"):
             grad_cam(model, x, classes)

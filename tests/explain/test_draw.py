@@ -75,6 +75,6 @@ def test_very_deep_networks_stay_small(tmp_path):
 
 
 def test_refusals(tmp_path):
-    with pytest.raises(ValueError, match=r"\.png or \.svg; 'net\.pdf' came"):
+    with pytest.raises(ValueError, match=r"\.png or \.svg, got 'net\.pdf'"):
         keras_cnns.draw(keras_cnns.LeNet5(), tmp_path / "net.pdf")
     assert not list(tmp_path.iterdir())

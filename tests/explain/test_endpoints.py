@@ -139,6 +139,6 @@ def test_errors():
         keras_cnns.feature_extractor(model, ["stage1", "stage9"])
     with pytest.raises(ValueError, match="no endpoint 'conv9_x'"):
         keras_cnns.feature_extractor(model, "conv9_x")
-    with pytest.raises(ValueError, match="at least one name"):
+    with pytest.raises(ValueError, match="names must have at least one endpoint"):
         keras_cnns.feature_extractor(model, [])
     assert keras_cnns.endpoints(chain("some", "thing")) == {}

@@ -1,4 +1,4 @@
-"""The door as a user goes through it: a run becomes a folder of files, and each is used by others' programs."""
+"""The command as a user runs it: a run becomes a folder of files, and other programs use each of them."""
 
 import hashlib
 import json
@@ -15,7 +15,8 @@ from support import MINIATURES, fresh_process
 
 from training.classification import trained
 from training.data import pipeline, sources
-from training.exporting.runtime_client import Failed, Runtime
+from training.exporting.runtime_client import Runtime
+from training.exporting.worker_process import WorkerError
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +28,7 @@ def export(*args, cwd):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """(export's folder, what the door printed, the run)."""
+    """(the export's folder, what the command printed, the run)."""
     cwd = tmp_path_factory.mktemp("export")
     run = run_folder(cwd / "mini", MINIATURES["resnet20"], epochs=6)
     options = ["--to", "saved_model,tflite", "--quantize", "none,int8", "--max-drop", "0.05", "--threads", "1"]
@@ -88,14 +89,14 @@ def server(exported):
 def test_signatures_agree(server):
     digits = sources.digits().val
     images = [np.repeat(digits[i][0], 3, axis=-1) for i in range(4)]
-    batch = server.call("images", np.stack(images))
+    batch = server.run("images", np.stack(images))["probabilities"]
     np.testing.assert_allclose(batch.sum(axis=1), 1, atol=1e-5)
-    one = np.concatenate([server.call("images", image[None]) for image in images])
+    one = np.concatenate([server.run("images", image[None])["probabilities"] for image in images])
     np.testing.assert_allclose(batch, one, atol=1e-5)
     png = [np.frombuffer(_png(image), np.uint8) for image in images]
-    np.testing.assert_allclose(server.call("jpegs", *png), batch, atol=1e-5)
+    np.testing.assert_allclose(server.run("jpegs", *png)["probabilities"], batch, atol=1e-5)
     wide = np.zeros((2, 40, 90, 3), np.uint8)
-    assert server.call("images", wide).shape == (2, 10)
+    assert server.run("images", wide)["probabilities"].shape == (2, 10)
 
 
 def _png(image) -> bytes:
@@ -119,11 +120,11 @@ BAD = [
 
 
 @pytest.mark.parametrize("case", BAD, ids=lambda c: f"{c[0]} {c[1].shape}")
-def test_bad_requests_are_errors_and_the_server_goes_on(server, case):
+def test_bad_requests_are_errors_and_the_server_continues(server, case):
     signature, array, says = case
-    with pytest.raises(Failed, match=says):
-        server.call(signature, array)
-    assert server.call("images", np.zeros((1, 8, 8, 3), np.uint8)).shape == (1, 10)
+    with pytest.raises(WorkerError, match=says):
+        server.run(signature, array)
+    assert server.run("images", np.zeros((1, 8, 8, 3), np.uint8))["probabilities"].shape == (1, 10)
 
 
 def test_the_program_for_phones_runs(exported, tmp_path):

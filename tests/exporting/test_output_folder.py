@@ -1,4 +1,4 @@
-"""A folder that is published whole or not at all."""
+"""A folder that is published completely or not at all."""
 
 import json
 
@@ -56,9 +56,9 @@ def export(out):
 
 def test_one_export_at_a_time(tmp_path):
     with output_folder.staging_folder(tmp_path / "net"):
-        with pytest.raises(ValueError, match=r"another export to .*net is at work \(process"):
+        with pytest.raises(ValueError, match=r"another export to .*net is running \(process"):
             export(tmp_path / "net")
-        assert (tmp_path / ".net.unfinished").is_dir()  # the one who came too late has taken nothing away
+        assert (tmp_path / ".net.unfinished").is_dir()  # the second export has removed nothing
     assert (tmp_path / "net").is_dir()
 
 
@@ -84,9 +84,9 @@ def test_only_files_of_the_same_weights_are_kept(tmp_path):
     (tmp_path / "model.keras").write_text("")
     record = {"weights_sha256": "a", "files": {"model.keras": {"n": 1}, "model.tflite": {"n": 2}}}
     (tmp_path / "export.json").write_text(json.dumps(record))
-    assert output_folder.earlier(tmp_path, "a") == {"model.keras": {"n": 1}}  # the other is not there
-    assert output_folder.earlier(tmp_path, "b") == {}
-    assert output_folder.earlier(tmp_path / "nowhere", "a") == {}
+    assert output_folder.earlier_files(tmp_path, "a") == {"model.keras": {"n": 1}}  # the other is not there
+    assert output_folder.earlier_files(tmp_path, "b") == {}
+    assert output_folder.earlier_files(tmp_path / "nowhere", "a") == {}
 
 
 def test_formats_are_chosen_by_name():
@@ -97,9 +97,9 @@ def test_formats_are_chosen_by_name():
     ]
     with pytest.raises(ValueError, match="no format 'savedmodel'; did you mean 'saved_model'"):
         formats.choose("savedmodel", None)
-    with pytest.raises(ValueError, match="no quantisation 'int'"):
+    with pytest.raises(ValueError, match="no quantization 'int'"):
         formats.choose("tflite", "int")
     with pytest.raises(ValueError, match="--quantize is for TFLite"):
         formats.choose("keras", "int8")
-    with pytest.raises(ValueError, match="--to wants at least one"):
+    with pytest.raises(ValueError, match="--to must name at least one"):
         formats.choose(",", None)

@@ -63,7 +63,7 @@ def test_what_the_interrupted_starts_said(runs):
 
 EVERYTHING = [
     *("--arch", "wrn16_4", "--epochs", "3", "--save-every", "4", "--set", "image_size=8", "--set", "dropout=0.3"),
-    *("--set", "average=0.9", "--set", "mix=mixup", "--set", "smoothing=0.1", "--set", "keep=best"),
+    *("--set", "ema=0.9", "--set", "mix=mixup", "--set", "smoothing=0.1", "--set", "keep=best"),
     *("--set", "schedule=plateau", "--set", "schedule.patience=1", "--set", "augment=rand_augment,random_erasing"),
     *("--set", "batch_size=128"),
 ]
@@ -89,9 +89,9 @@ def test_growing_images_repeats_and_an_early_stop(tmp_path):
     args = ["--arch", "resnet20", "--set", "image_size=16", "--epochs", "6", "--save-every", "3"]
     args += [
         "--set",
-        "growing=growing",
+        "progressive_resizing=growing",
         "--set",
-        "repeats=2",
+        "repeated_augmentation=2",
         "--set",
         "optimizer=lamb",
         "--set",
@@ -101,7 +101,7 @@ def test_growing_images_repeats_and_an_early_stop(tmp_path):
     faults = ["batch:5", "epoch_end:2", "batch:2", None, None]
     done = calls([*fits(tmp_path / "unbroken", [None], args), *fits(tmp_path / "broken", faults, args)], tmp_path)
     assert [d["status"] for d in done] == [0, -9, -9, -9, 0, 0], done[-1]["err"]
-    assert "stopped early: validation top-1 has not risen for 2 epochs" in done[0]["out"]
+    assert "stopped early: val_top1 has not risen for 2 epochs" in done[0]["out"]
     assert "finished already" in done[-1]["out"]
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "unbroken")
     assert len(outcome(tmp_path / "broken")[-1]) < 6

@@ -31,7 +31,7 @@ CASES = {
     (16, 1): (0, 1),
     (17, 1): (0, 1),
     (33, 1): (0, 2),
-    (15, 2): (2, "must divide by 2 replicas; 15 came (14 would do)"),
+    (15, 2): (2, "must be divisible by 2 replicas, got 15; try 14"),
     (17, 2): (0, 1),
 }
 

@@ -15,8 +15,8 @@ import pytest
 import keras_cnns
 from keras_cnns.weights.matching import choose, fill, replaced, torch_to_ours
 from keras_cnns.weights.tensors import COUNTER, Source
-from training.bench.task import Unavailable
-from training.bench.torch_subjects import library
+from training.bench.torch_workloads import import_torchvision
+from training.bench.workload import Unavailable
 
 TOLERANCE = 1e-4
 CLASSES = 37
@@ -28,7 +28,7 @@ def load():
         warnings.simplefilter("ignore")
         torch = pytest.importorskip("torch")
         try:
-            library()
+            import_torchvision()
         except Unavailable as error:
             pytest.skip(str(error), allow_module_level=True)
         import torchvision

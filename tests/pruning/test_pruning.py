@@ -21,7 +21,7 @@ from training.pruning.runner import METHODS, PruningSpec
 from training.recipes import defaults
 from training.run_folder import config as run_folder_config
 from training.run_folder.checkpoints import weights_sha256
-from training.trainer import trainer as engine
+from training.trainer import trainer
 
 TEST = {"top1": 0.5, "top5": 0.9, "loss": 1.0, "n": 40}
 
@@ -151,7 +151,7 @@ def test_a_folder_moved_in_the_middle_goes_on_and_ends_alike(root, tmp_path, met
 
     pruning = work(root / "run", tmp_path / "out", method)
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "conclude", interrupt)
+        patch.setattr(trainer, "finish", interrupt)
         with pytest.raises(KeyboardInterrupt):
             pruning.run(print)
     (start,) = (tmp_path / "out").rglob("start.keras")
@@ -160,7 +160,7 @@ def test_a_folder_moved_in_the_middle_goes_on_and_ends_alike(root, tmp_path, met
     work(root / "run", moved, method).run(print)
     assert "continuing after epoch 1 of 1" in capsys.readouterr().out
     assert sha(moved) == sha(root / method)
-    where = configs.start_of(Config.read(moved), moved)
+    where = configs.starting_weights(Config.read(moved), moved)
     assert keras.models.load_model(where, compile=False) is not None
 
 

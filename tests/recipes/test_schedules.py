@@ -8,11 +8,11 @@ import pytest
 from training.recipes.schedules import (
     Constant,
     Cosine,
-    Every,
+    ExponentialSteps,
     FlatWarmUp,
-    Growing,
     LinearWarmUp,
     Plateau,
+    ProgressiveResizing,
     Rate,
     Steps,
     Sweep,
@@ -49,9 +49,9 @@ def test_flat_warm_up_is_counted_in_steps():
     np.testing.assert_allclose([float(made(s)) for s in (0, 399, 400)], [0.01, 0.01, 0.1], rtol=1e-6)
 
 
-def test_the_brake_multiplies_the_rate():
+def test_the_plateau_factor_multiplies_the_rate():
     made = Rate(0.1, Plateau(), None, 10, 10)
-    made.brake.assign(0.01)
+    made.plateau_factor.assign(0.01)
     assert float(made(7)) == pytest.approx(1e-3)
 
 
@@ -63,7 +63,7 @@ def test_scaling_keeps_a_step_at_its_share_of_the_run():
 
 
 def test_out_of_range_is_refused():
-    with pytest.raises(ValueError, match=r"Steps\.by must be float from 0 to 1: 2 came"):
+    with pytest.raises(ValueError, match=r"Steps\.by must be float from 0 to 1, got 2"):
         Steps((3,), by=2)
     with pytest.raises(ValueError, match=r"Steps\.at"):
         Steps((-1,))
@@ -81,19 +81,19 @@ def test_a_sweep_multiplies_the_rate_by_the_same_factor_every_step():
 
 
 def test_images_grow_from_a_share_of_the_side_to_all_of_it():
-    sides = [Growing(0.5, 0.5, 0.2, 4).side(epoch, 100, 224) for epoch in range(100)]
+    sides = [ProgressiveResizing(0.5, 0.5, 0.2, 4).side(epoch, 100, 224) for epoch in range(100)]
     assert set(sides[:51]) == {112}
     assert set(sides[80:]) == {224}
     assert sides == sorted(sides)
     assert all(side % 4 == 0 for side in sides)
     assert sides[65] == 168
-    assert [Growing(0.5, 0.0, 1.0).side(e, 4, 32) for e in range(4)] == [32] * 4
-    assert [Growing(0.5, 0.5, 0.5).side(e, 4, 32) for e in range(4)] == [16, 16, 32, 32]
+    assert [ProgressiveResizing(0.5, 0.0, 1.0).side(e, 4, 32) for e in range(4)] == [32] * 4
+    assert [ProgressiveResizing(0.5, 0.5, 0.5).side(e, 4, 32) for e in range(4)] == [16, 16, 32, 32]
     with pytest.raises(ValueError, match="at most 1 together"):
-        Growing(0.5, 0.7, 0.7)
+        ProgressiveResizing(0.5, 0.7, 0.7)
 
 
 def test_a_little_less_every_few_epochs():
-    got = rates(Every(8, 0.96), at=(0, 7.9, 8, 16, 80), epochs=250)
+    got = rates(ExponentialSteps(8, 0.96), at=(0, 7.9, 8, 16, 80), epochs=250)
     np.testing.assert_allclose(got, [0.1, 0.1, 0.096, 0.1 * 0.96**2, 0.1 * 0.96**10], rtol=1e-5)
-    assert Every(8).scaled(0.5) == Every(4)
+    assert ExponentialSteps(8).scaled(0.5) == ExponentialSteps(4)

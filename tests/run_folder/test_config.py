@@ -54,7 +54,7 @@ def test_differences_name_the_fields_and_forgive_the_devices(config):
 
 def test_the_identity_is_that_of_the_file(config, tmp_path):
     """The config.json of an older version, with its names of types and fields, has the hash that it stored."""
-    own = run_folder_config.digest(config)
+    own = run_folder_config.identity(tmp_path, config)
     run_folder_config.write(config, tmp_path)
     assert run_folder_config.identity(tmp_path, config) == own
     free = replace(config, replicas=4, xla="on", workers=2, version="9.9")
@@ -76,7 +76,7 @@ def test_the_centred_start(config):
     """Filters of mean zero and He's size, no bias but of the class maps; the seed decides."""
 
     def start(**changes):
-        recipe = replace(config.recipe, start="centred")
+        recipe = replace(config.recipe, initializer="centred")
         found = replace(config, architecture=keras_cnns.NINCIFAR, image_size=32, recipe=recipe, **changes)
         return found.build_for_training()[0]
 
@@ -94,7 +94,7 @@ def test_the_centred_start(config):
 
 def test_the_identity_start(config):
     """A bottleneck is silent behind its stem and shortcuts: the units of a stage pass the same on."""
-    recipe = replace(config.recipe, start="identity")
+    recipe = replace(config.recipe, initializer="identity")
     small = miniature(keras_cnns.ResNet50)
     model = replace(config, architecture=small, image_size=64, recipe=recipe).build_for_training()[0]
     assert not np.any(keras.ops.convert_to_numpy(model.get_layer("stage1_unit1_conv3_norm").gamma))

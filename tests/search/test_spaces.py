@@ -61,7 +61,7 @@ def test_where_it_stands_is_where_it_stays(name):
 
 def test_depth_where_stages_differ():
     assert put(ResNeXt101_32x8d, depth=0.5).depths == (2, 2, 12, 2)
-    with pytest.raises(ValueError, match=r"a whole number of units; 1.5 came"):
+    with pytest.raises(ValueError, match=r"must be an integer, got 1.5"):
         put(ResNet20, depth=1.5)
 
 
@@ -86,7 +86,7 @@ def test_a_row_may_hold_choices():
 
 
 def test_each_option_is_checked_at_once():
-    with pytest.raises(ValueError, match=r"SGD.rate must be float .*: 'fast' came"):
+    with pytest.raises(ValueError, match=r"SGD.rate must be float .*, got 'fast'"):
         SGD(rate=Choice((0.1, "fast")))
     with pytest.raises(ValueError, match=r"Bottleneck.stride_at must be"):
         Bottleneck(stride_at=Int(1, 3))
@@ -98,7 +98,7 @@ def test_each_option_is_checked_at_once():
 def test_what_concerns_several_fields_waits():
     row = Staged(Choice(((1, 1), (1, 1, 1))), Basic(), widths=(16, 32))
     assert filled(row, {"depths": (1, 1)}).depths == (1, 1)
-    with pytest.raises(ValueError, match="3 stages need as many widths"):
+    with pytest.raises(ValueError, match="widths must have 3 entries"):
         filled(row, {"depths": (1, 1, 1)})
 
 
@@ -132,6 +132,6 @@ def test_opening_by_path():
 
 def test_domains():
     for bad in (lambda: Choice(()), lambda: Int(2, 1), lambda: LogUniform(1, 1), lambda: LogUniform(0, 1)):
-        with pytest.raises(ValueError, match=r"needs|at least|must be"):
+        with pytest.raises(ValueError, match=r"must have|at least|must be"):
             bad()
     assert [LogUniform(1e-3, 1e-1).at(s) for s in (0, 0.5, 1)] == [0.001, 0.01, 0.1]

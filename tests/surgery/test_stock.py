@@ -73,5 +73,5 @@ def test_what_is_asked_for_stays():
 
 def test_an_open_size_has_no_ceil_mode():
     model = keras_cnns.NIN(input_shape=(None, None, 3))
-    with pytest.raises(ValueError, match="give the model a fixed one"):
+    with pytest.raises(ValueError, match="build the model with a fixed size"):
         keras_cnns.stock_layers(model)

@@ -48,11 +48,11 @@ def test_the_average_is_validated_and_training_goes_on_as_without():
 def test_of_equal_epochs_the_surest_is_kept(tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr("training.run_folder.checkpoints.save", lambda *args: kept.append(args[1]))
-    best = BestCheckpoint(tmp_path, "run", ProgressCounter(START, {}, 4))
+    best = BestCheckpoint(tmp_path, "run", ProgressCounter(START, {}, 4), "val_top1")
     told = [(0.5, 3.0), (0.9, 1.0), (0.9, 1.5), (0.9, 0.5), (0.8, 0.1), (0.9, 0.5)]
     for epoch, (top1, loss) in enumerate(told):
         if epoch == 3:
-            again, best = best, BestCheckpoint(tmp_path, "run", ProgressCounter(START, {}, 4))
+            again, best = best, BestCheckpoint(tmp_path, "run", ProgressCounter(START, {}, 4), "val_top1")
             best.restore(again.state)
         best.on_epoch_end(epoch, {"val_top1": top1, "val_loss": loss})
     assert best.state == {"best": 0.9, "loss": 0.5, "epoch": 4}
@@ -61,7 +61,7 @@ def test_of_equal_epochs_the_surest_is_kept(tmp_path, monkeypatch):
 
 def test_the_run_ends_after_so_many_epochs_without_a_rise():
     said = []
-    stop = EarlyStopping(2, said.append)
+    stop = EarlyStopping(2, said.append, "val_top1")
     stop.set_model(made := model())
     made.stop_training = False
     for epoch, (top1, waited) in enumerate([(0.5, 0), (0.6, 0), (0.6, 1), (0.7, 0), (0.6, 1), (0.7, 2)]):
@@ -70,13 +70,13 @@ def test_the_run_ends_after_so_many_epochs_without_a_rise():
         assert stop.state == {"best": max(0.5, stop.state["best"]), "waited": waited}
     assert stop.stopped
     assert made.stop_training
-    assert said == ["stopped early: validation top-1 has not risen for 2 epochs"]
-    spared = EarlyStopping(2, said.append, 3)
+    assert said == ["stopped early: val_top1 has not risen for 2 epochs"]
+    spared = EarlyStopping(2, said.append, "val_top1", 3)
     spared.set_model(made)
     for epoch in range(4):
         spared.on_epoch_end(epoch, {"val_top1": 0.5})
     assert spared.state["waited"] == 1
-    again = EarlyStopping(2, said.append)
+    again = EarlyStopping(2, said.append, "val_top1")
     again.restore(stop.state)
     assert again.stopped
 

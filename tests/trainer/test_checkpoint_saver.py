@@ -70,7 +70,7 @@ def test_a_slow_disk_is_used_less_often(model, tmp_path, monkeypatch):
 
 def test_a_signal_waits_for_the_end_of_the_step(model, tmp_path, monkeypatch):
     def signal(saver):
-        if saver.counter.place.step == 2:
+        if saver.progress.place.step == 2:
             saver.pending.number = 15
 
     assert fit(model, monkeypatch, tmp_path, SaveInterval(), during=signal) == [Position(0, 3, 3), "terminated"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support import pixels
 
-from training.visualize.contact_sheet import MOST, SIDE, Sheet
+from training.visualize.contact_sheet import MAX_IMAGES, SIDE, Sheet
 
 
 def filled(count):
@@ -16,11 +16,11 @@ def filled(count):
     return sheet
 
 
-@pytest.mark.parametrize("count", [1, MOST + 5])
+@pytest.mark.parametrize("count", [1, MAX_IMAGES + 5])
 def test_bars_captions_and_numbers(count):
     sheet = filled(count)
     figure = sheet.figure("net")
-    shown = min(count, MOST)
+    shown = min(count, MAX_IMAGES)
     bars = [patch for axis in figure.axes for patch in axis.patches]
     assert [bar.get_width() for bar in bars] == [0.75, 0.25] * shown
     texts = [text.get_text() for axis in figure.axes for text in axis.texts]
@@ -30,10 +30,10 @@ def test_bars_captions_and_numbers(count):
     assert len(titles) == shown
     assert max(max(axis.images[0].get_array().shape) for axis in figure.axes if axis.images) <= SIDE
     note = figure.get_suptitle()
-    assert ("the first 32 of 37 images" in note) == (count > MOST)
+    assert ("the first 32 of 37 images" in note) == (count > MAX_IMAGES)
     assert pixels(figure).std() > 20
 
 
 def test_nothing_to_show():
-    with pytest.raises(ValueError, match="one image at least"):
+    with pytest.raises(ValueError, match="must have at least one image, got none"):
         Sheet().figure("net")

@@ -96,7 +96,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(server, path, caplog):
     get(server, path)
     path.write_bytes(BODY[:-1] + b"x")
     assert get(server, path).read_bytes() == BODY
-    assert "is damaged; it is fetched again" in caplog.text
+    assert "is damaged; it is downloaded again" in caplog.text
 
 
 def test_a_broken_connection_goes_on_where_it_stopped(server, path):
@@ -159,7 +159,7 @@ def test_web_pages_are_refused(server, path):
 
 
 def test_too_much_is_refused(server, path):
-    with pytest.raises(ValueError, match="gives 300,000 bytes; 1,000 are allowed"):
+    with pytest.raises(ValueError, match="must give at most 1,000 bytes, got 300,000"):
         get(server, path, largest=1_000)
 
     def endless(handler):
@@ -201,16 +201,16 @@ def test_no_network(path):
     def none(url, start):
         raise urllib.error.URLError("no network")
 
-    with pytest.raises(Unreachable, match=r"cannot be fetched from https://x/net.pth \(no network\)"):
+    with pytest.raises(Unreachable, match=r"cannot be downloaded from https://x/net.pth \(no network\)"):
         fetch("https://x/net.pth", path, opener=none, pause=0, tries=2)
 
 
 def test_only_https(server, path):
-    with pytest.raises(ValueError, match="by https only"):
+    with pytest.raises(ValueError, match="url must start with https://"):
         fetch(server.url, path)
     handler = download._HttpsOnly()
     request = urllib.request.Request("https://x/net.pth")
-    with pytest.raises(ValueError, match=r"leads to http://y/net\.pth, which is not https"):
+    with pytest.raises(ValueError, match=r"redirects to http://y/net\.pth, which is not https"):
         handler.redirect_request(request, None, 302, "Found", {}, "http://y/net.pth")
     assert (
         handler.redirect_request(request, None, 302, "Found", {}, "https://y/net.pth").full_url

@@ -130,7 +130,7 @@ def test_depthwise_kernels_of_resnext_become_grouped_ones(tmp_path):
 def test_a_bias_of_a_monstrous_length_is_not_read(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("conv2_block1_0_conv/bias", shape=(10**11,), dtype="float32", chunks=(1024,))
-    with pytest.raises(ValueError, match="a bias is a vector of at most"):
+    with pytest.raises(ValueError, match="a bias must be a vector of at most"):
         as_ours(read(tmp_path / "a.h5"), KERAS_RESNET_V2)
 
 

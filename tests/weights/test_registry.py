@@ -48,7 +48,7 @@ def test_rows_are_the_zoos():
     for arch, digits in registry.rows().items():
         assert registry.fingerprint(ARCHITECTURES[arch].row) == digits, arch
     changed = keras_cnns.ResNet50.with_unit(stride_at=1)
-    with pytest.raises(ValueError, match="goes with the published resnet50; the row of this one was changed"):
+    with pytest.raises(ValueError, match="fits only the published resnet50; this row was changed"):
         changed.for_weights("timm/resnet50.a1_in1k")
 
 
@@ -132,14 +132,14 @@ def test_tags_and_aliases():
 
 def test_bad_weights_arguments(tmp_path):
     for weights, says in [
-        (3, "weights must be None, a tag or a path; 3 came"),
+        (3, "weights must be None, a tag or a path, got 3"),
         ("imagnet", "no weights 'imagnet'"),
         ("none.safetensors", "no weights file 'none.safetensors'"),
     ]:
         with pytest.raises(ValueError, match=re.escape(says)):
             keras_cnns.ResNet50(weights=weights)
     (tmp_path / "net.onnx").write_text("")
-    with pytest.raises(ValueError, match=r"a weights file ends in \.safetensors, \.weights\.h5"):
+    with pytest.raises(ValueError, match=r"a weights file must end in \.safetensors, \.weights\.h5"):
         keras_cnns.ResNet50(weights=tmp_path / "net.onnx")
 
 
@@ -167,7 +167,7 @@ def test_preprocessing_of_a_tag():
 def test_a_tag_decides_the_row(caplog):
     caplog.set_level(logging.INFO, logger="keras_cnns")
     assert keras_cnns.SEResNet50.for_weights("timm/legacy_seresnet50.in1k").row.unit.stride_at == 1
-    assert "timm/legacy_seresnet50.in1k: seresnet50 is built as these weights want it" in caplog.text
+    assert "timm/legacy_seresnet50.in1k: seresnet50 is built as these weights need it" in caplog.text
     v2 = keras_cnns.ResNet50V2.for_weights("keras/resnet50_v2.imagenet").row
     assert (v2.stride_unit, v2.strides) == (-1, (2, 2, 2, 1))
     assert keras_cnns.ResNet50.for_weights("imagenet").row == keras_cnns.ResNet50.row
@@ -203,7 +203,7 @@ def test_imagenet_classes():
     found = keras_cnns.ResNet50.decode_predictions(scores, top=2)
     assert found[0] == [("tabby", 0.7), ("tench", 0.3)]
     assert found[1][0] == ("toilet tissue", 1.0)
-    with pytest.raises(ValueError, match="the names of 10 classes are not known: give labels="):
+    with pytest.raises(ValueError, match="the names of 10 classes are unknown: give labels="):
         keras_cnns.ResNet50.decode_predictions(scores[:, :10])
 
 

@@ -1,8 +1,9 @@
-"""ResRep in training: what the compactors hear of the loss, the lasso, and the masks (`models.resrep`)."""
+"""ResRep in training: gradient resetting, the lasso and the masks of compactors (`keras_cnns.models.resrep`)."""
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
 
 import keras
 from keras import ops
@@ -10,14 +11,57 @@ from keras import ops
 from keras_cnns.layers import Compactor
 from keras_cnns.models import resrep
 from keras_cnns.surgery.filters import Costs, compactor_of
-from training.classification.config import Config
-from training.recipes.recipe import Forgetting, Recipe
-from training.trainer.checkpoint_saver import ProgressCounter
+from keras_cnns.values import Count, Fraction, Positive, Range
+from training.algorithms.algorithm import Algorithm
 
 TINY = 1e-12
-PAPER = Forgetting()
+OPEN_SIDE = 64  # pixels
 QUIET = 5 / 480  # of a run, as published
 MASKED_BY = 0.1  # of a run's steps, by which the masks should have reached their target
+
+
+@dataclass(frozen=True)
+class ResRep(Algorithm):
+    """ResRep (Ding et al. 2021, arXiv 2007.03260): compactors lose channels until a share of the MACs is left.
+
+    Attributes:
+        keep_macs: the share of the MACs to keep.
+        lasso: shortens the rows of a compactor; added to its gradient (lambda).
+        masked: the lasso of masked rows. The paper has one lambda; a short run needs a larger one for these rows,
+            and as much for all would shorten the rows that are to stay.
+        momentum: of the compactors, in place of the optimizer's.
+        quiet: epochs before the first mask.
+        every: steps between two masks.
+        rows: by how many rows a mask may grow.
+    """
+
+    keep_macs: Fraction = 0.5
+    lasso: Positive = 1e-4
+    masked: Positive = 1e-4
+    momentum: Fraction = 0.99
+    quiet: Annotated[float, Range(0, 65_536)] = 5.0
+    every: Count = 200
+    rows: Count = 4
+
+    ALIASES: ClassVar[tuple[str, ...]] = ("Forgetting",)
+
+    def scaled(self, by: float) -> "ResRep":
+        """A shorter run needs a larger lasso, in proportion, for its rows to become zero."""
+        return replace(self, masked=self.masked / by, quiet=self.quiet * by, every=max(1, round(self.every * by)))
+
+    def check_network(self, architecture):
+        if not resrep.is_compacted(architecture):
+            raise ValueError(f"resrep needs compactors, got {architecture.name}: training/prune.py adds them")
+
+    def attach(self, model, optimizer):
+        model.gradient_hook = GradientReset(model, self)
+        optimizer.momenta = momenta(model, self.momentum, optimizer.momentum)
+
+    def callbacks(self, progress, say):
+        return [ResRepMasks(self, progress, say)]
+
+
+PAPER = ResRep()
 
 
 def compactors(model: keras.Model) -> list[Compactor]:
@@ -28,11 +72,11 @@ def compactors(model: keras.Model) -> list[Compactor]:
 class GradientReset:
     """Gradient resetting: gradients -> gradients, for `StepModel.gradient_hook`.
 
-    Masked rows do not hear the loss; every row, masked or not, is shortened by the lasso, its direction times
-    lambda. Where a row is nothing its direction is none.
+    Masked rows get no gradient of the loss; the lasso, lambda times a row's direction, shortens every row, masked
+    or not. The direction of a zero row is zero.
     """
 
-    def __init__(self, model: keras.Model, how: Forgetting):
+    def __init__(self, model: keras.Model, how: ResRep):
         self.masks = {id(layer.kernel): layer.mask for layer in compactors(model)}
         self.model, self.how = model, how
 
@@ -50,34 +94,32 @@ class GradientReset:
         return gradient * mask + lasso * kernel / ops.maximum(length, TINY)
 
 
-def momenta(model: keras.Model, recipe: Recipe) -> tuple[float, ...]:
+def momenta(model: keras.Model, of_compactors: float, of_others: float) -> tuple[float, ...]:
     """The momentum of every trainable variable: compactors have their own."""
     own = {id(layer.kernel) for layer in compactors(model)}
-    return tuple(
-        recipe.forgetting.momentum if id(v) in own else recipe.optimizer.momentum
-        for v in model.trainable_variables
-    )
+    return tuple(of_compactors if id(v) in own else of_others for v in model.trainable_variables)
 
 
 class ResRepMasks(keras.callbacks.Callback):
-    """Chooses the masks anew every so many steps. It has no state: the masks are weights of the compactors."""
+    """Chooses the masks every `how.every` steps. It has no state: the masks are weights of the compactors."""
 
-    def __init__(self, config: Config, steps: int, counter: ProgressCounter, say: Callable[[str], None]):
+    def __init__(self, how: ResRep, progress, say: Callable[[str], None]):
         super().__init__()
-        self.how, self.shape, self.counter, self.say = config.recipe.forgetting, config.input_shape, counter, say
-        self.quiet = math.ceil(self.how.quiet * steps)
+        self.how, self.progress, self.say = how, progress, say
+        self.quiet = math.ceil(how.quiet * progress.steps)
 
     def on_train_begin(self, logs=None):
-        self.costs = Costs(self.model, self.shape)
+        # Where images grow the size is open; shares of the MACs hardly depend on it.
+        self.costs = Costs(self.model, tuple(side or OPEN_SIDE for side in self.model.input_shape[1:]))
         self.target = int(self.how.keep_macs * self.costs.full)
 
     def on_train_batch_end(self, batch, logs=None):
-        after = self.counter.place.number - self.quiet
+        after = self.progress.place.number - self.quiet
         if after >= 0 and after % self.how.every == 0:
             self.mask()
 
     def mask(self) -> None:
-        """Masks the shortest rows: as many as the target takes, and no more than a few more than now."""
+        """Masks the shortest rows: as many as the target needs, and at most `how.rows` more than now."""
         now = {name: ops.convert_to_numpy(self._layer(name).mask) for name in self.costs.filters}
         masked = sum(int((mask == 0).sum()) for mask in now.values())
         rows = {name: resrep.length(self._layer(name)) for name in now}
@@ -100,17 +142,17 @@ class ResRepMasks(keras.callbacks.Callback):
 
 
 def scaled_constants(total: int, rate: float) -> tuple[float, float]:
-    """How masked rows come to zero in a run of `total` steps: (their lambda, the compactors' momentum).
+    """The lambda and the momentum with which masked rows become zero in a run of `total` steps.
 
     A masked row of norm 1 shrinks by rate times lambda / (1 - momentum) a step. Under a cosine the rates after the
     first tenth, by when the masks are chosen, add up to 0.4 of `total` times the first one; so lambda must exceed
     (1 - momentum) / (0.4 total rate). Here it is twice that, or the paper's 1e-4 where that is more. A row that
-    comes to zero with momentum goes on beyond it, and takes many times 1 / (1 - momentum) steps to settle: the
-    paper's 0.99 is for 5,000 steps and more.
+    reaches zero with momentum overshoots, and takes many times 1 / (1 - momentum) steps to settle: the paper's
+    0.99 is for 5,000 steps and more.
 
-    >>> fitted(375_000, 0.01)
+    >>> scaled_constants(375_000, 0.01)
     (0.0001, 0.99)
-    >>> [round(number, 6) for number in fitted(5_000, 0.01)]
+    >>> [round(number, 6) for number in scaled_constants(5_000, 0.01)]
     [0.000998, 0.99]
     """
     momentum = min(PAPER.momentum, max(0.9, 1 - 50 / total))
@@ -118,19 +160,22 @@ def scaled_constants(total: int, rate: float) -> tuple[float, float]:
     return max(PAPER.masked, 2 * (1 - momentum) / (left * total * rate)), momentum
 
 
-def with_resrep(recipe: Recipe, costs: Costs, keep_macs: float, steps: int) -> Recipe:
-    """The recipe with ResRep's forgetting, fitted to a run of so many steps an epoch.
+def with_resrep(recipe, costs: Costs, keep_macs: float, steps: int):
+    """The recipe with ResRep, fitted to the length of the run.
 
-    After a tenth of the run the masks have the share of all rows that is to go of the MACs, or half of them, where
-    that is more. They grow by four rows, as published, as often as that takes and at least every 200 steps; where
-    every step is not often enough, by more rows.
+    After a tenth of the run the masks cover the share of all rows that the MACs are to lose, or half of the rows
+    where that is more. They grow by four rows, as published, at least every 200 steps and as often as that needs;
+    where every step is not often enough, by more rows.
+
+    Args:
+        steps: of an epoch.
     """
     total = recipe.epochs * steps
     masked, momentum = scaled_constants(total, recipe.optimizer.rate)
     growing = (MASKED_BY - QUIET) * total
     rows = math.ceil(max(0.5, 1 - keep_macs) * sum(costs.filters.values()))
     every = min(PAPER.every, max(1, int(growing / math.ceil(rows / PAPER.rows))))
-    how = Forgetting(
+    how = ResRep(
         keep_macs=keep_macs,
         masked=masked,
         momentum=momentum,
@@ -138,11 +183,11 @@ def with_resrep(recipe: Recipe, costs: Costs, keep_macs: float, steps: int) -> R
         every=every,
         rows=max(PAPER.rows, math.ceil(rows / max(1, int(growing / every)))),
     )
-    return replace(recipe, forgetting=how)
+    return replace(recipe, resrep=how)
 
 
-def describe(how: Forgetting, total: int) -> str:
-    """The lasso and the masks of a run, and why."""
+def describe(how: ResRep, total: int) -> str:
+    """A line for the log: the lasso and the masks of a run, and why."""
     why = "as published"
     if how.masked > PAPER.masked:
         why = (

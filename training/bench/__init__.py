@@ -1,1 +1,1 @@
-"""Benchmarks: one process a contestant, rounds taken in turn, ratios within one run."""
+"""Benchmarks: each competitor in its own process, rounds measured in turn, ratios within one run."""

@@ -2,51 +2,49 @@
 
 import statistics
 
-from training.bench.interleaved import FLOPS, Competitor, ratio
+from training.bench.interleaved import FLOPS, Competitor, speed_ratio
 
-SPOKEN = {"infer": "infer", "fused": "infer", "eager": "infer", "predict": "infer", "train": "train"}
+# Modes that timm's columns have a name for; other modes keep their own.
+COLUMN_PREFIXES = {"fused": "infer", "eager": "infer", "predict": "infer"}
 
 
-def record(one: Competitor, first: Competitor, sizes: dict, peak: float | None) -> dict:
-    """One measurement: `train_samples_per_sec`, `infer_step_time` (ms), ... and ours beside timm's columns.
+def make_record(one: Competitor, first: Competitor, sizes: dict, peak: float | None) -> dict:
+    """One measurement: timm's `train_samples_per_sec`, `infer_step_time` (ms), ... and columns of our own.
 
     Args:
-        first: the contestant that `ratio` compares with: how many times faster it is than `one`.
+        first: the competitor of `ratio`, which says how many times faster it is than `one`.
         sizes: {"params": ..., "macs": ...} of the network at this size.
-        peak: operations a second of the machine, for the utilisation `mfu`.
+        peak: floating-point operations a second of the machine, for the utilisation `mfu`.
     """
-    task = one.task
-    about = {"model": task.arch, "engine": task.engine, "mode": task.mode}
-    about |= {"precision": task.precision, "xla": task.xla}
-    if one.excuse:
-        return about | {"error": one.excuse}
-    rates, kind = sorted(one.rates), SPOKEN.get(task.mode, task.mode)
-    middle = statistics.median(one.seconds)
+    workload = one.workload
+    about = {"model": workload.arch, "engine": workload.engine, "mode": workload.mode}
+    about |= {"precision": workload.precision, "xla": workload.xla}
+    if one.error:
+        return about | {"error": one.error}
+    rates, kind = sorted(one.rates), COLUMN_PREFIXES.get(workload.mode, workload.mode)
+    median = statistics.median(one.seconds)
     found = about | {
-        f"{kind}_samples_per_sec": round(task.batch / middle, 3),
-        f"{kind}_step_time": round(1000 * middle, 3),
-        f"{kind}_batch_size": task.batch,
-        f"{kind}_img_size": task.size,
+        f"{kind}_samples_per_sec": round(workload.batch / median, 3),
+        f"{kind}_step_time": round(1000 * median, 3),
+        f"{kind}_batch_size": workload.batch,
+        f"{kind}_img_size": workload.size,
         f"{kind}_gmacs": round(sizes["macs"] / 1e9, 3),
         "param_count": round(sizes["params"] / 1e6, 3),
         "rounds": len(rates),
         "samples_per_sec_range": [round(rates[0], 3), round(rates[-1], 3)],
         "peak_memory_gb": round(one.peak_gb, 3),
     }
-    if peak and task.mode in FLOPS:
-        found["mfu"] = round(FLOPS[task.mode] * sizes["macs"] * task.batch / middle / peak, 3)
-    if one is not first and not first.excuse:
-        spread = ratio(first, one)
-        found["ratio"] = round(spread.median, 3)
-        found["ratio_range"] = [round(spread.least, 3), round(spread.most, 3)]
+    if peak and workload.mode in FLOPS:
+        found["mfu"] = round(FLOPS[workload.mode] * sizes["macs"] * workload.batch / median / peak, 3)
+    if one is not first and not first.error:
+        found["ratio"], *found["ratio_range"] = (round(value, 3) for value in speed_ratio(first, one))
     return found
 
 
-def table(records: list[dict]) -> str:
-    """The records of one discipline, one line an engine."""
+def format_table(records: list[dict]) -> str:
+    """The records of one comparison, one line for each engine."""
     lines = [
-        f"{'':20}{'per second':>12}{'least - most':>18}{'ms':>10}"
-        f"{'ratio':>8}{'least - most':>15}{'GB':>7}{'MFU':>6}"
+        f"{'':20}{'per second':>12}{'min - max':>18}{'ms':>10}{'ratio':>8}{'min - max':>15}{'GB':>7}{'MFU':>6}"
     ]
     for r in records:
         name = (

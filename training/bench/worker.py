@@ -1,47 +1,33 @@
-"""One contestant's process: python -m training.bench.worker TASK_AS_JSON
+"""Runs one workload of a benchmark in a process of its own: the worker of `interleaved.py`.
 
-It says {"ready": ...} once it has warmed up, then answers every line "n" with {"seconds": ...} for n units of
-work, and at the end of its input {"peak_gb": ...}. What it cannot do it says as {"unavailable": ...}.
+A request is a number of units of work, and its answer seconds; "peak_gb" asks for the largest resident memory.
 """
 
-import json
-import os
 import resource
-import sys
 
-from training.bench.task import Task, Unavailable
+from training.bench.workload import Workload
 
 WARM_UP = 2
 
 
-def main() -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not be taken for an answer
+def start(text: str):
+    """Builds and warms up a workload, given as JSON; returns the function that answers requests."""
+    workload = Workload.from_json(text)
+    if workload.mode == "input":
+        from training.bench.input_workloads import make
+    elif workload.mode == "matmul":
+        from training.bench.keras_workloads import time_matmul as make
+    elif workload.engine.startswith("torch"):
+        from training.bench.torch_workloads import make
+    else:
+        from training.bench.keras_workloads import make
+    run = make(workload)
+    if workload.mode not in ("build", "first_step"):
+        run(WARM_UP)
 
-    def say(**what):
-        print(json.dumps(what), file=answers, flush=True)
+    def answer(request):
+        if request == "peak_gb":
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        return run(request)
 
-    task = Task.from_json(sys.argv[1])
-    try:
-        if task.mode == "input":
-            from training.bench.input_subjects import make
-        elif task.mode == "matmul":
-            from training.bench.keras_subjects import matmul as make
-        elif task.engine.startswith("torch"):
-            from training.bench.torch_subjects import make
-        else:
-            from training.bench.keras_subjects import make
-        run = make(task)
-        if task.mode not in ("build", "first_step"):
-            run(WARM_UP)
-    except Unavailable as error:
-        say(unavailable=str(error))
-        return
-    say(ready=True)
-    for line in sys.stdin:
-        say(seconds=run(int(line)))
-    say(peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
-
-
-if __name__ == "__main__":
-    main()
+    return answer

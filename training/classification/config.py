@@ -1,4 +1,4 @@
-"""Everything needed to repeat a run, as a value: `config.json` is this, and a run is rebuilt from it."""
+"""`Config`: all that is needed to repeat a classifier's run; its `config.json`."""
 
 import os
 from dataclasses import dataclass, replace
@@ -13,9 +13,9 @@ from keras_cnns.models.googlenet import AUX_MIN_SIZE, AUX_WEIGHT, GoogLeNetArchi
 from keras_cnns.preprocessing import Preprocessing
 from keras_cnns.values import Count, Range
 from training.recipes import recipe
-from training.recipes.initializers import STARTS
+from training.recipes.initializers import INITIALIZERS
 from training.recipes.recipe import Recipe
-from training.run_folder.config import OWN, RunConfig
+from training.run_folder.config import IN_RUN_FOLDER, RunConfig
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Config(RunConfig):
         architecture, recipe: the values themselves.
         data: as given to `--data`.
         classes: names, in the order of the outputs.
-        preprocessing: from 0-255 pixels to what the network is fed.
-        image_size, channels: of what the network is fed.
+        preprocessing: from 0-255 pixels to the network's input.
+        image_size, channels: of the network's input.
         seed: of the weights, the order and the augmentation.
         replicas, precision, xla: as chosen.
         workers: processes, as chosen.
-        norms: batch statistics of every replica's "own" share, or "synchronised" over all.
-        weights: tag or file the run started from, or None; "run:start.keras" is a file made for it, which goes
-            wherever the run's folder goes. `start_of` resolves it.
-        engine: what Keras ran on; another draws other numbers.
+        norms: batch statistics of each replica alone ("own"), or "synchronised" over all.
+        weights: tag or file the run started from, or None; "run:start.keras" is a file in the run's folder, which
+            may be moved. `starting_weights` resolves it.
+        engine: the Keras backend; another one draws other random numbers.
         dry: one step of everything.
     """
 
@@ -63,13 +63,13 @@ class Config(RunConfig):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """What the network is fed, without the batch axis."""
+        """Of the network, without the batch axis."""
         return (self.image_size, self.image_size, self.channels)
 
     @property
     def has_training_heads(self) -> bool:
         """Whether the network trains with auxiliary heads: GoogLeNet, where its maps are large enough for them."""
-        large = self.image_size >= AUX_MIN_SIZE and not self.recipe.growing
+        large = self.image_size >= AUX_MIN_SIZE and not self.recipe.progressive_resizing
         return large and isinstance(self.architecture, GoogLeNetArchitecture)
 
     def build(self) -> keras.Model:
@@ -77,14 +77,16 @@ class Config(RunConfig):
         return self._build(self.input_shape)[0]
 
     def build_for_training(self) -> tuple[keras.Model, list[tuple]]:
-        """The network, and the logits to train on, each with its share in the loss, the network's own first.
+        """The network, and the logits to train on, each with its loss weight, the network's own first.
 
-        The heads of GoogLeNet share its layers and are no part of the network itself. Where images grow, the
-        network takes any size.
+        The heads of GoogLeNet share its layers and are no part of the network itself. With progressive resizing
+        the network takes any size.
         """
-        plain, logits = self._build((None, None, self.channels) if self.recipe.growing else self.input_shape)
+        plain, logits = self._build(
+            (None, None, self.channels) if self.recipe.progressive_resizing else self.input_shape
+        )
         heads = keras.Model(plain.inputs, [output for output, _ in logits])
-        STARTS[self.recipe.start](heads, self.seed)
+        INITIALIZERS[self.recipe.initializer](heads, self.seed)
         return plain, logits
 
     def _build(self, shape: tuple) -> tuple[keras.Model, list[tuple]]:
@@ -97,21 +99,21 @@ class Config(RunConfig):
         whole = arch(aux_heads=True, **options)
         plain = keras.Model(whole.input, whole.outputs[0], name=whole.name)
         names = (("logits", 1.0), ("aux1_logits", AUX_WEIGHT), ("aux2_logits", AUX_WEIGHT))
-        return plain, [(whole.get_layer(name).output, share) for name, share in names]
+        return plain, [(whole.get_layer(name).output, weight) for name, weight in names]
 
 
 PARTS = Config.PARTS = {**zoo.PARTS, **recipe.PARTS, "Config": Config}
 
 
-def start_of(config: Config, folder: Path) -> str | None:
+def starting_weights(config: Config, folder: Path) -> str | None:
     """The tag or file that a run in this folder started from, or None."""
-    if config.weights is None or not config.weights.startswith(OWN):
+    if config.weights is None or not config.weights.startswith(IN_RUN_FOLDER):
         return config.weights
-    return os.path.normpath(Path(folder) / config.weights.removeprefix(OWN))
+    return os.path.normpath(Path(folder) / config.weights.removeprefix(IN_RUN_FOLDER))
 
 
 def with_run_preprocessing(architecture: Architecture, weights: Path | None) -> Architecture:
-    """The architecture with the preprocessing of the run whose `model.keras` these weights are, if they are one's.
+    """The architecture, with the preprocessing of a run if the weights are that run's `model.keras`.
 
     Raises:
         ValueError: the file lies in a run folder whose `config.json` cannot be read.

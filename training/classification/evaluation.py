@@ -18,15 +18,10 @@ def logits_model(model: keras.Model) -> keras.Model:
         return keras.Model(model.input, model.get_layer("logits").output)
 
 
-def forward(model: keras.Model):
-    """images -> outputs in inference mode, compiled where the engine compiles."""
-    return backend.forward(model)
-
-
 def split_logits(
     run, split: Split, *, size, channels, preprocess, crop, views: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(logits, labels) of a whole split, in order, by a function that `forward` made.
+    """(logits, labels) of a whole split, in order, by a function of `backend.forward`.
 
     Args:
         size, channels, preprocess, crop: as in `pipeline.eval_batches`.
@@ -42,7 +37,7 @@ def split_logits(
 
 
 def over_ten_crops(run, size: int):
-    """A function like `run`, logits of the ten crops of larger images (Krizhevsky et al. 2012, section 4.1)."""
+    """`run` for larger images: the logits of their ten crops (Krizhevsky et al. 2012, section 4.1)."""
 
     def logits(images):
         views = [run(crop) for crop in ten_crops(images, size)]

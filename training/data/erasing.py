@@ -1,10 +1,10 @@
-"""Erasing: parts that paint over a rectangle of each image."""
+"""Erasing augmentation: RandomErasing and Cutout fill a rectangle of each image."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from keras_cnns.values import Count, Fraction, Range, Value
-from training.data.stateless_random import integers, random_bytes, rescale, rising
+from training.data.stateless_random import check_low_high, integers, random_bytes, rescale
 
 Side = Annotated[float, Range(0.01, 100)]
 Level = Annotated[float, Range(0, 255)]
@@ -12,11 +12,11 @@ Level = Annotated[float, Range(0, 255)]
 
 @dataclass(frozen=True)
 class RandomErasing(Value):
-    """Paints over a random rectangle, by `probability` (Zhong et al. 2017, algorithm 1).
+    """Fills a random rectangle, with probability `probability` (Zhong et al. 2017, algorithm 1).
 
-    `area` is the range of its share of the area, `aspect` that of height / width, both drawn evenly as published.
-    `fill` is "random", another number from 0 to 255 for each pixel and channel, or a level for all. A rectangle
-    higher or wider than the image is cut to it; the paper draws again, which would need a loop.
+    `area` is the range of its fraction of the area, `aspect` that of height / width, both uniform as published.
+    `fill` is "random" (a random number from 0 to 255 for each pixel and channel) or a level for all. A rectangle
+    higher or wider than the image is clipped; the paper draws again, which would need a loop.
     """
 
     probability: Fraction = 0.5
@@ -25,7 +25,7 @@ class RandomErasing(Value):
     fill: Literal["random"] | Level = "random"
 
     def check(self):
-        rising(self, "area", "aspect")
+        check_low_high(self, "area", "aspect")
 
     def __call__(self, images, draw):
         import tensorflow as tf
@@ -37,7 +37,7 @@ class RandomErasing(Value):
         columns = tf.clip_by_value(tf.round(tf.sqrt(area / aspect)), 1, width)
         top, left = integers(draw(3), height - rows + 1), integers(draw(4), width - columns + 1)
         rows = tf.where(draw(0) < self.probability, tf.cast(rows, tf.int32), 0)
-        inside = rectangle(images, top, left, rows, tf.cast(columns, tf.int32))
+        inside = rectangle_mask(images, top, left, rows, tf.cast(columns, tf.int32))
         if self.fill != "random":
             return tf.where(inside, tf.cast(self.fill, images.dtype), images)
         places = tf.cast(tf.where(inside[..., 0]), tf.int32)
@@ -50,10 +50,10 @@ class RandomErasing(Value):
 
 @dataclass(frozen=True)
 class Cutout(Value):
-    """Paints a square of `side` pixels around a random pixel (DeVries and Taylor 2017, section 3).
+    """Fills a square of `side` pixels around a random pixel (DeVries and Taylor 2017, section 3).
 
-    What sticks out of the image is lost, as published. They fill with the data's mean; that is not known here,
-    so the default is a middle grey.
+    The square is clipped to the image, as published. The paper fills it with the data's mean, which is unknown
+    here, so the default is a middle grey.
     """
 
     side: Count = 16
@@ -65,12 +65,12 @@ class Cutout(Value):
         images = tf.convert_to_tensor(images)
         height, width = images.shape[1:3]
         top, left = (integers(draw(k), size) - self.side // 2 for k, size in ((0, height), (1, width)))
-        inside = rectangle(images, top, left, self.side, self.side)
+        inside = rectangle_mask(images, top, left, self.side, self.side)
         return tf.where(inside, tf.cast(self.fill, images.dtype), images)
 
 
-def rectangle(images, top, left, rows, columns):
-    """bool (b, h, w, 1): the pixels inside."""
+def rectangle_mask(images, top, left, rows, columns):
+    """bool (b, h, w, 1): True inside the rectangle."""
     import tensorflow as tf
 
     def between(size, first, count):

@@ -1,4 +1,4 @@
-"""Folders of images, one folder a class."""
+"""The reader of image folders, with one folder per class; and checks of image files."""
 
 import os
 from collections.abc import Callable
@@ -7,25 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.dataset import DataSet, Split, checked, cut_three, cut_val
+from training.data.dataset import DataSet, Split, complete_splits, validate
 from training.data.storage import Files, Pixels
 from training.errors import DataError, some
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF")  # what TensorFlow decodes; MPO is a JPEG with an appendix
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+IMAGE_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF")  # those that TensorFlow decodes; MPO is a longer JPEG
+SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 MAX_PIXELS = 2**27
 MAX_UNREADABLE = 0.01
-MEMORY = 2**30
+MAX_DECODED_BYTES = 2**30
 ORIENTATION = 0x0112  # EXIF's tag
 
 
 def load(folder: Path) -> DataSet:
     """The data set of DIR/class/image, or of DIR/{train,val,test}/class/image.
 
-    Classes are the folders' names, sorted; images may lie deeper. Hidden files are ignored, files with other
-    suffixes are counted in `origin`. Every image is decoded once: what cannot be read is left out and listed in
-    `skipped`. Images of one size that fit in 1 GiB are kept decoded in memory.
+    Classes are the sorted names of the folders; subfolders may have images, too. Hidden files are ignored; files
+    with other suffixes are counted in `origin`. Every image is decoded once; unreadable ones are left out and
+    listed in `skipped`. Images of one size that fit in 1 GiB are kept decoded in memory.
 
     Raises:
         DataError: no class folders, an empty class, fewer than two classes, splits with different classes,
@@ -59,18 +59,18 @@ def load(folder: Path) -> DataSet:
 
 
 def to_measure(folder: Path, wanted: str | None = None) -> tuple[tuple[str, ...], Split, str, list[str]]:
-    """(classes, images, the split's name, lines for the log) of one split, for networks not trained here.
+    """(classes, images, name of the split, lines for the log) of one split, to measure published weights.
 
     `wanted` is train, val or test; by default the data's own test split, else its val, else all images. Only that
-    split is looked at. Images are as they are stored: published evaluations heed no mark of a turned camera.
+    split is read. As in published evaluations, the EXIF orientation is ignored.
 
     Raises:
-        DataError: as `load`; or there is no such split.
+        DataError: as `load`; or no such split.
     """
     roots = split_roots(folder)
     name = wanted or next(s for s in ("test", "val", "all") if s in roots)
     if name not in roots:
-        raise DataError(f"{folder}: there is no folder {name!r}; {some(roots)} came")
+        raise DataError(f"{folder}: no folder {name!r}, got {some(roots)}")
     classes = class_names(folder, {name: roots[name]})
     found = [image_files(roots[name] / c)[0] for c in classes]
     paths = [path for images in found for path in images]
@@ -84,37 +84,37 @@ def to_measure(folder: Path, wanted: str | None = None) -> tuple[tuple[str, ...]
 
 
 def split_roots(folder: Path) -> dict[str, Path]:
-    """Split name -> folder of its class folders. {"all": folder} where the data has no splits."""
+    """Split name -> folder of its class folders; {"all": folder} if the data has no splits."""
     found = [d for d in visible(folder) if d.is_dir()]
-    named = [d for d in found if d.name.lower() in SPLITS]
-    roots = {SPLITS[d.name.lower()]: d for d in named}
+    named = [d for d in found if d.name.lower() in SPLIT_NAMES]
+    roots = {SPLIT_NAMES[d.name.lower()]: d for d in named}
     if "train" not in roots or len(roots) < 2 or len(named) < len(found):
         return {"all": folder}
     if len(roots) < len(named):
-        raise DataError(f"{folder}: one folder a split; {some(d.name for d in named)} came")
+        raise DataError(f"{folder}: each split must have one folder, got {some(d.name for d in named)}")
     return {name: roots[name] for name in ("train", "val", "test") if name in roots}
 
 
 def class_names(folder: Path, roots: dict[str, Path]) -> tuple[str, ...]:
-    """The class folders' names, sorted, the same in every split."""
+    """The sorted names of the class folders, the same in every split."""
     names = {split: sorted(d.name for d in visible(root) if d.is_dir()) for split, root in roots.items()}
     first = next(iter(names))
     if not names[first]:
         images = any(path.suffix.lower() in SUFFIXES for path in visible(roots[first]))
-        what = "images directly in the folder" if images else "no folder inside"
-        raise DataError(f"{roots[first]}: images must lie in one folder per class (DIR/cat/1.jpg); {what} came")
+        got = "images directly in the folder" if images else "no folder inside"
+        raise DataError(f"{roots[first]}: images must be in one folder per class (DIR/cat/1.jpg), got {got}")
     for split, found in names.items():
-        odd = sorted(set(found) ^ set(names[first]))
-        if odd:
-            lacking = first if odd[0] in found else split
-            raise DataError(f"{folder}: all splits need the same classes; {odd[0]!r} is missing in {lacking}")
+        different = sorted(set(found) ^ set(names[first]))
+        if different:
+            where = first if different[0] in found else split
+            raise DataError(f"{folder}: all splits need the same classes; {different[0]!r} is missing in {where}")
     if len(names[first]) < 2:
-        raise DataError(f"{folder}: a classifier needs at least two classes; only {names[first][0]!r} came")
+        raise DataError(f"{folder}: a classifier needs at least two classes, got only {names[first][0]!r}")
     return tuple(names[first])
 
 
 def visible(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted, without hidden files."""
+    """The files and folders in a folder, sorted, without hidden ones."""
     try:
         return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
@@ -122,9 +122,9 @@ def visible(folder: Path) -> list[Path]:
 
 
 def image_files(folder: Path) -> tuple[list[str], int]:
-    """The image files in a folder and below, sorted, and the number of other files.
+    """The image files in a folder and its subfolders, sorted, and the number of other files.
 
-    Linked folders are not entered, since links can make a circle.
+    Symbolic links to folders are not followed, since links can form a cycle.
     """
     images, others = [], 0
     for place, folders, files in os.walk(folder):
@@ -141,7 +141,7 @@ def image_files(folder: Path) -> tuple[list[str], int]:
 
 
 def inspect(paths: list[str]) -> tuple[list[tuple[int, int] | None], list[str | None], tuple[int, ...]]:
-    """Decodes every file once: its (height, width) or None; None or the reason why it cannot be read; its turn."""
+    """Decodes every file once: (height, width) or None, None or the error, and EXIF orientation of each."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         results = list(pool.map(examine, paths))
     turns = tuple(turn for _, _, turn in results)
@@ -153,7 +153,7 @@ def inspect(paths: list[str]) -> tuple[list[tuple[int, int] | None], list[str | 
 
 
 def decoded(path: str, turn: int) -> np.ndarray:
-    """A file's image as training decodes it, the right way up. Raises ValueError if that fails."""
+    """A file's image as training decodes it, upright. Raises ValueError if that fails."""
     import tensorflow as tf
 
     try:
@@ -165,16 +165,16 @@ def decoded(path: str, turn: int) -> np.ndarray:
 
 
 def examine(path: str) -> tuple[tuple[int, int] | None, str | None, int]:
-    """((height, width), None, EXIF orientation) of an image that can be trained on, else (None, reason, 1)."""
+    """((height, width), None, EXIF orientation) of a readable image, else (None, reason, 1)."""
     image, reason, turn = read(path)
     return None if image is None else tuple(image.shape[:2]), reason, turn
 
 
 def read(path: str, decode: Callable = decoded) -> tuple[np.ndarray | None, str | None, int]:
-    """(uint8 image the right way up, None, EXIF orientation) of a file, else (None, reason, 1).
+    """(upright uint8 image, None, EXIF orientation) of a file, else (None, reason, 1).
 
-    The header is looked at first, so that a small file that claims to be huge is never unpacked; then the file is
-    decoded, by the decoder that training uses, which alone can say that training will not stumble over it.
+    The header is read first, so that a small file with a huge declared size is never decompressed. Then training's
+    own decoder decodes the file: only that shows that training can read it.
     """
     import warnings
 
@@ -187,9 +187,9 @@ def read(path: str, decode: Callable = decoded) -> tuple[np.ndarray | None, str 
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 kind, (width, height) = image.format, image.size
-                frames = getattr(image, "n_frames", 1) if kind == "GIF" else 1  # all are unpacked for the first
+                frames = getattr(image, "n_frames", 1) if kind == "GIF" else 1  # the first needs all of them
                 turn = orientation(image)
-        if kind not in FORMATS:
+        if kind not in IMAGE_FORMATS:
             return None, f"{kind} is not JPEG, PNG, BMP or GIF", 1
         if width * height * frames > MAX_PIXELS:
             times = f" {frames:,} times" if frames > 1 else ""
@@ -205,23 +205,23 @@ def read(path: str, decode: Callable = decoded) -> tuple[np.ndarray | None, str 
 
 
 def orientation(image) -> int:
-    """EXIF orientation of a Pillow image whose header was read: 1 as stored, 2 to 8 turned or mirrored.
+    """EXIF orientation of a Pillow image whose header was read: 1 as stored, 2 to 8 rotated or mirrored.
 
-    Only headers are looked at: behind the pixels of a PNG there may be a mark, too, but to find it costs them all.
+    Only the header is read. A PNG may have EXIF data after its pixels, but to find it means reading them all.
     """
     if image.format not in ("JPEG", "MPO") and "exif" not in image.info:
         return 1
     try:
-        mark = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # whatever a damaged mark raises: it is no reason to refuse the image
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # any error of damaged EXIF data: the image is still usable
         return 1
-    return mark if mark in range(1, 9) else 1
+    return value if value in range(1, 9) else 1
 
 
 def unreadable(split: Split) -> list[tuple[str, str]]:
-    """(path, reason) of the files of a split that cannot be read now. Empty for images in memory.
+    """(path, reason) of the files of a split that cannot be read now; empty for images in memory.
 
-    tf.data's own errors do not name a damaged file: ask here when a training step fails on one.
+    tf.data's own errors do not name the damaged file. This function finds it after a training step has failed.
     """
     if not isinstance(split.images, Files):
         return []
@@ -230,32 +230,20 @@ def unreadable(split: Split) -> list[tuple[str, str]]:
 
 
 def assemble(folder, classes, files, labels, sizes, good, skipped, others) -> DataSet:
-    """The data set of the readable files; `good` is split name -> their indices."""
+    """The data set of the readable files; `good` is split name -> indices of its readable files."""
     every = np.concatenate(list(good.values()))
     shapes = {sizes[i] for i in every}
     height, width = shapes.pop() if len(shapes) == 1 else (None, None)
-    small = height is not None and len(every) * height * width * 3 <= MEMORY
+    small = height is not None and len(every) * height * width * 3 <= MAX_DECODED_BYTES
     splits = {}
     for name, indices in good.items():
         own = files.take(indices)
         splits[name] = Split(in_memory(own, height, width) if small else own, [labels[i] for i in indices])
-    origin = f"image folders of {folder}; "
-    if "all" in splits:
-        parts = cut_three(splits["all"])
-        origin += "split 70/10/20 into train, val and test"
-    elif "val" not in splits:
-        parts = (*cut_val(splits["train"]), splits["test"])
-        origin += "val is a tenth of train, test is the data's own"
-    elif "test" not in splits:
-        # The data's own held-out split is the one to be measured once at the end; val is cut from train.
-        parts = (*cut_val(splits["train"]), splits["val"])
-        origin += "its val serves as test, val is a tenth of train"
-    else:
-        parts = (splits["train"], splits["val"], splits["test"])
-        origin += "all splits are the data's own"
+    parts, how = complete_splits(splits)
+    origin = f"image folders of {folder}; {how}"
     origin += f"; {others:,} other files ignored" if others else ""
     origin += f"; {len(skipped):,} unreadable images left out" if skipped else ""
-    return checked(DataSet(folder.resolve().name, classes, *parts, (height, width, 3), True, origin, skipped))
+    return validate(DataSet(folder.resolve().name, classes, *parts, (height, width, 3), True, origin, skipped))
 
 
 def in_memory(files: Files, height: int, width: int) -> Pixels:

@@ -1,4 +1,4 @@
-"""Folders of IDX files, the format of MNIST (LeCun, Cortes, Burges; the header is described on their page)."""
+"""The reader of IDX files, the format of MNIST (LeCun, Cortes, Burges; their page describes the header)."""
 
 import gzip
 import re
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.dataset import DataSet, Split, checked, cut_val
-from training.data.storage import Pixels, most_bytes
+from training.data.dataset import DataSet, Split, complete_splits, validate
+from training.data.storage import Pixels, max_bytes
 from training.errors import DataError
 
 NAMES = re.compile(r"(?P<split>train|t10k)-(?P<what>images|labels)[-.]idx[13]-ubyte(\.gz)?")
@@ -33,10 +33,10 @@ def find(folder: Path) -> dict[tuple[str, str], Path]:
 
 
 def load(folder: Path) -> DataSet:
-    """The data set of a folder with the four files of MNIST's layout, packed (.gz) or not.
+    """The data set of a folder with MNIST's four files, compressed (.gz) or not.
 
-    A folder whose name contains "fashion" has Fashion-MNIST's class names and may be mirrored; all others hold
-    digits, letters or the like: classes are named by their numbers and images are not mirrored.
+    A folder whose name contains "fashion" gets Fashion-MNIST's class names, and its images may be mirrored. In all
+    others (digits, letters) the classes are named by their numbers and images are not mirrored.
 
     Raises:
         DataError: a file is missing, damaged or shorter than its header says; images and labels do not match.
@@ -45,66 +45,64 @@ def load(folder: Path) -> DataSet:
     for split in ("train", "t10k"):
         for what, rank in (("images", 3), ("labels", 1)):
             if (split, what) not in files:
-                raise DataError(
-                    f"{folder}: IDX data has four files; {split}-{what}-idx{rank}-ubyte(.gz) is missing"
-                )
+                name = f"{split}-{what}-idx{rank}-ubyte(.gz)"
+                raise DataError(f"{folder}: IDX data must have four files; {name} is missing")
     train, test = (read_split(files[split, "images"], files[split, "labels"]) for split in ("train", "t10k"))
     if train.images.array.shape[1:] != test.images.array.shape[1:]:
-        raise DataError(
-            f"{folder}: all images have one size; train has {train.images.array.shape[1:3]}, "
-            f"test {test.images.array.shape[1:3]}"
-        )
+        got = " and ".join(str(split.images.array.shape[1:3]) for split in (train, test))
+        raise DataError(f"{folder}: the images of train and test must have one size, got {got}")
     fashion = "fashion" in folder.resolve().name.lower()
     classes = FASHION if fashion else tuple(str(k) for k in range(int(train.labels.max(initial=0)) + 1))
     shape = train.images.array.shape[1:]
-    train, val = cut_val(train)
-    origin = f"IDX files of {folder}; val is a tenth of train, test is the data's own"
-    return checked(DataSet(folder.resolve().name, classes, train, val, test, shape, fashion, origin))
+    parts, how = complete_splits({"train": train, "test": test})
+    return validate(
+        DataSet(folder.resolve().name, classes, *parts, shape, fashion, f"IDX files of {folder}; {how}")
+    )
 
 
 def read_split(images: Path, labels: Path) -> Split:
     """One split: an IDX file of images (n, height, width) and one of labels (n)."""
     pixels, numbers = parse(images), parse(labels)
     if pixels.ndim != 3 or 0 in pixels.shape[1:]:
-        raise DataError(f"{images}: images have three dimensions (n, height, width); {pixels.shape} came")
+        raise DataError(f"{images}: images must have the shape (n, height, width), got {pixels.shape}")
     if numbers.shape != pixels.shape[:1]:
-        raise DataError(f"{labels}: {len(pixels)} images need as many labels; {numbers.shape} came")
+        raise DataError(
+            f"{labels}: labels of {len(pixels)} images must have that length, got shape {numbers.shape}"
+        )
     return Split(Pixels(pixels[..., None]), numbers)
 
 
 def parse(path: Path) -> np.ndarray:
     """The array of one IDX file of unsigned bytes.
 
-    The header is two zero bytes, the type, the rank, and each dimension as a big-endian 32-bit number.
+    The header has two zero bytes, the type, the rank, and each dimension as a big-endian 32-bit number.
 
     Raises:
-        DataError: another magic number, another length than the header says, or a damaged .gz file.
+        DataError: a wrong magic number, a length that is not that of the header, or a damaged .gz file.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             magic = file.read(4)
             if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != UBYTE or not 1 <= magic[3] <= 4:
-                raise DataError(f"{path}: no IDX file of unsigned bytes; it starts with 0x{magic.hex()}")
+                raise DataError(f"{path}: not an IDX file of unsigned bytes; it starts with 0x{magic.hex()}")
             header = file.read(4 * magic[3])
             if len(header) < 4 * magic[3]:
                 raise DataError(f"{path}: truncated within its header")
             shape = struct.unpack(f">{magic[3]}I", header)
             size = int(np.prod(shape, dtype=object))
-            if size > most_bytes():
-                raise DataError(
-                    f"{path}: its header says {size:,} bytes {shape}; at most {most_bytes():,} fit here"
-                )
+            if size > max_bytes():
+                raise DataError(f"{path}: its header says {size:,} bytes {shape}, must be at most {max_bytes():,}")
             data = read_at_most(file, size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged or unreadable ({error})") from None
     if len(data) != size:
-        fault, came = ("truncated", f"{len(data):,}") if len(data) < size else ("too long", "more")
-        raise DataError(f"{path}: {fault}; the header says {size:,} bytes {shape}, {came} came")
+        fault, got = ("truncated", f"{len(data):,}") if len(data) < size else ("too long", "more")
+        raise DataError(f"{path}: {fault}; the header says {size:,} bytes {shape}, got {got}")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def read_at_most(file, size: int) -> bytes:
-    """Up to `size` bytes. In pieces: `read(size)` would reserve what a damaged header claims."""
+    """Up to `size` bytes, in pieces: `read(size)` would allocate what a damaged header says."""
     pieces = []
     while size > 0 and (piece := file.read(min(size, 2**24))):
         pieces.append(piece)

@@ -1,6 +1,6 @@
-"""Soft labels: smoothing, and images mixed with the batch turned round.
+"""Soft labels: label smoothing, Mixup and CutMix, which mix a batch with the same batch in reverse order.
 
-What is mixed depends on (seed, step) alone, so a continued run mixes as the unbroken one would have.
+The mixing depends only on (seed, step), so a resumed run repeats it.
 """
 
 from collections.abc import Callable
@@ -11,21 +11,21 @@ from keras_cnns.values import Fraction, Positive, Value
 
 @dataclass(frozen=True)
 class Mixup(Value):
-    """x <- a x + (1 - a) x', labels alike, a ~ Beta(alpha, alpha), one a batch (Zhang et al. 2017)."""
+    """x <- a x + (1 - a) x', labels too, with one a ~ Beta(alpha, alpha) per batch (Zhang et al. 2017)."""
 
     alpha: Positive = 0.2
 
     def __call__(self, images, labels, seed):
         import tensorflow as tf
 
-        share = _beta(self.alpha, seed)
+        weight = _beta(self.alpha, seed)
         images = tf.cast(images, tf.float32)
-        return tuple(share * x + (1 - share) * x[::-1] for x in (images, labels))
+        return tuple(weight * x + (1 - weight) * x[::-1] for x in (images, labels))
 
 
 @dataclass(frozen=True)
 class CutMix(Value):
-    """A box of the other image, with its share of the area in the labels (Yun et al. 2019), one box a batch."""
+    """One box per batch of the other image, with labels weighted by its area (Yun et al. 2019)."""
 
     alpha: Positive = 1.0
 
@@ -40,14 +40,14 @@ class CutMix(Value):
             for n, c in zip((height, width), tf.unstack(centre), strict=True)
         ]
         box = tf.logical_and(inside[0][:, None], inside[1][None, :])
-        share = tf.reduce_mean(tf.cast(box, tf.float32))  # of the box as cut at the border
+        weight = tf.reduce_mean(tf.cast(box, tf.float32))  # of the box clipped to the image
         mixed = tf.where(box[None, :, :, None], images[::-1], images)
-        return mixed, (1 - share) * labels + share * labels[::-1]
+        return mixed, (1 - weight) * labels + weight * labels[::-1]
 
 
 @dataclass(frozen=True)
 class MixupOrCutMix(Value):
-    """One of the two a batch, CutMix by `chance`: what timm does when it is asked for both."""
+    """Mixup or CutMix for each batch, CutMix with probability `chance`: timm's rule if both are given."""
 
     mixup: Positive = 0.1
     cutmix: Positive = 1.0
@@ -63,11 +63,11 @@ class MixupOrCutMix(Value):
 
 
 def soft_labels(batches, classes: int, smoothing: float, mix: Callable | None, seed: int, first_step: int):
-    """Batches (images, int labels) -> (images, probabilities (n, classes)); unchanged where nothing asks for it.
+    """Batches (images, int labels) -> (images, probabilities (n, classes)); unchanged without smoothing and mix.
 
     Args:
-        smoothing: share of the probability that is spread over all classes (Szegedy et al. 2015).
-        mix: (images, labels, seed) -> the same, mixed; or None.
+        smoothing: fraction of the probability that is spread over all classes (Szegedy et al. 2015).
+        mix: (images, labels, seed) -> (mixed images, mixed labels), or None.
         first_step: number of the first batch in the whole run.
     """
     import tensorflow as tf
@@ -84,12 +84,12 @@ def soft_labels(batches, classes: int, smoothing: float, mix: Callable | None, s
 
 
 def _beta(alpha: float, seed):
-    """One number of Beta(alpha, alpha)."""
+    """A random number of Beta(alpha, alpha)."""
     import tensorflow as tf
 
     parts = tf.random.stateless_gamma((2,), seed, alpha)
     total = tf.reduce_sum(parts)
-    return tf.where(total > 0, parts[0] / tf.maximum(total, 1e-30), 1.0)  # both underflow where alpha is tiny
+    return tf.where(total > 0, parts[0] / tf.maximum(total, 1e-30), 1.0)  # both underflow for tiny alpha
 
 
 PARTS = (Mixup, CutMix, MixupOrCutMix)

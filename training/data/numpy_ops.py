@@ -1,7 +1,7 @@
-"""What `pipeline` does to pixels, in NumPy: for engines whose machine may have no TensorFlow.
+"""The image operations of `pipeline` and `augment` in NumPy, for backends without TensorFlow.
 
-Random numbers are those of `chance.draws`, bit by bit. Pictures of PadCrop, Flip, AlternatingFlip and Cutout are
-TensorFlow's own; what is computed in floats (Affine, resizing) may differ from them by one level of 255.
+Random numbers equal those of `stateless_random` bit by bit. PadCrop, Flip, AlternatingFlip and Cutout give the
+same images as in TensorFlow; float computations (Affine, resizing) may differ by one level of 255.
 """
 
 import math
@@ -10,23 +10,21 @@ from collections.abc import Callable
 import numpy as np
 
 from training.data.augment import Affine, AlternatingFlip, Flip, PadCrop
+from training.data.colour import TF_LUMA
 from training.data.erasing import Cutout
 from training.data.eval_transform import EvalTransform
 from training.data.stateless_random import rescale
 
-LUMA = np.array((0.2989, 0.587, 0.114), np.float32)  # as tf.image.rgb_to_grayscale
-
-
-# --- chance -----------------------------------------------------------------------------------------------------
+# --- random numbers ---------------------------------------------------------------------------------------------
 
 
 def uniform(seed: int, epoch: int, index: np.ndarray, position: int) -> Callable:
-    """`chance.draws` for images `index` (b,) of one epoch: `draw(k)` is float32 (b,) in [0, 1)."""
+    """`stateless_random.uniform` for images `index` (b,) of one epoch: `draw(k)` is float32 (b,) in [0, 1)."""
 
     def number(k: int, when: int):
         state = np.full(len(index), 0x243F6A88, np.uint32)
         for value in (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, position, k, when & 0xFFFFFFFF, index):
-            state = mix((state ^ np.asarray(value).astype(np.uint32)) + np.uint32(0x9E3779B9))
+            state = hash32((state ^ np.asarray(value).astype(np.uint32)) + np.uint32(0x9E3779B9))
         return (state >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
 
     def draw(k: int):
@@ -36,15 +34,15 @@ def uniform(seed: int, epoch: int, index: np.ndarray, position: int) -> Callable
     return draw
 
 
-def mix(state: np.ndarray) -> np.ndarray:
-    """`chance.mix`."""
+def hash32(state: np.ndarray) -> np.ndarray:
+    """`stateless_random.hash32`."""
     state = (state ^ (state >> np.uint32(16))) * np.uint32(0x7FEB352D)
     state = (state ^ (state >> np.uint32(15))) * np.uint32(0x846CA68B)
     return state ^ (state >> np.uint32(16))
 
 
 def integers(drawn: np.ndarray, count: int) -> np.ndarray:
-    """`chance.whole`."""
+    """`stateless_random.integers`."""
     return np.minimum(np.floor(drawn * np.float32(count)), count - 1).astype(np.int32)
 
 
@@ -55,7 +53,7 @@ def pad_crop(part: PadCrop, images, draw):
     """`PadCrop`."""
     height, width = images.shape[1:3]
     if part.mode == "reflect" and part.pad >= min(height, width):
-        raise ValueError(f"PadCrop reflects at most {min(height, width) - 1} pixels here; pad={part.pad} came")
+        raise ValueError(f"PadCrop reflects at most {min(height, width) - 1} pixels here, got pad={part.pad}")
     padded = np.pad(images, ((0, 0), (part.pad,) * 2, (part.pad,) * 2, (0, 0)), part.mode)
     out = np.empty_like(images)
     for i, (top, left) in enumerate(zip(*(integers(draw(k), 2 * part.pad + 1) for k in (0, 1)), strict=True)):
@@ -65,16 +63,16 @@ def pad_crop(part: PadCrop, images, draw):
 
 def flip(part: Flip, images, draw):
     """`Flip`."""
-    return mirrored(images, draw(0) < 0.5)
+    return flip_where(images, draw(0) < 0.5)
 
 
 def alternating_flip(part: AlternatingFlip, images, draw):
     """`AlternatingFlip`."""
-    return mirrored(images, ((draw.always(0) < 0.5) + draw.epoch) % 2 == 1)
+    return flip_where(images, ((draw.always(0) < 0.5) + draw.epoch) % 2 == 1)
 
 
-def mirrored(images, which):
-    """The images, those of a mask turned left to right."""
+def flip_where(images, which):
+    """`augment.flip_where`."""
     return np.where(which[:, None, None, None], images[:, :, ::-1], images)
 
 
@@ -93,7 +91,7 @@ def affine(part: Affine, images, draw):
 
 
 def bilinear(images, rows, columns):
-    """float32 (b, h, w, c): the images at places (b, h, w) between their pixels; black outside."""
+    """float32 (b, h, w, c): the images interpolated at positions (b, h, w); black outside."""
     height, width = images.shape[1:3]
     framed = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0))).astype(np.float32)
     rows, columns = np.clip(rows, -1, height), np.clip(columns, -1, width)
@@ -130,7 +128,7 @@ def resize_and_crop(images, size: int, crop: float | EvalTransform = 1.0) -> np.
     if isinstance(crop, EvalTransform):
         least, size = min(height, width), crop.size
         sides = [side * crop.shorter // least for side in (height, width)]
-        edges = [round((side - size) / 2) for side in sides]  # a half to the even one, as View rounds
+        edges = [round((side - size) / 2) for side in sides]  # half to even, like EvalTransform
         kernel = KERNELS[crop.interpolation]
     elif (height, width) == (size, size) and crop == 1:
         return images
@@ -143,46 +141,47 @@ def resize_and_crop(images, size: int, crop: float | EvalTransform = 1.0) -> np.
 
 
 def resize(images, height: int, width: int, kernel: Callable) -> np.ndarray:
-    """float32 (b, height, width, c), as `tf.image.resize` with antialias: two products with tables of weights."""
+    """float32 (b, height, width, c), like `tf.image.resize` with antialias: two products with weight matrices."""
     rows, columns = (weights(a, b, kernel) for a, b in zip(images.shape[1:3], (height, width), strict=True))
     tall = np.einsum("oh,bhwc->bowc", rows, images.astype(np.float32), optimize=True)
     return np.einsum("pw,bowc->bopc", columns, tall, optimize=True)
 
 
 def weights(before: int, after: int, kernel: Callable) -> np.ndarray:
-    """(after, before): the share of each old pixel in each new one. Shrinking widens the kernel."""
-    wide = max(before / after, 1.0)
-    places = (np.arange(after)[:, None] + 0.5) * before / after
-    shares = kernel(np.abs(np.arange(before) + 0.5 - places) / wide)
-    return (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+    """(after, before): the weight of each old pixel in each new one. Shrinking widens the kernel."""
+    scale = max(before / after, 1.0)
+    centres = (np.arange(after)[:, None] + 0.5) * before / after
+    table = kernel(np.abs(np.arange(before) + 0.5 - centres) / scale)
+    return (table / table.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def triangle(x):
-    """Linear interpolation."""
+    """The kernel of linear interpolation."""
     return np.maximum(0, 1 - x)
 
 
-def keys(x):
-    """Cubic interpolation (Keys 1981, a = -1/2), as Pillow and TensorFlow's antialiased resizing have it."""
+def keys_cubic(x):
+    """The kernel of cubic interpolation (Keys 1981, a = -1/2) of Pillow and TensorFlow's antialiased resizing."""
     near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
     return np.where(x < 1, near, np.where(x < 2, far, 0))
 
 
-KERNELS = {"bilinear": triangle, "bicubic": keys}
+KERNELS = {"bilinear": triangle, "bicubic": keys_cubic}
 
 
 def with_channels(images, channels: int) -> np.ndarray:
-    """`pipeline.with_channels`: grey repeated, colours turned to luma (float32), or as it is."""
+    """`pipeline.with_channels`; luma is float32."""
     if images.shape[-1] == channels:
         return images
     if channels == 3:
         return np.repeat(images, 3, axis=-1)
-    return (images.astype(np.float32) @ LUMA)[..., None]
+    return (images.astype(np.float32) @ np.array(TF_LUMA, np.float32))[..., None]
 
 
 def read_image(path: str, turn: int = 1) -> np.ndarray:
-    """An image file as uint8 (h, w, 3): of an animation the first frame, transparency dropped; turned upright if
-    its EXIF orientation `turn` is not 1.
+    """An image file as uint8 (h, w, 3): upright by its EXIF orientation `turn`.
+
+    It is the first frame of an animation, without transparency.
     """
     from PIL import Image, ImageOps
 

@@ -1,7 +1,7 @@
-"""From a split in memory to batches, by NumPy alone: the twin of `pipeline` for engines other than TensorFlow.
+"""The input pipeline in NumPy: the counterpart of `pipeline` for JAX and torch, for images in memory.
 
-Batch i of a stream is a function of (seed, i), so a stream can be taken up anywhere. The order of the images is
-another one than TensorFlow's for the same seed; what is drawn for an image (`array_parts`) is the same.
+Batch i of a stream is a function of (seed, i), so a stream can start anywhere. For the same seed the order of the
+images is not TensorFlow's, but the augmentation of an image (`numpy_ops`) is the same.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from training.data.storage import Pixels
 
 @dataclass(frozen=True)
 class Batches:
-    """A stream of `count` batches; batch i is `make(i)`. It can be read twice, and from anywhere."""
+    """A stream of `count` batches; batch i is `make(i)`. It can be read again, and from any batch."""
 
     count: int
     make: Callable[[int], tuple]
@@ -28,12 +28,12 @@ class Batches:
 
     def __getitem__(self, i: int) -> tuple:
         if not 0 <= i < self.count:
-            raise IndexError(f"batches run from 0 to {self.count - 1}; {i} came")
+            raise IndexError(f"the batch must be from 0 to {self.count - 1}, got {i}")
         return self.make(i)
 
 
 def unsupported(split: Split, augment: tuple = (), mix=None, repeats: int = 1, growing=None) -> str | None:
-    """What of this NumPy cannot do, or None."""
+    """The arguments that this pipeline does not support, or None."""
     if not isinstance(split.images, Pixels):
         return "images that are not in memory"
     missing = [type(part).__name__ for part in augment if type(part) not in TWINS]
@@ -55,7 +55,7 @@ def train_batches(
     preprocess: Callable,
     **others,
 ) -> Batches:
-    """As `pipeline.train_batches`, which has the same arguments; `others` are those that `unsupported` refuses."""
+    """As `pipeline.train_batches`, with the same arguments; `others` are those that `unsupported` returns."""
     check(channels, augment)
     batch, steps = min(batch_size, len(split)), steps_per_epoch(len(split), batch_size)
     ready, orders = at_size(split.images, size), {}
@@ -99,7 +99,7 @@ def eval_batches(
 
 
 def soft_labels(batches: Batches, classes: int, smoothing: float, mix, seed: int, first_step: int) -> Batches:
-    """As `mix.soft_labels`, without mixing: integer labels become probabilities where they are smoothed."""
+    """As `mix.soft_labels`, without mixing: smoothing turns integer labels into probabilities."""
     if not smoothing:
         return batches
     rows = np.float32(1 - smoothing) * np.eye(classes, dtype=np.float32) + np.float32(smoothing / classes)
@@ -113,17 +113,17 @@ def soft_labels(batches: Batches, classes: int, smoothing: float, mix, seed: int
 
 def permuted(n: int, seed: int, epoch: int) -> np.ndarray:
     """Order of `n` images in an epoch."""
-    return np.random.RandomState([seed, epoch]).permutation(n)  # its stream is frozen for ever
+    return np.random.RandomState([seed, epoch]).permutation(n)  # its stream never changes between NumPy versions
 
 
 def batch_indices(n: int, batch_size: int, seed: int, epoch: int, step: int, repeats: int = 1) -> list[int]:
-    """Which of `n` images step `step` of an epoch is made of, both from 0."""
+    """Indices of the images in a step of an epoch; both count from 0."""
     batch = min(batch_size, n)
     return permuted(n, seed, epoch)[step * batch : (step + 1) * batch].tolist()
 
 
 def at_size(images: Pixels, size: int, crop: float | EvalTransform = 1.0) -> Callable:
-    """indices -> uint8 images that fit; resized once and for all unless they would fill more than 2 GiB."""
+    """A function indices -> resized uint8 images; all are resized first unless they would fill more than 2 GiB."""
     if len(images) * size * size * images.channels > RESIZED_MEMORY:
         return lambda index: resize_and_crop(images.array[index], size, crop)
     blocks = [resize_and_crop(images.array[i : i + 1024], size, crop) for i in range(0, len(images), 1024)]
@@ -132,5 +132,5 @@ def at_size(images: Pixels, size: int, crop: float | EvalTransform = 1.0) -> Cal
 
 
 def finish_batches(images, channels: int, preprocess: Callable) -> np.ndarray:
-    """uint8 or float32 images, preprocessed."""
+    """Preprocessed images, from uint8 or float32."""
     return np.asarray(preprocess(with_channels(np.asarray(images), channels)))

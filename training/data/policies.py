@@ -1,8 +1,8 @@
-"""AutoAugment and RandAugment: which of the operations each image gets, and how strongly.
+"""AutoAugment and RandAugment: they choose an operation and its magnitude for each image.
 
-Both give uint8. A magnitude goes from 0 to 10, as in the authors' programs. The ranges are the paper's (Cubuk et
-al. 2018, table 6), and more is stronger, where those programs contradict each other: posterize keeps 8 bits down
-to 4, solarize turns levels from 256 down to 0. Shears, translations and turns go either way by chance.
+Both give uint8. Magnitudes are 0 to 10, as in the authors' programs. Where those contradict each other, the ranges
+are the paper's (Cubuk et al. 2018, table 6), and a larger magnitude is a stronger change: posterize keeps 8
+to 4 bits, solarize inverts from level 256 down to 0. Shears, translations and rotations have a random sign.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from keras_cnns.values import Range, Value
 from training.data.pillow_ops import OPERATIONS, operate
 from training.data.stateless_random import integers
 
-# Sub-policies: twice (operation, probability, magnitude). Operations without a magnitude have the published one.
+# Sub-policies: two of (operation, probability, magnitude), with the published magnitude even if it has no effect.
 IMAGENET = (
     (("posterize", 0.4, 8), ("rotate", 0.6, 9)),
     (("solarize", 0.6, 5), ("auto_contrast", 0.6, 5)),
@@ -68,13 +68,13 @@ CIFAR = (
     (("equalize", 0.8, 8), ("invert", 0.1, 3)),
     (("translate_y", 0.7, 9), ("auto_contrast", 0.9, 1)),
 )
-# With the strongest translation, a share of the side: 150 of 331 pixels in the paper, 10 of 32 in CIFAR's program.
+# And the largest translation, as a fraction of the side: 150 of 331 in the paper, 10 of 32 in its CIFAR program.
 POLICIES = {"imagenet": (IMAGENET, 150 / 331), "cifar": (CIFAR, 10 / 32)}
 
 
 @dataclass(frozen=True)
 class AutoAugment(Value):
-    """One of 25 learned pairs of operations an image (Cubuk et al. 2018, appendix tables 7 and 9)."""
+    """One of 25 learned pairs of operations per image (Cubuk et al. 2018, appendix tables 7 and 9)."""
 
     policy: Literal["imagenet", "cifar"] = "imagenet"
 
@@ -86,16 +86,16 @@ class AutoAugment(Value):
         for slot in range(2):
             names, chances, magnitudes = zip(*(p[slot] for p in pairs), strict=True)
             operation = tf.gather([OPERATIONS.index(name) for name in names], pair)
-            happens = draw(1 + slot) < tf.gather(tf.constant(chances, tf.float32), pair)
-            operation = tf.where(happens, operation, OPERATIONS.index("identity"))
+            applied = draw(1 + slot) < tf.gather(tf.constant(chances, tf.float32), pair)
+            operation = tf.where(applied, operation, OPERATIONS.index("identity"))
             magnitude = tf.gather(tf.constant(magnitudes, tf.float32), pair)
-            images = operate(images, operation, magnitude, either(draw(3 + slot)), shift)
+            images = operate(images, operation, magnitude, random_sign(draw(3 + slot)), shift)
         return images
 
 
 @dataclass(frozen=True)
 class RandAugment(Value):
-    """`ops` operations an image, any of 14, all of one magnitude (Cubuk et al. 2019, section 3 and figure 2)."""
+    """`ops` of 14 operations per image, all of one magnitude (Cubuk et al. 2019, section 3 and figure 2)."""
 
     ops: Annotated[int, Range(1, 14)] = 2
     magnitude: Annotated[float, Range(0, 10)] = 9
@@ -104,14 +104,14 @@ class RandAugment(Value):
         import tensorflow as tf
 
         for slot in range(self.ops):
-            # Invert, the last, is not among RandAugment's.
+            # RandAugment does not have the last operation, invert.
             operation = integers(draw(2 * slot), len(OPERATIONS) - 1)
             magnitude = tf.fill(tf.shape(operation), float(self.magnitude))
-            images = operate(images, operation, magnitude, either(draw(2 * slot + 1)), 150 / 331)
+            images = operate(images, operation, magnitude, random_sign(draw(2 * slot + 1)), 150 / 331)
         return images
 
 
-def either(drawn):
+def random_sign(drawn):
     """-1.0 or 1.0."""
     import tensorflow as tf
 

@@ -1,14 +1,14 @@
-"""Chance without a state: random numbers that belong to an image, whoever asks and however often."""
+"""Stateless random numbers: a function of (seed, epoch, image index)."""
 
 import math
 from collections.abc import Callable
 
 
 def uniform(seed: int, epoch, index, position: int) -> Callable:
-    """`draw(k)` for one part: float32 in [0, 1), one for each sample index; `draw.always(k)` knows no epoch.
+    """`draw(k)` for one augmentation: float32 in [0, 1), one number per image; `draw.always(k)` ignores the epoch.
 
-    `tf.random.experimental.index_shuffle` would look like the tool for this, but its output hardly depends on the
-    second word of its seed; so every word is hashed. `epoch` and `index` may be tensors that broadcast.
+    Every word is hashed, because the output of `tf.random.experimental.index_shuffle` hardly depends on the second
+    word of its seed. `epoch` and `index` may be tensors that broadcast.
     """
     import tensorflow as tf
 
@@ -18,8 +18,8 @@ def uniform(seed: int, epoch, index, position: int) -> Callable:
     def number(k: int, when):
         state = tf.constant(0x243F6A88, tf.uint32)
         for value in (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, position, k, when, index):
-            # Adding a constant to each word keeps the words' order significant and zeros from staying zero.
-            state = mix(tf.bitwise.bitwise_xor(state, word(value)) + tf.constant(0x9E3779B9, tf.uint32))
+            # The constant makes the order of the words matter, and zero words change the state, too.
+            state = hash32(tf.bitwise.bitwise_xor(state, word(value)) + tf.constant(0x9E3779B9, tf.uint32))
         return tf.cast(tf.bitwise.right_shift(state, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 
     def draw(k: int):
@@ -29,8 +29,8 @@ def uniform(seed: int, epoch, index, position: int) -> Callable:
     return draw
 
 
-def mix(state):
-    """A bijection of uint32 in which every input bit moves every output bit (Wellons' lowbias32)."""
+def hash32(state):
+    """A bijection of uint32 in which every input bit changes every output bit (Wellons' lowbias32)."""
     import tensorflow as tf
 
     def fold(value, bits: int):
@@ -51,23 +51,23 @@ def integers(drawn, count):
 
 
 def rescale(bounds, drawn):
-    """Uniform numbers in [0, 1) stretched to [low, high)."""
+    """Uniform numbers in [0, 1) rescaled to [low, high)."""
     low, high = bounds
     return low + (high - low) * drawn
 
 
 def normal(one, other):
-    """Two uniform numbers in [0, 1) as one of the normal distribution N(0, 1) (Box and Muller 1958)."""
+    """A number of the normal distribution N(0, 1) from two uniform ones in [0, 1) (Box and Muller 1958)."""
     import tensorflow as tf
 
-    return exactly(lambda u, v: tf.sqrt(-2 * tf.math.log(1 - u)) * tf.cos(2 * math.pi * v), one, other)
+    return in_float64(lambda u, v: tf.sqrt(-2 * tf.math.log(1 - u)) * tf.cos(2 * math.pi * v), one, other)
 
 
-def exactly(function: Callable, *values):
+def in_float64(function: Callable, *values):
     """`function` of float32 values, computed in float64 and rounded once.
 
-    In float32 the last digit of exp, log, sin and cos depends on whether a value is computed among others or
-    alone: what an image gets would depend on its batch.
+    In float32 the last digit of exp, log, sin and cos depends on the other values of the tensor, so an image's
+    augmentation would depend on its batch.
     """
     import tensorflow as tf
 
@@ -75,17 +75,17 @@ def exactly(function: Callable, *values):
 
 
 def random_bytes(drawn, places):
-    """float32 from 0 to 255, a function of an image's uniform number and an int place in the image."""
+    """float32 from 0 to 255, a function of an image's uniform number and an int position in the image."""
     import tensorflow as tf
 
-    image = mix(tf.cast(drawn * 2.0**24, tf.uint32) + tf.constant(0x9E3779B9, tf.uint32))
-    state = mix(tf.bitwise.bitwise_xor(image, tf.cast(places, tf.uint32) * tf.constant(0x9E3779B9, tf.uint32)))
+    image = hash32(tf.cast(drawn * 2.0**24, tf.uint32) + tf.constant(0x9E3779B9, tf.uint32))
+    state = hash32(tf.bitwise.bitwise_xor(image, tf.cast(places, tf.uint32) * tf.constant(0x9E3779B9, tf.uint32)))
     return tf.cast(tf.bitwise.right_shift(state, tf.constant(24, tf.uint32)), tf.float32)
 
 
-def rising(value, *names: str) -> None:
-    """Raises ValueError unless each of these fields of a part is (low, high)."""
+def check_low_high(value, *names: str) -> None:
+    """Raises ValueError unless each of these fields is (low, high)."""
     for name in names:
         low, high = getattr(value, name)
         if low > high:
-            raise ValueError(f"{type(value).__name__}.{name} must be (low, high); ({low}, {high}) came")
+            raise ValueError(f"{type(value).__name__}.{name} must be (low, high), got ({low}, {high})")

@@ -1,4 +1,4 @@
-"""Where images lie: decoded in one array, or encoded in files or in memory. One small interface over all three.
+"""Storage of images: decoded in one array, or encoded in memory or in files, with one interface.
 
 A storage has `len()`, `[i]` (a uint8 array of height, width, channels), `take(indices)` and `channels`. The two
 encoded kinds also have `read(tensor of indices) -> tensor of encoded bytes`, for use inside a tf.data function.
@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 
 
-def most_bytes() -> int:
-    """What a data set may fill: a third of the machine's memory."""
+def max_bytes() -> int:
+    """The limit of a data set in memory: a third of the machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
 
 
@@ -25,7 +25,7 @@ class Pixels:
 
     def __post_init__(self):
         if self.array.ndim != 4 or self.array.dtype != np.uint8:
-            raise ValueError(f"pixels are uint8 (n, h, w, c); {self.array.dtype} {self.array.shape} came")
+            raise ValueError(f"pixels must be uint8 (n, h, w, c), got {self.array.dtype} {self.array.shape}")
 
     def __len__(self):
         return len(self.array)
@@ -42,11 +42,11 @@ class Pixels:
         """The array as a tensor."""
         import tensorflow as tf
 
-        with tf.init_scope():  # an eager tensor, even if the first to ask is a graph
+        with tf.init_scope():  # an eager tensor, even if a graph is the first to need it
             return tf.constant(self.array)
 
     def name(self, index: int) -> str:
-        """What to call an image in a log: its number in this split."""
+        """The name of an image in a log: its index."""
         return str(index)
 
     def take(self, indices) -> "Pixels":
@@ -67,15 +67,15 @@ class Encoded:
         return self.decoded(self.read(index), index).numpy()
 
     def decoded(self, data, index):
-        """The image in encoded bytes that `read(index)` gave, the right way up."""
+        """The image in the encoded bytes of `read(index)`, upright."""
         return decode(data, self.channels)
 
     def is_turned(self, index):
-        """Whether the camera was held so that the stored image is not the right way up."""
+        """Whether the EXIF orientation says that the stored image is not upright."""
         return False
 
     def name(self, index: int) -> str:
-        """What to call an image in a log: its number in this split, or its path."""
+        """The name of an image in a log: its index, or its path."""
         return str(index)
 
     def take(self, indices):
@@ -127,8 +127,9 @@ class Files(Encoded):
 
 
 def decode(data, channels: int):
-    """Encoded bytes -> uint8 tensor (height, width, channels): of an animation the first frame, transparency
-    dropped, 16 bits cut to 8. A turned camera's EXIF mark is not heeded.
+    """Encoded bytes -> uint8 tensor (height, width, channels), with 16 bits cut to 8.
+
+    It is the first frame of an animation, without transparency; the EXIF orientation is ignored.
     """
     import tensorflow as tf
 
@@ -137,15 +138,15 @@ def decode(data, channels: int):
 
 
 def upright(image, turn):
-    """(height, width, channels) as it is to be seen, of an EXIF orientation from 1 to 8, which may be a tensor.
+    """The image (height, width, channels) upright, from its EXIF orientation 1 to 8, which may be a tensor.
 
-    From 5 on rows and columns are exchanged; then rows, columns, both or none run backwards.
+    For 5 to 8 rows and columns are exchanged; then rows, columns, both or none are reversed.
     """
     import tensorflow as tf
 
     turn = tf.convert_to_tensor(turn)
     image = tf.cond(turn >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
-    for axis, backwards in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
-        turned = tf.reduce_any(turn == backwards)
-        image = tf.where(turned, tf.reverse(image, (axis,)), image)
+    for axis, orientations in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
+        reverse = tf.reduce_any(turn == orientations)
+        image = tf.where(reverse, tf.reverse(image, (axis,)), image)
     return image

@@ -1,43 +1,40 @@
-"""Images that break after they were indexed: replaced while few, counted, named; too many end the run."""
+"""Replaces, counts and reports image files that become unreadable during training; too many end the run."""
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from training.data.dataset import Split
 from training.data.storage import Files
 from training.errors import DataError
 
-MOST = 0.001  # of a split
-CHUNK = 8  # images read by one thread; watching each alone costs a fifth of reading a photograph
-STRIDE = 7919  # a prime: the replacements of neighbours are not neighbours
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
+MAX_FRACTION = 0.001  # of a split
+CHUNK = 8  # images per thread; to catch errors of each image alone costs a fifth of reading a photograph
+STRIDE = 7919  # a prime, so that neighbours do not get neighbours as replacements
 
 
 class UnreadableImages:
-    """Reads the images of one split's files; in place of one that cannot be read it gives another, label and all.
+    """Reads the image files of one split, and replaces an unreadable image by another one with its label.
 
-    An image is replaced by the same one each time. Batches keep their sizes, and a run that is repeated over the
-    same broken files sees the same images.
+    An image is replaced by the same one each time. Batches keep their sizes, and a run that is repeated with the
+    same unreadable files gets the same images.
 
     Args:
-        split: whose files are read.
-        say: takes one line for each image, when it is first found broken.
+        split: the split whose files are read.
+        say: prints one line for each image when it is first found unreadable; by default on stderr.
 
     Raises:
-        DataError: inside a tf.data function, when more than one in a thousand is broken.
+        DataError: inside a tf.data function, if more than one in a thousand is unreadable.
     """
 
-    def __init__(self, split: Split, say: Callable[[str], None] = _tell):
-        self.split, self.say = split, say
+    def __init__(self, split: Split, say: Callable[[str], None] | None = None):
+        self.split, self.say = split, say or partial(print, file=sys.stderr)
         self.found: set[int] = set()
 
     def guarded(self, places, read: Callable, size: int):
-        """places of (epoch, index, drawn) -> (epoch, index, image): `read(epoch, index, drawn)`, or of another.
+        """Dataset of (epoch, index, drawn) -> Dataset of (epoch, index, image), by `read` and with replacements.
 
-        The order is kept, images have `size` pixels a side. Those in memory are read as they are.
+        The order is kept; images have `size` pixels per side. Images in memory are read without checks.
         """
         import tensorflow as tf
 
@@ -45,26 +42,25 @@ class UnreadableImages:
             return places.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
         def several(*chunk):
-            # All of a chunk at once, or, if one cannot be read, one by one. What is left of a batch after an error
-            # is short, so it is dropped.
+            # A whole chunk, or, if one of its images is unreadable, each alone. After an error the batch is short,
+            # so it is dropped.
             whole = tf.data.Dataset.from_tensor_slices(chunk)
             count = tf.size(chunk[1], tf.int64)
             at_once = whole.map(read).batch(count, drop_remainder=True).ignore_errors()
-            return at_once.concatenate(whole.map(another).batch(count, drop_remainder=True)).take(1)
+            return at_once.concatenate(whole.map(read_or_replace).batch(count, drop_remainder=True)).take(1)
 
-        def another(epoch, index, drawn):
+        def read_or_replace(epoch, index, drawn):
             kinds = (epoch.dtype, index.dtype, tf.uint8)
-            found = tf.py_function(lambda e, i, d: self._another(read, e, i, d), (epoch, index, drawn), kinds)
-            for tensor, shape in zip(
-                found, (epoch.shape, index.shape, (size, size, self.split.images.channels)), strict=True
-            ):
+            found = tf.py_function(lambda e, i, d: self._replacement(read, e, i, d), (epoch, index, drawn), kinds)
+            shapes = epoch.shape, index.shape, (size, size, self.split.images.channels)
+            for tensor, shape in zip(found, shapes, strict=True):
                 tensor.set_shape(shape)
             return tuple(found)
 
         chunks = places.batch(CHUNK)
         return chunks.interleave(several, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).unbatch()
 
-    def _another(self, read: Callable, epoch, index, drawn):
+    def _replacement(self, read: Callable, epoch, index, drawn):
         import tensorflow as tf
 
         n = len(self.split)
@@ -74,7 +70,7 @@ class UnreadableImages:
                 return read(epoch, tf.constant(place, index.dtype), drawn)
             except tf.errors.OpError as error:
                 self._note(place, error)
-        raise DataError("no image can be read any more")
+        raise DataError("none of the images can be read any more")
 
     def _note(self, place: int, error) -> None:
         if place in self.found:
@@ -82,5 +78,7 @@ class UnreadableImages:
         self.found.add(place)
         reason = str(error.message).splitlines()[0][:120]
         self.say(f"can no longer be read and is replaced: {self.split.images.name(place)} ({reason})")
-        if len(self.found) > MOST * len(self.split):
-            raise DataError(f"{len(self.found)} of {len(self.split)} images broke since they were indexed")
+        if len(self.found) > MAX_FRACTION * len(self.split):
+            raise DataError(
+                f"{len(self.found)} of {len(self.split)} images have become unreadable during training"
+            )

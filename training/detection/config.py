@@ -1,4 +1,4 @@
-"""Everything needed to repeat a detector's run, as a value: its `config.json`."""
+"""`DetectionConfig`: all that is needed to repeat a detector's run; its `config.json`."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -34,6 +34,7 @@ class DetectionConfig(RunConfig):
     images: str | None = None
     categories: tuple[int, ...] = ()
     engine: Literal["tensorflow"] = "tensorflow"
+    dry: bool = False
     version: str = ""
 
     @property
@@ -44,7 +45,7 @@ class DetectionConfig(RunConfig):
     @property
     def canvas(self) -> tuple[int | None, int | None, int]:
         """The shape of the images of a batch; open where batches of wide and of high images differ."""
-        fit = self.recipe.fit
+        fit = self.recipe.resize
         return (*(fit.canvas(False) if fit.shorter == fit.longer else (None, None)), 3)
 
     def build(self) -> Built:

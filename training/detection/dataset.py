@@ -1,4 +1,4 @@
-"""The one form that every source of boxes takes: images, and for each of them its boxes, classes and doubts."""
+"""Images with boxes and classes: the common form of all sources of detection data."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from training.data.storage import Encoded, Pixels
 from training.errors import DataError
 
-NONE = -1  # class of a place without a box
+NONE = -1  # class that pads the lists of images with fewer boxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,26 +15,28 @@ class BoxDataset:
     """Images with boxes, addressed by index.
 
     Attributes:
-        images: where the images lie.
+        images: the images.
         sizes: height and width of each, int32 (n, 2).
-        boxes: float32 (n, g, 4) in pixels as x1, y1, x2, y2; the last pixel is inside, so x2 - x1 is the width.
-        labels: int32 (n, g), classes from 0; `NONE` where an image has fewer boxes than the richest.
-        doubtful: bool (n, g): VOC's difficult and COCO's crowds, not learned from and not counted.
-        ids: what an image is called in files of answers.
+        boxes: float32 (n, g, 4) in pixels as x1, y1, x2, y2; x2 and y2 are exclusive, so x2 - x1 is the width.
+        labels: int32 (n, g), classes from 0; `NONE` pads images with fewer than g boxes.
+        ignore: bool (n, g): VOC's difficult and COCO's crowd boxes, neither trained on nor counted.
+        ids: the image ids of result files.
     """
 
     images: Pixels | Encoded
     sizes: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
-    doubtful: np.ndarray
+    ignore: np.ndarray
     ids: tuple
 
     def __post_init__(self):
         n, g = self.labels.shape
-        shapes = (self.sizes.shape, self.boxes.shape, self.doubtful.shape, len(self.ids), len(self.images))
+        shapes = (self.sizes.shape, self.boxes.shape, self.ignore.shape, len(self.ids), len(self.images))
         if shapes != ((n, 2), (n, g, 4), (n, g), n, n):
-            raise ValueError(f"{n} images of up to {g} boxes need as many of everything; {shapes} came")
+            raise ValueError(
+                f"the arrays of {n} images of up to {g} boxes must have matching shapes, got {shapes}"
+            )
 
     def __len__(self):
         return len(self.labels)
@@ -43,20 +45,20 @@ class BoxDataset:
         """The images of these indices, in this order."""
         i = np.asarray(indices, np.int64)
         ids = tuple(self.ids[k] for k in i)
-        return BoxDataset(self.images.take(i), self.sizes[i], self.boxes[i], self.labels[i], self.doubtful[i], ids)
+        return BoxDataset(self.images.take(i), self.sizes[i], self.boxes[i], self.labels[i], self.ignore[i], ids)
 
     def truth(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes (k, 4), classes (k,), doubts (k,) of one image."""
-        there = self.labels[index] != NONE
-        return self.boxes[index][there], self.labels[index][there], self.doubtful[index][there]
+        """Boxes (k, 4), classes (k,) and ignore flags (k,) of one image."""
+        real = self.labels[index] != NONE
+        return self.boxes[index][real], self.labels[index][real], self.ignore[index][real]
 
 
 @dataclass(frozen=True, eq=False)
 class DetectionData:
-    """Images with boxes in three disjoint splits, and what the rest needs to know about them.
+    """Images with boxes in three disjoint splits.
 
-    `mirror` says whether a mirrored object is still one of its class. `origin` is a line for the log, `notes` are
-    more: what was left out or mended, and why. `categories` are the classes' numbers in COCO's files, or ().
+    `mirror` says whether a mirrored object keeps its class. `origin` is one line for the log; `notes` are further
+    lines: what was left out or clipped, and why. `categories` are the category ids of COCO's files, or ().
     """
 
     name: str
@@ -74,37 +76,43 @@ class DetectionData:
             part = getattr(self, name)
             if not len(part):
                 raise DataError(f"{self.name}: the {name} split has no images")
-            most = int(part.labels.max(initial=NONE))
-            if most >= len(self.classes):
-                raise DataError(f"{self.name}: classes run from 0 to {len(self.classes) - 1}; {most} came")
+            largest = int(part.labels.max(initial=NONE))
+            if largest >= len(self.classes):
+                raise DataError(f"{self.name}: classes must be from 0 to {len(self.classes) - 1}, got {largest}")
         if not (self.train.labels != NONE).any():
-            raise DataError(f"{self.name}: not one of {len(self.train)} training images has a box")
+            raise DataError(f"{self.name}: none of {len(self.train)} training images has a box")
 
 
-def packed(lists: list[tuple]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(boxes, classes, doubts) of each image, of different lengths, as three arrays."""
-    most = max([1, *(len(labels) for _, labels, _ in lists)])
-    boxes = np.zeros((len(lists), most, 4), np.float32)
-    labels, doubtful = np.full((len(lists), most), NONE, np.int32), np.zeros((len(lists), most), bool)
-    for i, (some, kinds, doubts) in enumerate(lists):
-        k = len(kinds)
-        boxes[i, :k], labels[i, :k], doubtful[i, :k] = np.reshape(some, (k, 4)), kinds, doubts
-    return boxes, labels, doubtful
+def pad_boxes(truths: list[tuple]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(boxes, classes, ignore flags) of each image, of different lengths, padded to three arrays."""
+    longest = max([1, *(len(labels) for _, labels, _ in truths)])
+    boxes = np.zeros((len(truths), longest, 4), np.float32)
+    labels, ignore = np.full((len(truths), longest), NONE, np.int32), np.zeros((len(truths), longest), bool)
+    for i, (own_boxes, own_labels, own_ignore) in enumerate(truths):
+        k = len(own_labels)
+        boxes[i, :k], labels[i, :k], ignore[i, :k] = np.reshape(own_boxes, (k, 4)), own_labels, own_ignore
+    return boxes, labels, ignore
 
 
-def clip_boxes(boxes, labels, doubtful, size: tuple[int, int]):
-    """Boxes cut off at the image's edges; what is left of no area, or is no number, goes. And how many of each."""
+def clip_boxes(boxes, labels, ignore, size: tuple[int, int]):
+    """Clips boxes to the image and drops empty and non-finite ones; also the numbers of clipped and dropped."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     height, width = size
     finite = np.isfinite(boxes).all(axis=1)
     inside = np.clip(np.where(finite[:, None], boxes, 0), 0, (width, height, width, height))
     good = finite & (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])
-    cut = int((good & (inside != boxes).any(axis=1)).sum())
-    kept = inside[good], np.asarray(labels)[good], np.asarray(doubtful)[good]
-    return kept, cut, int((~good).sum())
+    clipped = int((good & (inside != boxes).any(axis=1)).sum())
+    return (inside[good], np.asarray(labels)[good], np.asarray(ignore)[good]), clipped, int((~good).sum())
 
 
-def mending(cut: int, gone: int) -> tuple[str, ...]:
-    """Lines for the log."""
-    lines = [f"{cut:,} boxes reached beyond their image and were cut off"] if cut else []
-    return (*lines, *([f"{gone:,} boxes without area or outside their image were left out"] if gone else []))
+def clip_and_pad(truths: list[tuple], sizes: list[tuple[int, int]]) -> tuple[tuple, list[str]]:
+    """The arrays of `pad_boxes` after `clip_boxes` of every image, and lines for the log."""
+    kept, clipped, dropped = zip(
+        *(clip_boxes(*t, size) for t, size in zip(truths, sizes, strict=True)), strict=True
+    )
+    notes = []
+    if sum(clipped):
+        notes.append(f"{sum(clipped):,} boxes reached beyond their image and were clipped")
+    if sum(dropped):
+        notes.append(f"{sum(dropped):,} boxes without area or outside their image were left out")
+    return pad_boxes(kept), notes

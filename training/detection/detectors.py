@@ -1,4 +1,4 @@
-"""The detector that `--backbone` names, with the settings of the paper, or of small scenes."""
+"""Builds the detector of `--backbone`, with the settings of the paper or of small scenes."""
 
 from dataclasses import replace
 
@@ -25,25 +25,25 @@ from keras_cnns.models.vgg import VGG16, Column, M, biased_conv_norm_relu
 
 PAPERS = {d.backbone.name.removesuffix("_v1"): d for d in (FasterRCNNResNet101, FasterRCNNVGG16)}
 
-# Two narrow bodies of equal cost with eight pixels a cell, for scenes of 256 pixels and no weights to begin with.
+# Two narrow backbones of equal cost with a stride of eight, for scenes of 256 pixels and training from scratch.
 SMALL_RESNET = replace(
     ResNet18,
     name="small_resnet",
     row=Staged((2, 2, 2, 1), Basic(), widths=(32, 48, 64, 128), strides=(1, 2, 1, 2), stem=Stem7x7(32)),
-    citation="A narrow ResNet-18 of seven units with eight pixels a cell.",
+    citation="A narrow ResNet-18 of seven units with a stride of eight.",
 )
 SMALL_VGG = replace(
     VGG16,
     name="small_vgg",
     row=Column((16, M, 32, 32, M, 48, 48, 48, M, 64, 64, 64, M), biased_conv_norm_relu),
     head=DenseHead((128, 128)),
-    citation="A narrow VGG of nine convolutions, with batch norm, and eight pixels a cell.",
+    citation="A narrow VGG of nine convolutions with batch norm and a stride of eight.",
 )
 SMALL = {a.name: a for a in (SMALL_RESNET, SMALL_VGG)}
 
 
 def named(backbone: str) -> Architecture:
-    """A network of the zoo, or one of the small ones.
+    """A network of the zoo, or a small one.
 
     Raises:
         ValueError: no such network.
@@ -54,10 +54,10 @@ def named(backbone: str) -> Architecture:
 
 
 def choose(backbone: str, small: bool) -> FasterRCNN:
-    """The paper's detector on a backbone; for `small` scenes with anchors, regions and lots to suit.
+    """The paper's detector on a backbone; for `small` scenes with matching anchors, regions and samplers.
 
     Raises:
-        ValueError: no such backbone, or one that is no column and has no stages.
+        ValueError: no such backbone, or one that is neither a VGG nor has stages.
     """
     own = PAPERS.get(backbone)
     detector = own or replace(FasterRCNNResNet101, name=f"faster_rcnn_{backbone}", backbone=named(backbone))

@@ -1,121 +1,133 @@
-"""A detector as a SavedModel and as a TFLite file, with answers of fixed size, each run before it is published."""
+"""A detector to export: its formats, how its files are compared with it, and its part of the card."""
 
-import tempfile
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import keras
 import numpy as np
 
-from training.detection.pipeline import padded, resized
+from keras_cnns.deep import deep_recursion
+from training.detection import sources, trained
+from training.detection.config import DetectionConfig
+from training.detection.pipeline import pad_image, resize_image
 from training.detection.trained import Detector
 from training.errors import RunError
-from training.exporting.tflite import converted, silence_stderr
-from training.report.folder import write_json, write_text
+from training.exporting import card, provenance, tflite, writers
+from training.exporting.formats import Format
+from training.exporting.provenance import Provenance
+from training.run_folder.results import finished_result
 
-FORMATS = {"saved_model": "saved_model", "tflite": "model.tflite", "keras": "model.keras"}
-NAMES = ("boxes", "scores", "classes", "count")
-CLOSE = 0.5  # pixels that a box may differ between runtimes, and hundredths of a score
 IMAGES = 8
+MAX_SHIFT = 0.5  # pixels that a box may differ between runtimes
+MAX_SCORE_DIFFERENCE = 0.005
+USAGE = Path(__file__).with_name("detector_usage.md")
 
 
-def export(detector: Detector, formats: list[str], out: Path, images: list[np.ndarray], say) -> list[str]:
-    """Writes the files into a folder and compares each, on some images, with the network it was made of.
+@dataclass(frozen=True)
+class ExportDetector:
+    """A trained detector as an `Exportable`.
 
-    Raises:
-        Failure: a format cannot hold the network, or a file answers otherwise.
+    Attributes:
+        network: as it was trained.
+        images: uint8 images of any size to compare files on.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    model, proofs = with_pixels(detector), {}
-    seen = [canvas(detector, image) for image in images]
-    wanted = [{k: np.asarray(v) for k, v in model(x[None], training=False).items()} for x in seen]
-    for form in formats:
-        path = out / FORMATS[form]
-        say(f"making {path}")
-        run = {"saved_model": _saved_model, "tflite": _tflite, "keras": _keras}[form](model, path)
-        proofs[FORMATS[form]] = {"images": len(seen), "worst": compare(wanted, [run(x[None]) for x in seen], path)}
-    write_text(out / "labels.txt", "\n".join(detector.classes) + "\n")
-    height, width, _ = model.input_shape[1:]
-    write_json(
-        out / "export.json",
-        {"name": detector.name, "input": {"height": height, "width": width, "range": [0, 255]}, "files": proofs},
-    )
-    return list(proofs)
 
+    network: Detector
+    provenance: Provenance
+    images: list[np.ndarray]
 
-def with_pixels(detector: Detector) -> keras.Model:
-    """The network on (n, h, w, 3) of 0 to 255: the image at its size in the upper left corner, zeros around it."""
-    if None in detector.canvas:
-        raise ValueError("an exported detector sees images of one size: train with fit.shorter = fit.longer")
-    image = keras.Input(detector.canvas, name="image")
-    return keras.Model(image, detector.model(detector.preprocessing.as_layers(image)), name="detector")
+    batch: ClassVar[int] = 1
+    columns: ClassVar[dict] = {
+        "largest difference": lambda figures: f"{figures['worst']:.2g} pixels",
+        "images": lambda figures: f"{figures['images']}",
+    }
 
-
-def canvas(detector: Detector, image: np.ndarray) -> np.ndarray:
-    """A uint8 image of any size as the exported network takes it, float32."""
-    return np.asarray(padded(resized(image, detector.fit)[0], detector.fit, image.shape[0] > image.shape[1]))
-
-
-def compare(wanted: list[dict], came: list[dict], path: Path) -> float:
-    """The largest difference of a box that both found, in pixels. Of equal scores either may come first.
-
-    Raises:
-        Failure: other counts or classes, or boxes and scores that are not close.
-    """
-    worst = 0.0
-    for one, other in zip(wanted, came, strict=True):
-        count, theirs = int(one["count"][0]), int(other["count"][0])
-        if theirs != count:
-            raise RunError(f"{path} finds {theirs} objects where the network finds {count}")
-        for box, score, kind in zip(*(one[k][0, :count] for k in NAMES[:3]), strict=True):
-            alike = (other["classes"][0, :count] == kind) & (
-                np.abs(other["scores"][0, :count] - score) <= CLOSE / 100
+    def __post_init__(self):
+        if None in self.network.canvas:
+            raise ValueError(
+                "an exported detector takes images of one size: train with equal resize.shorter and resize.longer,"
+                f" got {self.network.fit.shorter} and {self.network.fit.longer}"
             )
-            if not alike.any():
-                raise RunError(
-                    f"{path} does not find class {kind} with a score of {score:.3f}, as the network does"
-                )
-            worst = max(worst, float(np.abs(other["boxes"][0, :count][alike] - box).max(axis=1).min()))
-    if worst > CLOSE:
-        raise RunError(f"{path} places a box {worst:.2f} pixels off")
-    return worst
+
+    @cached_property
+    def whole(self) -> keras.Model:
+        """The network with its preprocessing in front: (n, h, w, 3) of 0 to 255."""
+        image = keras.Input(self.network.canvas, name="image")
+        with deep_recursion():
+            return keras.Model(
+                image, self.network.model(self.network.preprocessing.as_layers(image)), name="detector"
+            )
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """The images, each at its size in the upper left corner of a canvas of zeros."""
+        fit = self.network.fit
+        return np.stack([pad_image(resize_image(i, fit)[0], fit, i.shape[0] > i.shape[1]) for i in self.images])
+
+    def run(self, form: Format, runtime, run_network) -> dict[str, np.ndarray]:
+        return runtime.run_batches(self.samples, self.batch, "serving_default")
+
+    def compare(self, expected: dict, outputs: dict) -> dict:
+        """Figures: `images`, and `worst`, the largest difference of a box that both found, in pixels.
+
+        Of equal scores either may come first.
+
+        Raises:
+            RunError: other counts or classes, or scores that differ by more than the limit.
+        """
+        worst = 0.0
+        for i, count in enumerate(expected["count"]):
+            if outputs["count"][i] != count:
+                raise RunError(f"it finds {outputs['count'][i]} objects where the network finds {count}")
+            boxes, scores, classes = (outputs[key][i, :count] for key in ("boxes", "scores", "classes"))
+            known = (expected[key][i, :count] for key in ("boxes", "scores", "classes"))
+            for box, score, label in zip(*known, strict=True):
+                same = (classes == label) & (np.abs(scores - score) <= MAX_SCORE_DIFFERENCE)
+                if not same.any():
+                    raise RunError(f"it does not find class {label} with score {score:.3f}, as the network does")
+                worst = max(worst, float(np.abs(boxes[same] - box).max(axis=1).min()))
+        return {"images": len(expected["count"]), "worst": worst}
+
+    def check(self, form: Format, figures: dict) -> None:
+        if figures["worst"] > MAX_SHIFT:
+            raise RunError(f"a box differs by {figures['worst']:.2f} pixels; at most {MAX_SHIFT:g} are allowed")
+
+    def record(self) -> dict:
+        height, width, _ = self.network.canvas
+        return {
+            "data": self.network.data,
+            "split": "test",
+            "input": {"height": height, "width": width, "range": [0, 255]},
+        }
+
+    def summary(self, record: dict) -> str:
+        return f"Compared with the Keras network on {len(self.images)} images of {record['data']}, test split."
+
+    def usage(self, files) -> str:
+        height, width, _ = self.network.canvas
+        fit, limit = self.network.fit, self.network.model.output["scores"].shape[1]
+        return card.fill(USAGE, files, height=height, width=width, longer=fit.longer, limit=limit)
 
 
-def _saved_model(model: keras.Model, path: Path):
-    """A SavedModel: `image`, float32 (n, h, w, 3) -> `boxes`, `scores`, `classes`, `count`."""
-    import tensorflow as tf
-
-    archive = keras.export.ExportArchive()
-    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, "image")
-    archive.add_endpoint("serve", lambda image: model(image, training=False), [spec])
-    archive.write_out(str(path), verbose=False)
-    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-    return lambda x: {k: v.numpy() for k, v in serve(image=tf.constant(x)).items()}
+FORMATS = {
+    "saved_model": Format("saved_model", "saved_model", lambda m, path: writers.serving_model(m.whole, path)),
+    "tflite": Format("model.tflite", "tflite", lambda m, path: path.write_bytes(tflite.convert(m.whole))),
+    "keras": Format("model.keras", "keras_cnns", lambda m, path: m.whole.save(path)),
+}
 
 
-def _tflite(model: keras.Model, path: Path):
-    """A TFLite file of builtin operations: one image at a time."""
-    import tensorflow as tf
+def from_run(folder: Path) -> ExportDetector:
+    """The detector of a finished run, with images of its test split.
 
-    with tempfile.TemporaryDirectory() as folder, silence_stderr():
-        archive = keras.export.ExportArchive()
-        spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, "image")
-        archive.add_endpoint("serve", lambda image: model(image, training=False), [spec])
-        archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        try:
-            content = converted(converter)
-        except ValueError as error:
-            raise RunError(str(error)) from error
-    path.write_bytes(content)
-    from ai_edge_litert.interpreter import Interpreter
-
-    runner = Interpreter(model_content=content).get_signature_runner("serving_default")
-    return lambda x: runner(image=x)
-
-
-def _keras(model: keras.Model, path: Path):
-    """A `.keras` file; to load it takes `import keras_cnns.detection`."""
-    model.save(path)
-    again = keras.models.load_model(path)
-    return lambda x: {k: np.asarray(v) for k, v in again(x, training=False).items()}
+    Raises:
+        ValueError: no finished run of a detector, or one that cannot be exported.
+    """
+    detector, config = trained.from_run(folder), DetectionConfig.read(folder)
+    measured = (finished_result(folder) or {}).get("test")
+    accuracy = f"AP50 (VOC) {measured['ap50']:.4f} on the test split (n={measured['n']})" if measured else ""
+    size = " x ".join(map(str, detector.canvas[:2]))
+    origin = provenance.from_config(config, config.detector, f"{size} pixels", accuracy or "not measured")
+    test = sources.load(detector.data, detector.images).test
+    return ExportDetector(detector, origin, [test.images[i] for i in range(min(IMAGES, len(test)))])

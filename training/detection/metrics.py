@@ -1,7 +1,7 @@
-"""Average precision, as PASCAL VOC (2007 and later) and as COCO count it.
+"""Average precision as defined by PASCAL VOC (2007 and later) and by COCO.
 
-A detection is right if it shares enough with a true box of its class that no better detection has taken. Doubtful
-boxes (VOC's difficult, COCO's crowds) count neither for nor against.
+A detection is correct if it overlaps enough with a true box of its class that no better detection has matched.
+Boxes to ignore (VOC's difficult, COCO's crowds) count neither for nor against.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 COCO_IOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
-COCO_MOST = 100  # detections of an image
+COCO_MAX_DETECTIONS = 100  # per image
 
 
 @dataclass(frozen=True)
@@ -24,100 +24,95 @@ class Detections:
 def measure(found: list[Detections], split, classes: int) -> dict:
     """All figures of a split: `ap50` (VOC, area under the curve), `ap50_voc07` (11 points), `ap`, `ap75` (COCO).
 
-    Each is the mean over the classes that the split holds, 0 where it holds none; `ap50_coco` is COCO's own at an
-    IoU of 0.5, by 101 points; `of_class` holds each class' ap50, None for one that has no box. `n` counts images,
-    `boxes` the true ones.
+    Each is the mean over the classes in the split, 0 if there are none; `ap50_coco` is COCO's at an IoU of 0.5,
+    by 101 points; `of_class` has the ap50 of each class, None for a class without boxes. `n` is the number of
+    images, `boxes` that of the true boxes.
     """
     truths = [split.truth(i) for i in range(len(split))]
-    area, eleven, coco = [], [], []
-    for kind in range(classes):
-        if not any((t[1][~t[2]] == kind).any() for t in truths):
-            area.append(None)
+    voc, voc07, coco = [], [], []
+    for label in range(classes):
+        if not any((t[1][~t[2]] == label).any() for t in truths):
+            voc.append(None)
             continue
-        right, counts, total = judged(found, truths, kind, (0.5,), taken_is_wrong=True)
-        curve = precision_recall(right[0], counts[0], total)
-        area.append(under(*curve))
-        eleven.append(at_points(*curve, np.linspace(0, 1, 11)))
-        right, counts, total = judged(found, truths, kind, COCO_IOUS, taken_is_wrong=False)
-        points = np.linspace(0, 1, 101)
-        coco.append(
-            [at_points(*precision_recall(r, c, total), points) for r, c in zip(right, counts, strict=True)]
-        )
-    every = np.array(coco).mean(axis=0) if coco else np.zeros(len(COCO_IOUS))
+        correct, counts, total = match_class(found, truths, label, (0.5,), _match_voc)
+        curve = recall_precision(correct[0], counts[0], total)
+        voc.append(area_under_curve(*curve))
+        voc07.append(mean_precision(*curve, np.linspace(0, 1, 11)))
+        correct, counts, total = match_class(found, truths, label, COCO_IOUS, _match_coco)
+        curves = (recall_precision(*pair, total) for pair in zip(correct, counts, strict=True))
+        coco.append([mean_precision(*curve, np.linspace(0, 1, 101)) for curve in curves])
+    by_iou = np.array(coco).mean(axis=0) if coco else np.zeros(len(COCO_IOUS))
     return {
-        "ap50": float(np.mean([a for a in area if a is not None] or [0.0])),
-        "ap50_voc07": float(np.mean(eleven or [0.0])),
-        "ap": float(every.mean()),
-        "ap50_coco": float(every[0]),
-        "ap75": float(every[COCO_IOUS.index(0.75)]),
+        "ap50": float(np.mean([a for a in voc if a is not None] or [0.0])),
+        "ap50_voc07": float(np.mean(voc07 or [0.0])),
+        "ap": float(by_iou.mean()),
+        "ap50_coco": float(by_iou[0]),
+        "ap75": float(by_iou[COCO_IOUS.index(0.75)]),
         "n": len(split),
         "boxes": int(sum((~t[2]).sum() for t in truths)),
-        "of_class": area,
+        "of_class": voc,
     }
 
 
-def judged(found, truths, kind: int, thresholds: tuple, taken_is_wrong: bool):
-    """Of all detections of a class, best first: which are right, which count, (t, k) each; and the true boxes.
+def match_class(found, truths, label: int, thresholds: tuple, match):
+    """Of all detections of a class, best first: which are correct and which count, (t, k); and the true boxes.
 
-    VOC looks at the true box that a detection shares most with, and calls it wrong if that is taken. COCO gives it
-    the best one that is still free, and takes at most 100 of an image.
+    VOC takes the true box with the largest overlap; the detection is wrong if another has matched that box. COCO
+    takes the best unmatched box, and uses at most 100 detections per image.
     """
-    scores, right, counts, total = [], [], [], 0
-    for one, (boxes, kinds, doubtful) in zip(found, truths, strict=True):
-        mine = np.flatnonzero(one.classes == kind)
-        mine = mine[np.argsort(-one.scores[mine], kind="stable")]
-        if not taken_is_wrong:
-            mine = mine[:COCO_MOST]
-        there = kinds == kind
-        total += int((there & ~doubtful).sum())
-        shared = overlaps(one.boxes[mine], boxes[there], doubtful[there] & (not taken_is_wrong))
-        ok, counted = (_voc if taken_is_wrong else _coco)(shared, doubtful[there], thresholds)
-        scores.append(one.scores[mine])
-        right.append(ok)
+    scores, correct, counts, total, coco = [], [], [], 0, match is _match_coco
+    for one, (boxes, labels, ignore) in zip(found, truths, strict=True):
+        own = np.flatnonzero(one.classes == label)
+        own = own[np.argsort(-one.scores[own], kind="stable")][: COCO_MAX_DETECTIONS if coco else None]
+        same = labels == label
+        total += int((same & ~ignore).sum())
+        right, counted = match(iou(one.boxes[own], boxes[same], ignore[same] & coco), ignore[same], thresholds)
+        scores.append(one.scores[own])
+        correct.append(right)
         counts.append(counted)
-    scores, right, counts = np.concatenate(scores), np.concatenate(right, 1), np.concatenate(counts, 1)
+    scores, correct, counts = np.concatenate(scores), np.concatenate(correct, 1), np.concatenate(counts, 1)
     order = np.argsort(-scores, kind="mergesort")
-    return right[:, order], counts[:, order], total
+    return correct[:, order], counts[:, order], total
 
 
-def _voc(shared, doubtful, thresholds):
-    k = len(shared)
-    right, counts = np.zeros((len(thresholds), k), bool), np.ones((len(thresholds), k), bool)
+def _match_voc(ious, ignore, thresholds):
+    k = len(ious)
+    correct, counts = np.zeros((len(thresholds), k), bool), np.ones((len(thresholds), k), bool)
     for t, threshold in enumerate(thresholds):
-        taken = np.zeros(len(doubtful), bool)
+        matched = np.zeros(len(ignore), bool)
         for i in range(k):
-            j = int(shared[i].argmax()) if len(doubtful) else -1
-            if j < 0 or shared[i, j] <= threshold:
+            j = int(ious[i].argmax()) if len(ignore) else -1
+            if j < 0 or ious[i, j] <= threshold:
                 continue
-            counts[t, i] = not doubtful[j]
-            right[t, i] = not doubtful[j] and not taken[j]
-            taken[j] = True
-    return right, counts
+            counts[t, i] = not ignore[j]
+            correct[t, i] = not ignore[j] and not matched[j]
+            matched[j] = True
+    return correct, counts
 
 
-def _coco(shared, doubtful, thresholds):
-    k = len(shared)
-    right, counts = np.zeros((len(thresholds), k), bool), np.ones((len(thresholds), k), bool)
-    order = np.argsort(doubtful, kind="stable")  # true boxes before crowds, as the reference looks at them
+def _match_coco(ious, ignore, thresholds):
+    k = len(ious)
+    correct, counts = np.zeros((len(thresholds), k), bool), np.ones((len(thresholds), k), bool)
+    order = np.argsort(ignore, kind="stable")  # true boxes before crowds, as in the reference
     for t, threshold in enumerate(thresholds):
-        taken = np.zeros(len(doubtful), bool)
+        matched = np.zeros(len(ignore), bool)
         for i in range(k):
             best, chosen = min(threshold, 1 - 1e-10), -1
             for j in order:
-                if taken[j] and not doubtful[j]:
+                if matched[j] and not ignore[j]:
                     continue
-                if chosen >= 0 and not doubtful[chosen] and doubtful[j]:
+                if chosen >= 0 and not ignore[chosen] and ignore[j]:
                     break
-                if shared[i, j] >= best:
-                    best, chosen = shared[i, j], j
+                if ious[i, j] >= best:
+                    best, chosen = ious[i, j], j
             if chosen >= 0:
-                taken[chosen] = True
-                counts[t, i] = right[t, i] = not doubtful[chosen]
-    return right, counts
+                matched[chosen] = True
+                counts[t, i] = correct[t, i] = not ignore[chosen]
+    return correct, counts
 
 
-def overlaps(boxes, others, crowds) -> np.ndarray:
-    """IoU (k, g); of a crowd the share of the detection that lies in it."""
+def iou(boxes, others, crowds) -> np.ndarray:
+    """IoU (k, g); for a crowd the fraction of the detection's area that lies in it."""
     boxes, others = boxes.reshape(-1, 1, 4), others.reshape(1, -1, 4)
     sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
     both = np.clip(sides, 0, None).prod(-1)
@@ -125,23 +120,23 @@ def overlaps(boxes, others, crowds) -> np.ndarray:
     return both / np.maximum(np.where(crowds, own, own + theirs - both), 1e-9)
 
 
-def precision_recall(right, counts, total: int) -> tuple[np.ndarray, np.ndarray]:
+def recall_precision(correct, counts, total: int) -> tuple[np.ndarray, np.ndarray]:
     """Recall and precision after each detection that counts."""
-    right = right[counts]
-    hits = np.cumsum(right)
-    return hits / max(total, 1), hits / np.arange(1, len(right) + 1)
+    correct = correct[counts]
+    hits = np.cumsum(correct)
+    return hits / max(total, 1), hits / np.arange(1, len(correct) + 1)
 
 
-def under(recall, precision) -> float:
-    """Area under the curve, precision made to fall (VOC from 2010 on)."""
+def area_under_curve(recall, precision) -> float:
+    """Area under the curve, with precision made monotonically decreasing (VOC since 2010)."""
     falling = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(np.concatenate([[0.0], recall])) * falling))
 
 
-def at_points(recall, precision, points) -> float:
-    """Mean over recalls of the best precision there or beyond: 11 points in VOC 2007, 101 in COCO.
+def mean_precision(recall, precision, points) -> float:
+    """Mean over recall levels of the best precision at that recall or a higher one: 11 in VOC 2007, 101 in COCO.
 
-    >>> at_points(np.array([0.5, 1.0]), np.array([1.0, 0.5]), np.linspace(0, 1, 11))
+    >>> mean_precision(np.array([0.5, 1.0]), np.array([1.0, 0.5]), np.linspace(0, 1, 11))
     0.7727272727272727
     """
     falling = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)

@@ -1,12 +1,12 @@
-"""From images with boxes to batches: which come when, made to fit, mirrored by lot, preprocessed, padded.
+"""The input pipeline of detection: order, resizing, random flips, preprocessing and padding of images with boxes.
 
-Nothing here depends on what ran before: the order is a function of (seed, epoch), a mirror of (seed, epoch,
-image). Images of a batch lie alike, all wide or all high, so that little of it is padding; it has one of two
-shapes.
+It has no state: the order is a function of (seed, epoch), a flip of (seed, epoch, image). A batch has landscape or
+portrait images only, so that it has little padding; it has one of two shapes.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,61 +17,62 @@ from training.detection.dataset import NONE, BoxDataset
 
 
 @dataclass(frozen=True)
-class Fit(Value):
-    """The shorter side to `shorter` pixels, but the longer to no more than `longer` (section 3.3 of the paper).
+class ResizeRule(Value):
+    """Resizes the shorter side to `shorter` pixels, but the longer to at most `longer` (section 3.3 of the paper).
 
-    >>> Fit(600, 1000).scale(375, 500), Fit(600, 1000).scale(300, 600)
+    >>> ResizeRule(600, 1000).scale(375, 500), ResizeRule(600, 1000).scale(300, 600)
     (1.6, 1.6666666666666667)
     """
+
+    ALIASES: ClassVar[tuple[str, ...]] = ("Fit",)
 
     shorter: Count = 600
     longer: Count = 1000
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self):
         if self.shorter > self.longer:
-            raise ValueError(f"the shorter side is at most the longer; {self.shorter} and {self.longer} came")
+            raise ValueError(f"shorter must be at most longer, got {self.shorter} and {self.longer}")
 
     def scale(self, height, width) -> float:
-        """By what an image is enlarged."""
+        """The factor by which an image grows."""
         return min(self.shorter / min(height, width), self.longer / max(height, width))
 
-    def canvas(self, high: bool) -> tuple[int, int]:
-        """Height and width of a batch of high or of wide images."""
-        return (self.longer, self.shorter) if high else (self.shorter, self.longer)
+    def canvas(self, portrait: bool) -> tuple[int, int]:
+        """Height and width of a batch of portrait or of landscape images."""
+        return (self.longer, self.shorter) if portrait else (self.shorter, self.longer)
 
 
-def is_high(split: BoxDataset) -> np.ndarray:
+def is_portrait(split: BoxDataset) -> np.ndarray:
     """Which images are higher than wide."""
     return split.sizes[:, 0] > split.sizes[:, 1]
 
 
-def training_plan(split: BoxDataset, batch: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Full batches, in another order every epoch; the last of either kind is filled up with its first."""
-    chance = np.random.RandomState([seed, epoch])  # its stream is frozen for ever
-    order, high = chance.permutation(len(split)), is_high(split)
+def train_indices(split: BoxDataset, batch: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Indices of full batches in the order of an epoch; the last of each shape repeats images of its first."""
+    rng = np.random.RandomState([seed, epoch])  # its stream never changes between NumPy versions
+    order, portrait = rng.permutation(len(split)), is_portrait(split)
     batches = []
-    for lie in (False, True):
-        some = order[high[order] == lie]
-        batches += list(np.resize(some, (-(-len(some) // batch), batch)))
-    return [batches[i] for i in chance.permutation(len(batches))]
+    for shape in (False, True):
+        same = order[portrait[order] == shape]
+        batches += list(np.resize(same, (-(-len(same) // batch), batch)))
+    return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def measuring_plan(split: BoxDataset, batch: int) -> list[np.ndarray]:
-    """Indices of all images, the wide ones first."""
-    groups = [np.flatnonzero(is_high(split) == lie) for lie in (False, True)]
+def eval_indices(split: BoxDataset, batch: int) -> list[np.ndarray]:
+    """Indices of all images in batches, landscape images first."""
+    groups = [np.flatnonzero(is_portrait(split) == shape) for shape in (False, True)]
     return [g[i : i + batch] for g in groups for i in range(0, len(g), batch)]
 
 
 def steps_per_epoch(split: BoxDataset, batch: int) -> int:
     """Batches of an epoch."""
-    return len(training_plan(split, batch, 0, 0))
+    return len(train_indices(split, batch, 0, 0))
 
 
 def train_batches(
     split: BoxDataset,
     *,
-    fit: Fit,
+    resize: ResizeRule,
     batch: int,
     seed: int,
     epochs: int,
@@ -82,63 +83,64 @@ def train_batches(
 ):
     """The training stream as a Dataset of ((images, boxes, labels, extent), labels).
 
-    Images float32 (b, h, w, c), boxes (b, g, 4) in their pixels, labels int32 (b, g) from 1 with 0 for none,
-    extent (b, 2): height and width of the image in its padding. A stream from `first_epoch`, and in it from
-    `first_step`, equals the rest of the unbroken one. What is doubtful is no box here.
+    Images are float32 (b, h, w, c), boxes (b, g, 4) in their pixels, labels int32 (b, g) from 1 with 0 for none,
+    extent (b, 2) is height and width of the image without padding. A stream that starts at `first_epoch` and
+    `first_step` equals the rest of the full stream. Boxes to ignore are left out.
     """
     import tensorflow as tf
 
-    def places():
+    def examples():
         for epoch in range(first_epoch, epochs):
-            rows = training_plan(split, batch, seed, epoch)
-            for row in rows[first_step if epoch == first_epoch else 0 :]:
-                for index in row:
+            batches = train_indices(split, batch, seed, epoch)
+            for indices in batches[first_step if epoch == first_epoch else 0 :]:
+                for index in indices:
                     yield epoch, index
 
     spec = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.int32))
-    truth, high = BoxTensors(split), is_high(split)
+    truth, portrait = BoxTensors(split), is_portrait(split)
 
-    def one(epoch, index):
-        image, boxes, labels, extent = fitted(split, truth, fit, index)
+    def load(epoch, index):
+        image, boxes, labels, extent = read_resized(split, truth, resize, index)
         if mirror:
-            turned = uniform(seed, epoch, index, 0)(0) < 0.5
-            image, boxes = tf.cond(turned, lambda: mirrored(image, boxes, extent), lambda: (image, boxes))
-        return (padded(preprocess(image), fit, tf.gather(high, index)), boxes, labels, extent), labels
+            flip = uniform(seed, epoch, index, 0)(0) < 0.5
+            image, boxes = tf.cond(flip, lambda: flip_image(image, boxes, extent), lambda: (image, boxes))
+        return (pad_image(preprocess(image), resize, tf.gather(portrait, index)), boxes, labels, extent), labels
 
-    stream = tf.data.Dataset.from_generator(places, output_signature=spec)
-    stream = stream.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    stream = tf.data.Dataset.from_generator(examples, output_signature=spec)
+    stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return stream.batch(batch, drop_remainder=True).prefetch(2)
 
 
-def measuring_batches(split: BoxDataset, *, fit: Fit, batch: int, preprocess: Callable):
+def eval_batches(split: BoxDataset, *, resize: ResizeRule, batch: int, preprocess: Callable):
     """Pairs (indices, images (b, h, w, c)) of a whole split."""
     import tensorflow as tf
 
-    truth, high = BoxTensors(split), is_high(split)
+    truth, portrait = BoxTensors(split), is_portrait(split)
 
-    def one(index):
-        return padded(preprocess(fitted(split, truth, fit, index)[0]), fit, tf.gather(high, index))
+    def load(index):
+        image = preprocess(read_resized(split, truth, resize, index)[0])
+        return pad_image(image, resize, tf.gather(portrait, index))
 
-    for row in measuring_plan(split, batch):
-        images = tf.data.Dataset.from_tensor_slices(row.astype(np.int32))
-        images = images.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        yield row, next(iter(images.batch(len(row))))
+    for indices in eval_indices(split, batch):
+        images = tf.data.Dataset.from_tensor_slices(indices.astype(np.int32))
+        images = images.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        yield indices, next(iter(images.batch(len(indices))))
 
 
 class BoxTensors:
-    """The boxes of a split as tensors; doubtful ones left out."""
+    """The boxes of a split as tensors, without those to ignore."""
 
     def __init__(self, split: BoxDataset):
         import tensorflow as tf
 
-        labels = np.where(split.doubtful, NONE, split.labels) + 1
+        labels = np.where(split.ignore, NONE, split.labels) + 1
         with tf.init_scope():
             self.boxes = tf.constant(np.where(labels[..., None] > 0, split.boxes, 0), tf.float32)
             self.labels = tf.constant(labels, tf.int32)
 
 
-def fitted(split: BoxDataset, truth: BoxTensors, fit: Fit, index):
-    """One image, float32 0 to 255, at its size, with boxes, labels and extent."""
+def read_resized(split: BoxDataset, truth: BoxTensors, resize: ResizeRule, index):
+    """One resized image, float32 0 to 255, with boxes, labels and extent."""
     import tensorflow as tf
 
     images = split.images
@@ -146,17 +148,17 @@ def fitted(split: BoxDataset, truth: BoxTensors, fit: Fit, index):
         image = tf.gather(images.tensor, index)
     else:
         image = images.decoded(images.read(index), index)
-    image, scale = resized(image, fit)
+    image, scale = resize_image(image, resize)
     boxes = tf.gather(truth.boxes, index) * tf.tile(scale[::-1], [2])
     return image, boxes, tf.gather(truth.labels, index), tf.cast(tf.shape(image)[:2], tf.float32)
 
 
-def resized(image, fit: Fit):
-    """uint8 (h, w, c) -> float32 of the size that `fit` says, and by what height and width have grown."""
+def resize_image(image, resize: ResizeRule):
+    """uint8 (h, w, c) -> resized float32, and the factors by which height and width have grown."""
     import tensorflow as tf
 
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
-    scale = tf.minimum(fit.shorter / tf.reduce_min(sides), fit.longer / tf.reduce_max(sides))
+    scale = tf.minimum(resize.shorter / tf.reduce_min(sides), resize.longer / tf.reduce_max(sides))
     new = tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), 1)
     image = tf.cast(image, tf.float32)
     image = tf.cond(
@@ -167,22 +169,22 @@ def resized(image, fit: Fit):
     return image, tf.cast(new, tf.float32) / sides
 
 
-def mirrored(image, boxes, extent):
-    """The image and its boxes from right to left; places without a box stay zero."""
+def flip_image(image, boxes, extent):
+    """The image and its boxes flipped horizontally; padding boxes stay zero."""
     import tensorflow as tf
 
     x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
-    turned = tf.stack([extent[1] - x2, y1, extent[1] - x1, y2], axis=-1)
-    return image[:, ::-1], tf.where((x2 > x1)[:, None], turned, boxes)
+    flipped = tf.stack([extent[1] - x2, y1, extent[1] - x1, y2], axis=-1)
+    return image[:, ::-1], tf.where((x2 > x1)[:, None], flipped, boxes)
 
 
-def padded(image, fit: Fit, high):
-    """An image with zeros below and to the right, of the shape that its batch has: of `high` ones or of wide ones.
+def pad_image(image, resize: ResizeRule, portrait):
+    """An image with zeros below and to the right, in the shape of its batch.
 
-    As it was stored: an image that is higher by a pixel may be square when it has been fitted.
+    `portrait` is that of the stored image: an image that is higher by one pixel may be square after resizing.
     """
     import tensorflow as tf
 
-    canvas = tf.where(high, fit.canvas(True), fit.canvas(False))
+    canvas = tf.where(portrait, resize.canvas(True), resize.canvas(False))
     below, right = tf.unstack(canvas - tf.shape(image)[:2])
     return tf.pad(image, [[0, below], [0, right], [0, 0]])

@@ -1,4 +1,4 @@
-"""Detections drawn on their images, and the curves of a run."""
+"""Figures of detection: boxes on images, and the curves of a run."""
 
 import math
 
@@ -10,22 +10,22 @@ from training.report.canvas import AMBER, BLUE, GREEN, ORANGE, PURPLE, SKY, YELL
 
 COLOURS = (AMBER, SKY, GREEN, YELLOW, BLUE, ORANGE, PURPLE, "#FFFFFF")
 COLUMNS = 4
-LEAST = 0.5  # score of what is drawn on a sheet
+MIN_SCORE = 0.5  # of the boxes drawn on a sheet
 
 
 def draw(axis, image: np.ndarray, found: Detections, classes) -> None:
-    """An image with its boxes, each with class and score, in the colour of its class."""
+    """Draws an image and its boxes, each with class and score, in the colour of its class."""
     from matplotlib.patches import Rectangle
 
     axis.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=255)
     axis.set_axis_off()
-    for box, score, kind in zip(found.boxes, found.scores, found.classes, strict=True):
-        colour = COLOURS[int(kind) % len(COLOURS)]
+    for box, score, label in zip(found.boxes, found.scores, found.classes, strict=True):
+        colour = COLOURS[int(label) % len(COLOURS)]
         x1, y1, x2, y2 = map(float, box)
         axis.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))
         axis.text(
-            *(x1, max(y1, image.shape[0] / 20)),  # not above the image
-            f"{short(classes[int(kind)], 16)} {score:.2f}",
+            *(x1, max(y1, image.shape[0] / 20)),  # inside the image
+            f"{short(classes[int(label)], 16)} {score:.2f}",
             fontsize=7,
             color="black",
             va="bottom",
@@ -34,8 +34,8 @@ def draw(axis, image: np.ndarray, found: Detections, classes) -> None:
         )
 
 
-def sheet(images: list, found: list[Detections], classes, title: str, least: float = LEAST):
-    """Some images with what was found on them at a score from `least` on."""
+def sheet(images: list, found: list[Detections], classes, title: str, min_score: float = MIN_SCORE):
+    """Images with the detections whose score is at least `min_score`."""
     columns = min(COLUMNS, len(images))
     lines = math.ceil(len(images) / columns)
     figure = blank(3.0 * columns, 3.0 * lines + 0.5, plain(title))
@@ -43,13 +43,13 @@ def sheet(images: list, found: list[Detections], classes, title: str, least: flo
     for axis in axes:
         axis.set_axis_off()
     for axis, image, one in zip(axes, images, found, strict=False):
-        good = one.scores >= least
+        good = one.scores >= min_score
         draw(axis, image, Detections(one.boxes[good], one.scores[good], one.classes[good]), classes)
     return figure
 
 
 def alone(image: np.ndarray, found: Detections, classes):
-    """One image with what was found on it, at its own size or larger."""
+    """One image with its detections, at its own size or larger."""
     height, width = image.shape[:2]
     scale = max(480 / min(height, width), 1) / 110
     figure = blank(width * scale, height * scale, "")
@@ -58,7 +58,7 @@ def alone(image: np.ndarray, found: Detections, classes):
 
 
 def curves(rows, title: str):
-    """The four losses and the average precision of validation against the epoch."""
+    """The four losses and the validation split's average precision against the epoch."""
     figure = blank(10, 4.5, plain(title))
     left, right = figure.subplots(1, 2)
     epochs = [r["epoch"] for r in rows]

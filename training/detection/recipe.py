@@ -1,50 +1,34 @@
-"""How a detector is trained: recipes of the paper, and a short one for small sets from nothing."""
+"""Recipes of detectors: those of the papers, and a short one for small sets without pretrained weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from keras_cnns.errors import unknown
-from keras_cnns.values import Count, Fraction, Positive, Value, by_name, with_settings
-from training.detection.pipeline import Fit
-from training.recipes import schedules
-from training.recipes.optimizers import SGD, Adam
+from keras_cnns.values import Count, by_name
+from training.detection.pipeline import ResizeRule
+from training.recipes.optimizers import SGD
 from training.recipes.papers import BIASES, NORMS
-from training.recipes.schedules import Constant, Cosine, LinearWarmUp, Schedule, Steps, WarmUp
+from training.recipes.recipe import BASE_PARTS, BaseRecipe
+from training.recipes.schedules import Cosine, LinearWarmUp, Steps
 
 
 @dataclass(frozen=True)
-class DetectionRecipe(Value):
-    """How to train a detector; fields of the same names mean what they do in `training.recipes.recipe.Recipe`.
+class DetectionRecipe(BaseRecipe):
+    """How to train a detector; "best" and `patience` go by AP50 of the validation split where it is measured.
 
     Attributes:
-        fit: the size of the images.
-        measure_every: epochs between two measurings of the validation split.
+        resize: the size of the images.
+        measure_every: epochs between two measurements of the validation split.
     """
 
-    name: str
-    citation: str
-    epochs: Count
-    batch_size: Count
-    optimizer: SGD | Adam
-    schedule: Schedule = Constant()
-    warm_up: WarmUp = None
-    decay: Fraction = 0.0
-    undecayed: tuple[str, ...] = ()
-    clip: Positive | None = None
-    fit: Fit = Fit()
+    resize: ResizeRule = ResizeRule()
     measure_every: Count = 1
 
-    def scaled(self, epochs: int) -> "DetectionRecipe":
-        """The same recipe drawn out or pressed together to another number of epochs."""
-        by = epochs / self.epochs
-        warm_up = self.warm_up and self.warm_up.scaled(by)
-        return replace(self, epochs=epochs, schedule=self.schedule.scaled(by), warm_up=warm_up)
-
-    def with_settings(self, *settings: str) -> "DetectionRecipe":
-        """A copy with fields changed by texts such as "optimizer.rate=0.05". Raises ValueError for a bad one."""
-        return with_settings(self, settings, PARTS)
+    RENAMED: ClassVar[Mapping[str, str]] = {**BaseRecipe.RENAMED, "fit": "resize"}
 
 
-PARTS = by_name((*schedules.PARTS, SGD, Adam, Fit, DetectionRecipe))
+PARTS = DetectionRecipe.PARTS = by_name((*BASE_PARTS, ResizeRule, DetectionRecipe))
 
 # The paper counts updates of two images, whatever the set: 80,000 are 32 epochs of VOC 2007's 5,011 images.
 VOC = DetectionRecipe(
@@ -55,7 +39,7 @@ VOC = DetectionRecipe(
     optimizer=SGD(1e-3, 0.9),
     schedule=Steps((24,), 0.1),
     decay=5e-4,
-    undecayed=BIASES,
+    no_weight_decay=BIASES,
 )
 COCO = replace(
     VOC,
@@ -75,9 +59,9 @@ QUICK = DetectionRecipe(
     schedule=Cosine(),
     warm_up=LinearWarmUp(1),
     decay=1e-4,
-    undecayed=BIASES + NORMS,
+    no_weight_decay=BIASES + NORMS,
     clip=10.0,
-    fit=Fit(256, 256),
+    resize=ResizeRule(256, 256),
     measure_every=4,
 )
 RECIPES = {recipe.name: recipe for recipe in (VOC, COCO, QUICK)}
@@ -95,7 +79,7 @@ def named(name: str | None, data: str) -> str:
 
 
 def choose(name: str, images: int, epochs: int | None) -> DetectionRecipe:
-    """A recipe for so many images: as many updates as the paper says, or `epochs`."""
+    """A recipe for a number of images: as many updates as in the paper, or `epochs`."""
     recipe = RECIPES[name]
     if epochs is None and name in UPDATES:
         epochs = max(1, round(UPDATES[name] * recipe.batch_size / images))

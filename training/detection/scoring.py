@@ -1,4 +1,4 @@
-"""Detections of whole splits and of single images, on one device."""
+"""Runs a detector on a split or on single images, on one device."""
 
 from collections.abc import Iterator
 
@@ -8,43 +8,43 @@ import numpy as np
 from training.detection import metrics
 from training.detection.dataset import BoxDataset
 from training.detection.metrics import Detections
-from training.detection.pipeline import Fit, measuring_batches
+from training.detection.pipeline import ResizeRule, eval_batches
 
 BATCH = 8
 
 
 def forward(model: keras.Model):
-    """images -> detections in inference mode, a graph for every shape of a batch."""
+    """images -> detections in inference mode, compiled once for each batch shape."""
     import tensorflow as tf
 
     return tf.function(lambda images: model(images, training=False), autograph=False)
 
 
-def detections(run, split: BoxDataset, fit: Fit, preprocess, batch: int = BATCH) -> list[Detections]:
-    """What a function of `forward` finds on a split, image by image, in pixels of the stored images."""
+def detections(run, split: BoxDataset, resize: ResizeRule, preprocess, batch: int = BATCH) -> list[Detections]:
+    """The detections of a function of `forward` on each image of a split, in pixels of the stored images."""
     found: list = [None] * len(split)
-    for rows, images in measuring_batches(split, fit=fit, batch=batch, preprocess=preprocess):
-        for index, one in zip(rows, each(run(images)), strict=True):
-            found[index] = scaled(one, split.sizes[index], fit)
+    for indices, images in eval_batches(split, resize=resize, batch=batch, preprocess=preprocess):
+        for index, one in zip(indices, split_batch(run(images)), strict=True):
+            found[index] = undo_resize(one, split.sizes[index], resize)
     return found
 
 
-def each(answers: dict) -> Iterator[Detections]:
-    """The detections of a batch, image by image, without what is beyond the count."""
-    boxes, scores, classes, counts = (np.asarray(answers[k]) for k in ("boxes", "scores", "classes", "count"))
+def split_batch(outputs: dict) -> Iterator[Detections]:
+    """The detections of each image of a batch, without the padding."""
+    boxes, scores, classes, counts = (np.asarray(outputs[k]) for k in ("boxes", "scores", "classes", "count"))
     for i, count in enumerate(counts):
         yield Detections(boxes[i, :count], scores[i, :count], classes[i, :count])
 
 
-def scaled(found: Detections, size, fit: Fit) -> Detections:
-    """Detections on an image as it was fitted, in pixels of the image itself."""
+def undo_resize(found: Detections, size, resize: ResizeRule) -> Detections:
+    """Detections on a resized image, in pixels of the stored image of (height, width) `size`."""
     size = np.asarray(size, np.float64)
-    grown = np.maximum(np.rint(size * fit.scale(*size)), 1) / size
+    grown = np.maximum(np.rint(size * resize.scale(*size)), 1) / size
     boxes = found.boxes / np.tile(grown[::-1], 2)
     limit = np.tile(size[::-1], 2)
     return Detections(np.clip(boxes, 0, limit).astype(np.float32), found.scores, found.classes)
 
 
-def measure(run, split: BoxDataset, fit: Fit, preprocess, classes: int) -> dict:
+def measure(run, split: BoxDataset, resize: ResizeRule, preprocess, classes: int) -> dict:
     """The figures of `metrics.measure` on a split."""
-    return metrics.measure(detections(run, split, fit, preprocess), split, classes)
+    return metrics.measure(detections(run, split, resize, preprocess), split, classes)

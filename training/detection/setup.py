@@ -1,4 +1,4 @@
-"""From the arguments of `detect.py fit` to what a run is made of."""
+"""From the arguments of `detect.py fit` to what a run of a detector is made of."""
 
 from dataclasses import replace
 
@@ -7,17 +7,23 @@ from keras_cnns.detection.weights import suited
 from keras_cnns.values import with_settings
 from training.detection import detectors, recipe, sources
 from training.detection.config import PARTS, DetectionConfig
+from training.detection.task import DetectionTask
 from training.engine.backends import backend
+from training.trainer.run import RunSpec
 
 
-def prepare(args):
-    """Arguments -> (config, scenes, compute, lines for the log). Raises ValueError for a bad argument."""
+def prepare(args) -> RunSpec:
+    """The run that the arguments of `detect.py fit` ask for.
+
+    Raises:
+        ValueError: a bad argument.
+    """
     if backend.name != "tensorflow":
-        raise ValueError(f"detectors train on TensorFlow; KERAS_BACKEND={backend.name} came")
+        raise ValueError(f"detectors train on TensorFlow, got KERAS_BACKEND={backend.name}")
     name = recipe.named(args.recipe, args.data)
     chosen = backend.choose(args.replicas, args.precision, args.xla, args.deterministic)
     detector = detectors.choose(args.backbone, small=name == recipe.QUICK.name)
-    bare = replace(detector, norms="live", frozen_stages=0)  # there is nothing that could be frozen
+    bare = replace(detector, norms="live", frozen_stages=0)  # without weights there is nothing to freeze
     detector = suited(detector, args.weights) if args.weights else bare
     prefix = "detector."
     own = [s for s in args.set if s.startswith(prefix)]
@@ -52,4 +58,4 @@ def prepare(args):
         f"batch norms: {detector.norms}" + ("" if args.weights else ", since there are no weights to begin with"),
         chosen.why,
     ]
-    return config, data, chosen, notes
+    return RunSpec(DetectionTask, config, data, chosen, tuple(notes))

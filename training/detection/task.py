@@ -1,47 +1,35 @@
-"""One training run of a detector, from a config and scenes to a finished run folder.
+"""`DetectionTask`: trains Faster R-CNN."""
 
-The loop, the checkpoints and the callbacks are those of `training.engine`; this says what is trained and measured.
-"""
-
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_cnns.deep import deep_recursion
 from keras_cnns.detection import LOSSES
-from keras_cnns.detection.network import Built
 from keras_cnns.detection.weights import load
-from training.detection import pipeline, plots, scoring
+from training.detection import metrics, pipeline, plots, scoring
 from training.detection.config import DetectionConfig
 from training.detection.dataset import DetectionData
-from training.engine.devices import Compute
-from training.engine.step import StepModel, steps_done, sync_batch_norm
+from training.detection.metrics import Detections
+from training.engine.step import StepModel, sync_batch_norm
 from training.errors import usage_errors
-from training.processes import deferred
-from training.recipes.schedules import Rate
-from training.report import canvas
-from training.report.folder import History, Log, replace_when_complete, write_json, write_text
-from training.report.progress import Bar
 from training.report.stream import told
-from training.report.tensorboard import Board
-from training.run_folder import checkpoints
-from training.run_folder.checkpoints import START, weights_sha256
-from training.run_folder.config import digest
-from training.trainer.callbacks import NaNMonitor, ProgressLogger, SpeedMonitor
-from training.trainer.checkpoint_saver import CheckpointSaver, ProgressCounter, SaveInterval
-from training.trainer.trainer import check_space, fit_segment, unreadable_images
+from training.trainer.task import Task
 
-COLUMNS = ("epoch", "step", "loss", *LOSSES, "val_ap50", "val_ap", "rate", "images_per_second", "seconds")
+SHOWN = 8  # images in a picture
 
 
 class DetectionStep(StepModel):
     """A detector's learner with this project's training step; its outputs are the losses, (n, 4).
 
     Decay, clipping, replicas and restarts are those of `StepModel`. Images are (images, boxes, labels, extent).
+
+    Attributes:
+        measure: () -> figures of the validation split, for `evaluate`; set by the task.
     """
+
+    measure = None
 
     def __init__(self, inputs, outputs, **options):
         super().__init__(inputs, outputs, **options)
@@ -51,216 +39,158 @@ class DetectionStep(StepModel):
     def metrics(self):
         return [self.mean_loss, *self.each_loss]
 
+    def evaluate(self, x=None, *, callbacks=None, **options):
+        """Average precision of the validation split, in place of the losses that Keras would compute."""
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = keras.callbacks.CallbackList(callbacks, model=self)
+        callbacks.on_test_begin()
+        figures = self.measure()
+        callbacks.on_test_end(figures)
+        return figures
+
     def _on_every_replica(self, step):
-        """As there, but a graph for each of the two shapes of a batch: one for both would know no sizes."""
+        """As there, but a graph for each of the two shapes of a batch: one for both would have open sizes."""
         import tensorflow as tf
 
         strategy = self.distribute_strategy
         step = tf.autograph.experimental.do_not_convert(step)
         return tf.function(lambda data: strategy.run(step, args=(data,)), autograph=False)
 
-    def _each(self, labels, losses):
+    def example_losses(self, labels, losses):
         return keras.ops.sum(losses, axis=-1)
 
-    def _measure(self, losses, labels, outputs, weights, counted=None):
+    def update_metrics(self, losses, labels, outputs, weights, counted=None):
         self.mean_loss.update_state(losses)
         for i, metric in enumerate(self.each_loss):
             metric.update_state(outputs[:, i])
 
 
 @dataclass(frozen=True)
-class DetectionRun:
-    """What a run is made of, handed around together."""
+class DetectionTask(Task):
+    """One run of a detector; `config` is a `DetectionConfig`, `data` a `DetectionData`."""
 
     config: DetectionConfig
     data: DetectionData
-    compute: Compute
-    folder: Path
-    log: Log
-    every: SaveInterval = SaveInterval()
+
+    columns = ("epoch", "step", "loss", *LOSSES, "val_ap50", "val_ap", "rate", "images_per_second", "seconds")
+    monitor = "val_ap50"
+    compared = ("ap50", "ap")
+    splits = ("val", "test")
+
+    def build(self):
+        config, recipe, built = self.config, self.config.recipe, self.config.build()
+        if config.weights:
+            with told(self.log), usage_errors():
+                load(built.inference, config.detector, config.weights)
+        how = {"decay": recipe.decay, "undecayed": recipe.no_weight_decay, "clip": recipe.clip}
+        model = DetectionStep(built.learner.inputs, built.learner.outputs, **how)
+        forward = scoring.forward(built.inference)
+        model.measure = lambda: self._validate(model, forward)
+        return model, built.inference
+
+    def _validate(self, model: DetectionStep, forward) -> dict:
+        sync_batch_norm(model)
+        figures = self.figures(self.predict(forward, "val"), "val")
+        return {name: figures[name] for name in self.compared}
+
+    def loss(self):
+        return None
+
+    def describe(self, saved):
+        recipe = self.config.recipe
+        return f"{self._parameters(saved):,} trainable parameters, {recipe.epochs} epochs of {self.steps} steps"
+
+    def _parameters(self, saved: keras.Model) -> int:
+        return sum(int(np.prod(v.shape)) for v in saved.trainable_variables)
+
+    # --- batches
 
     @property
-    def steps(self) -> int:
-        """Of an epoch."""
+    def steps(self):
         return pipeline.steps_per_epoch(self.data.train, self.config.recipe.batch_size)
 
-    def training(self, epoch: int, step: int):
-        """The training stream from an epoch, and in it from a step, on."""
-        c = self.config
+    def train_batches(self, epoch: int = 0, step: int = 0):
+        config, recipe = self.config, self.config.recipe
         return pipeline.train_batches(
             self.data.train,
-            fit=c.recipe.fit,
-            batch=c.recipe.batch_size,
-            seed=c.seed,
-            epochs=c.recipe.epochs,
+            resize=recipe.resize,
+            batch=recipe.batch_size,
+            seed=config.seed,
+            epochs=recipe.epochs,
             first_epoch=epoch,
             first_step=step,
             mirror=self.data.mirror,
-            preprocess=c.detector.backbone.preprocessing,
+            preprocess=config.detector.backbone.preprocessing,
         )
 
-    def measured(self, model, split: str) -> dict:
-        """The figures of a split."""
-        c = self.config
-        part, preprocess = getattr(self.data, split), c.detector.backbone.preprocessing
-        return scoring.measure(model, part, c.recipe.fit, preprocess, len(c.classes))
+    def image_names(self, epoch, step):
+        rows = pipeline.train_indices(self.data.train, self.config.recipe.batch_size, self.config.seed, epoch)
+        return ", ".join(str(self.data.train.ids[i]) for i in rows[step])
 
+    def validation(self):
+        """A stand-in that makes `fit` call `DetectionStep.evaluate`, which reads the split itself."""
+        import tensorflow as tf
 
-class Measured(keras.callbacks.Callback):
-    """Measures the validation split at the end of some epochs, and of the last; comes before who tells of it."""
+        return tf.data.Dataset.from_tensors(tf.zeros((self.compute.replicas, 1)))
 
-    def __init__(self, run: DetectionRun, model: keras.Model):
-        super().__init__()
-        self.run, self.forward = run, scoring.forward(model)
+    @property
+    def validation_epochs(self):
+        every, epochs = self.config.recipe.measure_every, self.config.recipe.epochs
+        return sorted({*range(every, epochs + 1, every), epochs})
 
-    def on_epoch_end(self, epoch, logs=None):
-        recipe = self.run.config.recipe
-        if (epoch + 1) % recipe.measure_every and epoch + 1 != recipe.epochs:
-            return
-        sync_batch_norm(self.model)
-        figures = self.run.measured(self.forward, "val")
-        logs.update(val_ap50=figures["ap50"], val_ap=figures["ap"])
+    # --- figures and pictures
 
+    def forward(self, model):
+        return scoring.forward(model)
 
-def train(run: DetectionRun) -> dict:
-    """Trains, or goes on training, and fills the run folder; returns what `result.json` holds.
+    def sample(self):
+        preprocess = self.config.detector.backbone.preprocessing
+        few = self.data.val.take(range(min(SHOWN, len(self.data.val))))
+        batches = pipeline.eval_batches(few, resize=self.config.recipe.resize, batch=SHOWN, preprocess=preprocess)
+        return next(batches)[1]
 
-    Raises:
-        Failure: the loss is not finite, the disk is full, or images have become unreadable.
-        Refusal: the folder's checkpoints are of another version or another run.
-    """
-    config, log, recipe = run.config, run.log, run.config.recipe
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(run.compute.policy)
-    with run.compute.scope(), deep_recursion():
-        built = config.build()
-        if config.weights:
-            with told(log), usage_errors():
-                load(built.inference, config.detector, config.weights)
-        rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, run.steps)
-        model = compiled(built, config, rate, run.compute)
-        model.optimizer.build(model.trainable_variables)
-    count = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    log(f"network: {count:,} trainable parameters, {recipe.epochs} epochs of {run.steps} steps")
-    check_space(run.folder, model, 1)
-    with usage_errors():  # a checkpoint of another version or another run is refused
-        found = _latest(run)
-    clock, history = SpeedMonitor(recipe.batch_size), History(run.folder / "history.csv", COLUMNS)
-    purge = found.place.number if found else None
-    with Board(run.folder / "tensorboard", purge_step=purge, warn=log) as board:
-        if found:
-            log(f"continuing after epoch {found.place.epoch} of {recipe.epochs} and {found.place.step} steps")
-        bar = Bar(recipe.epochs, run.steps, sys.stdout, say=log)
-        with deferred() as pending, unreadable_images(run.data):
-            while _go_on(run, model, built.inference, found, (bar, history, board, clock), pending):
-                found = _latest(run)
-        sync_batch_norm(model)
-        return conclude(run, built.inference, model, clock, history, board)
+    def predict(self, forward, split):
+        """The detections on each image of a split."""
+        preprocess = self.config.detector.backbone.preprocessing
+        return scoring.detections(forward, getattr(self.data, split), self.config.recipe.resize, preprocess)
 
+    def figures(self, predictions, split):
+        return metrics.measure(predictions, getattr(self.data, split), len(self.config.classes))
 
-def compiled(built: Built, config: DetectionConfig, rate: Rate, compute: Compute) -> DetectionStep:
-    """The model that trains."""
-    recipe, learner = config.recipe, built.learner
-    how = {"decay": recipe.decay, "undecayed": recipe.undecayed, "clip": recipe.clip}
-    model = DetectionStep(learner.inputs, learner.outputs, **how)
-    model.compile(recipe.optimizer.build(rate), None, xla=compute.xla)
-    return model
+    def facts(self, saved, history):
+        detector = self.config.detector
+        return {
+            "arch": detector.name,
+            "backbone": detector.backbone.name,
+            "data": self.config.data,
+            "recipe": self.config.recipe.name,
+            "params": self._parameters(saved),
+            "seconds": sum(row["seconds"] for row in history),
+        }
 
+    @property
+    def _title(self) -> str:
+        return f"{self.config.detector.name} on {self.data.name}"
 
-def _latest(run: DetectionRun):
-    return checkpoints.latest(run.folder / "checkpoints", checkpoints.STEP, digest(run.config), run.log)
+    def first_picture(self):
+        (images, boxes, labels, _), _ = keras.tree.map_structure(lambda a: a[:SHOWN], self.first_batch)
+        low, high = images.min(), images.max()
+        shown = [np.uint8(255 * (image - low) / max(high - low, 1e-6)) for image in images]
+        truth = [
+            Detections(b[k > 0], np.ones((k > 0).sum()), k[k > 0] - 1) for b, k in zip(boxes, labels, strict=True)
+        ]
+        return plots.sheet(shown, truth, self.config.classes, f"{self._title}: the first training batch")
 
+    def pictures(self, saved, history, predictions):
+        few = [self.data.test.images[i] for i in range(min(SHOWN, len(self.data.test)))]
+        drawn = {"detections": plots.sheet(few, predictions[:SHOWN], self.config.classes, self._title)}
+        return drawn | ({"curves": plots.curves(history, self._title)} if history else {})
 
-def _go_on(run, model, inference, found, report, pending) -> bool:
-    """Trains from a checkpoint, or the start, to the end of a broken epoch or of the run: is more to come?"""
-    recipe, (bar, history, board, clock) = run.config.recipe, report
-    place, sums = (found.place, found.restore(model)) if found else (START, {})
-    history.truncate(place.epoch)
-    counter = ProgressCounter(place, sums, run.steps)
-    narrator = ProgressLogger(bar, history, board, clock, counter)
-    if found:
-        narrator.restore(found.states["narrator"])
-    if place.epoch == recipe.epochs:
-        return False
-    saver = CheckpointSaver(
-        run.folder / "checkpoints", digest(run.config), run.every, counter, {"narrator": narrator}, pending
-    )
-    watch = NaNMonitor(counter, lambda epoch, step: run.log(f"images of the batch: {_batch(run, epoch, step)}"))
-    callbacks = [counter, watch, clock, Measured(run, inference), narrator, saver]
-    return fit_segment(
-        model, place, run.steps, recipe.epochs, lambda: run.training(place.epoch, place.step), callbacks
-    )
-
-
-def _batch(run: DetectionRun, epoch: int, step: int) -> str:
-    rows = pipeline.training_plan(run.data.train, run.config.recipe.batch_size, run.config.seed, epoch)
-    return ", ".join(str(run.data.train.ids[i]) for i in rows[step])
-
-
-SHOWN = 8  # test images in the picture
-
-
-def conclude(run, inference, model, clock, history, board) -> dict:
-    """Saves the model, measures val and test once, draws, writes `result.json`."""
-    config, step = run.config, steps_done(model)
-    with deep_recursion(), replace_when_complete(run.folder / "model.keras") as path:
-        inference.save(path)
-    write_text(run.folder / "labels.txt", "\n".join(config.classes) + "\n")
-    forward, figures = scoring.forward(inference), {}
-    for name in ("val", "test"):
-        run.log(f"measuring the {name} split")
-        figures[name] = run.measured(forward, name)
-    result = {
-        "arch": config.detector.name,
-        "backbone": config.detector.backbone.name,
-        "data": config.data,
-        "recipe": config.recipe.name,
-        "params": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
-        "epochs": config.recipe.epochs,
-        "seed": config.seed,
-        "replicas": run.compute.replicas,
-        "precision": run.compute.precision,
-        "xla": "on" if model.xla else "off",
-        "images_per_second": clock.images_per_second() or _last(history, "images_per_second"),
-        "data_wait": clock.data_wait(model),
-        "seconds": sum(row["seconds"] for row in history.rows),
-        **figures,
-        "weights_sha256": weights_sha256(inference),
-        "finished": True,
-    }
-    if canvas.CAN:
-        _draw(run, forward, history, board, step)
-    hyper = {
-        k: result[k] for k in ("arch", "backbone", "data", "recipe", "epochs", "seed", "precision", "replicas")
-    }
-    hyper |= {"batch_size": config.recipe.batch_size, "optimizer": asdict(config.recipe.optimizer)}
-    board.hparams(hyper, {f"{s}/{k}": figures[s][k] for s in figures for k in ("ap50", "ap")}, step)
-    write_json(run.folder / "result.json", result)
-    return result
-
-
-def _draw(run, forward, history, board, step: int) -> None:
-    config, fit = run.config, run.config.recipe.fit
-    few = run.data.test.take(range(min(SHOWN, len(run.data.test))))
-    found = scoring.detections(forward, few, fit, config.detector.backbone.preprocessing)
-    title = f"{config.detector.name} on {run.data.name}"
-    drawn = {"detections": plots.sheet([few.images[i] for i in range(len(few))], found, config.classes, title)}
-    if history.rows:
-        drawn["curves"] = plots.curves(history.rows, title)
-    for name, figure in drawn.items():
-        canvas.save(figure, run.folder / f"{name}.png")
-        board.picture(name, figure, step)
-
-
-def _last(history, column: str) -> float:
-    return history.rows[-1][column] if history.rows else 0.0
-
-
-def summary(result: dict, folder) -> str:
-    """The last line of a run, for people and scripts."""
-    test = result["test"]
-    return (
-        f"done: test AP50 {test['ap50']:.4f} (n={test['n']} images, {test['boxes']} boxes), VOC07 11-point "
-        f"{test['ap50_voc07']:.4f}, COCO AP {test['ap']:.4f}, AP75 {test['ap75']:.4f}, "
-        f"{result['images_per_second']:.0f} images/s, run {folder}"
-    )
+    @classmethod
+    def summary(cls, result: dict, folder: Path) -> str:
+        test = result["test"]
+        return (
+            f"done: test AP50 {test['ap50']:.4f} (n={test['n']} images, {test['boxes']} boxes), VOC07 11-point "
+            f"{test['ap50_voc07']:.4f}, COCO AP {test['ap']:.4f}, AP75 {test['ap75']:.4f}, "
+            f"{result['images_per_second']:.0f} images/s, run {folder}"
+        )

@@ -14,7 +14,7 @@ from training.detection import scoring
 from training.detection.config import DetectionConfig
 from training.detection.dataset import BoxDataset
 from training.detection.metrics import Detections
-from training.detection.pipeline import Fit, padded, resized
+from training.detection.pipeline import ResizeRule, pad_image, resize_image
 from training.errors import DataError
 
 
@@ -33,7 +33,7 @@ class Detector:
     name: str
     model: keras.Model
     classes: tuple[str, ...]
-    fit: Fit
+    fit: ResizeRule
     preprocessing: Preprocessing
     data: str
     canvas: tuple
@@ -43,8 +43,8 @@ class Detector:
     def find(self, run, image: np.ndarray) -> Detections:
         """What `scoring.forward(model)` finds on a uint8 image (h, w, 3), in its own pixels."""
         high = image.shape[0] > image.shape[1]
-        seen = padded(self.preprocessing(resized(image, self.fit)[0]), self.fit, high)[None]
-        return scoring.scaled(next(scoring.each(run(seen))), image.shape[:2], self.fit)
+        seen = pad_image(self.preprocessing(resize_image(image, self.fit)[0]), self.fit, high)[None]
+        return scoring.undo_resize(next(scoring.split_batch(run(seen))), image.shape[:2], self.fit)
 
     def in_order(self, classes: tuple[str, ...], split: BoxDataset) -> BoxDataset:
         """A split of data with other classes, in the order of the network's.
@@ -58,7 +58,7 @@ class Detector:
         if odd:
             raise DataError(f"{self.name} does not know the class {odd[0]!r} (it knows {', '.join(self.classes)})")
         places = np.array([self.classes.index(c) for c in classes] + [-1], np.int32)  # the last is for none
-        return BoxDataset(split.images, split.sizes, split.boxes, places[split.labels], split.doubtful, split.ids)
+        return BoxDataset(split.images, split.sizes, split.boxes, places[split.labels], split.ignore, split.ids)
 
 
 def from_run(folder: Path) -> Detector:
@@ -79,7 +79,7 @@ def from_run(folder: Path) -> Detector:
         f"{config.detector.name} ({folder})",
         model,
         config.classes,
-        config.recipe.fit,
+        config.recipe.resize,
         config.detector.backbone.preprocessing,
         config.data,
         config.canvas,

@@ -1,7 +1,7 @@
-"""Several processes that train one network, one a machine or all on one: who they are, what they tell each other.
+"""Several processes that train one network, on one machine or on several: their addresses and messages.
 
-Every worker does the same; the collective operations wait for each other. Worker 0 is the chief: it alone has the
-run folder. The others work in a folder that is thrown away, and get the chief's checkpoints at the start.
+All workers run the same code; collective operations wait until all have called them. Only worker 0, the chief, has
+the run folder. The others work in a temporary folder and get the chief's checkpoints at the start.
 """
 
 import faulthandler
@@ -18,53 +18,57 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import RunError, UsageError
+from training.processes import silence_native_stderr
 
 CHUNK = 2**24  # int32 numbers in one message: 64 MiB
-LONGEST = 600.0  # seconds without a step after which a worker gives up
-AGAIN = "start all workers again with the same command, and the run goes on from its last checkpoint"
+RESTART = "start all workers again with the same command, and the run continues from its last checkpoint"
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of a run, as "host:port", and which of them this is. Alone by default.
+    """The workers of a run, as "host:port", and the index of this process. By default one process.
+
+    Attributes:
+        timeout: seconds without a step after which a worker ends.
 
     Raises:
-        ValueError: an address that is none, one that comes twice, or an index that is none of theirs.
+        ValueError: an invalid address, equal addresses, or an index out of range.
     """
 
     workers: tuple[str, ...] = ()
     index: int = 0
+    timeout: float = 600.0
 
     def __post_init__(self):
         for worker in self.workers:
             host, colon, port = worker.rpartition(":")
             if not (host and colon and port.isdigit() and 0 < int(port) < 65_536):
-                raise ValueError(f"--workers wants host:port,host:port,...; {worker!r} came")
+                raise ValueError(f"--workers must be host:port,host:port,..., got {worker!r}")
         if len(set(self.workers)) < len(self.workers):
-            raise ValueError(f"--workers must all differ; {','.join(self.workers)} came")
+            raise ValueError(f"--workers must all differ, got {','.join(self.workers)}")
         if not 0 <= self.index < self.count:
-            raise ValueError(f"--worker-index must be from 0 to {self.count - 1}; {self.index} came")
+            raise ValueError(f"--worker-index must be from 0 to {self.count - 1}, got {self.index}")
 
     @property
     def count(self) -> int:
-        """How many processes."""
+        """Number of processes."""
         return max(1, len(self.workers))
 
     @property
     def alone(self) -> bool:
-        """Whether there is only this one."""
+        """Whether this is the only process."""
         return self.count == 1
 
     @property
     def chief(self) -> bool:
-        """Whether this one writes the run folder."""
+        """Whether this process writes the run folder."""
         return self.index == 0
 
     def strategy(self):
-        """A `MultiWorkerMirroredStrategy`; waits until all have come.
+        """A `MultiWorkerMirroredStrategy`; waits until all workers are connected.
 
         Raises:
-            ValueError: the port of this worker is taken.
+            ValueError: the port of this worker is in use.
         """
         import tensorflow as tf
 
@@ -74,7 +78,7 @@ class Group:
             try:
                 trial.bind(("", port))
             except OSError as error:
-                raise ValueError(f"worker {self.index} cannot have port {port}: {error.strerror}") from None
+                raise ValueError(f"worker {self.index} cannot use port {port}: {error.strerror}") from None
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             tf.train.ClusterSpec({"worker": list(self.workers)}),
             task_type="worker",
@@ -85,25 +89,15 @@ class Group:
             return tf.distribute.MultiWorkerMirroredStrategy(resolver)
 
 
-def silence_stderr() -> None:
-    """Keeps TensorFlow's C++ lines, many when a peer dies, out of stderr; Python's own still get there."""
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
-        return
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-
-
 def group(workers: str | None, index: int | None, config: str | None) -> Group:
-    """The group that `--workers` and `--worker-index` name, or else the text of `TF_CONFIG`.
+    """The group of `--workers` and `--worker-index`, or of the text of `TF_CONFIG`.
 
     Raises:
-        ValueError: half of it, or something that cannot be meant.
+        ValueError: one option without the other, or an invalid value.
     """
     if workers is not None or index is not None:
         if workers is None or index is None:
-            raise ValueError("--workers and --worker-index go together")
+            raise ValueError("--workers and --worker-index must be given together")
         return Group(tuple(worker.strip() for worker in workers.split(",")), index)
     if not config:
         return Group()
@@ -112,32 +106,32 @@ def group(workers: str | None, index: int | None, config: str | None) -> Group:
         jobs, task = found.get("cluster", {}), found.get("task", {})
         kind, number = task.get("type", "worker"), int(task.get("index", 0))
         if not set(jobs) <= {"chief", "worker"} or kind not in ("chief", "worker"):
-            raise ValueError("only the jobs chief and worker train here")
+            raise ValueError(f"jobs must be chief and worker, got {', '.join(sorted({*jobs, kind}))}")
         chiefs = tuple(jobs.get("chief", ()))
         return Group((*chiefs, *jobs.get("worker", ())), number + (len(chiefs) if kind == "worker" else 0))
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"TF_CONFIG cannot be used: {error}") from None
+        raise ValueError(f"TF_CONFIG is invalid: {error}") from None
 
 
 @contextmanager
 def lost_peers() -> Iterator[None]:
-    """Inside, the errors that a peer's death causes become one Failure."""
+    """Turns the errors that the death of another worker causes into one RunError."""
     import tensorflow as tf
 
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        raise RunError(f"another worker is gone: {AGAIN}") from error
+        raise RunError(f"another worker has ended: {RESTART}") from error
     except (tf.errors.InternalError, tf.errors.FailedPreconditionError, tf.errors.DeadlineExceededError) as error:
         if "ollective" not in str(error) and "oordination" not in str(error):
             raise
-        raise RunError(f"another worker is gone: {AGAIN}") from error
+        raise RunError(f"another worker has ended: {RESTART}") from error
 
 
 class Watchdog:
-    """Ends this process, status 1, when it has not been fed for so many seconds: then a peer hangs.
+    """Ends this process with status 1 when `feed` is not called for some seconds: then another worker hangs.
 
-    A thread has to do it, since the main one sits in a collective operation that nothing can interrupt.
+    It is a thread, since the main one waits in a collective operation, which cannot be interrupted.
     """
 
     def __init__(self, seconds: float):
@@ -147,11 +141,11 @@ class Watchdog:
         self.thread.start()
 
     def feed(self) -> None:
-        """All goes well."""
+        """Restarts the countdown."""
         self.fed.set()
 
     def stop(self) -> None:
-        """Nothing more to watch."""
+        """Ends the thread."""
         self.over = True
         self.fed.set()
         self.thread.join()
@@ -162,43 +156,43 @@ class Watchdog:
                 return
             self.fed.clear()
         name = os.path.basename(sys.argv[0])
-        line = f"no step for {self.seconds:.0f} seconds: another worker hangs; {AGAIN}"
+        line = f"no step for {self.seconds:.0f} seconds: another worker hangs; {RESTART}"
         print(f"{name}: {line}", file=sys.stderr, flush=True)
         os._exit(1)
 
 
 class Communicator:
-    """Messages between the workers, by the strategy's own all-reduce. Every worker must call alike, in order.
+    """Messages between the workers, by the strategy's all-reduce. All workers must make the same calls in order.
 
-    Made before anything else uses TensorFlow; waits until all have come.
+    Must be created before anything else uses TensorFlow; waits until all workers are connected.
 
     Attributes:
         strategy: a `MultiWorkerMirroredStrategy`.
     """
 
-    def __init__(self, group: Group, patience: float = LONGEST):
+    def __init__(self, group: Group):
         self.group = group
         others = ", ".join(worker for i, worker in enumerate(group.workers) if i != group.index)
-        print(f"worker {group.index} waits for {others}, {patience:.0f} seconds at most", flush=True)
-        silence_stderr()
-        # TensorFlow keeps the interpreter locked while it waits, so no thread of Python's could end it.
+        print(f"worker {group.index} waits for {others}, {group.timeout:.0f} seconds at most", flush=True)
+        silence_native_stderr()  # TensorFlow writes many lines when a worker dies
+        # TensorFlow holds the interpreter's lock while it waits, so a thread of Python could not end the process.
         with open(os.devnull, "w") as nowhere:
-            faulthandler.dump_traceback_later(patience, exit=True, file=nowhere)
+            faulthandler.dump_traceback_later(group.timeout, exit=True, file=nowhere)
             self.strategy = group.strategy()
             faulthandler.cancel_dump_traceback_later()
-        self.watchdog = Watchdog(patience)
+        self.watchdog = Watchdog(group.timeout)
 
     def alive(self) -> None:
-        """Tells the watchdog that all goes well."""
+        """Restarts the watchdog's countdown."""
         self.watchdog.feed()
 
     def close(self) -> None:
-        """Waits for the others: a process that ends early is taken for dead."""
+        """Waits for the other workers, which treat a process that ends early as dead."""
         self.total([0])
         self.watchdog.stop()
 
     def total(self, numbers) -> np.ndarray:
-        """Sum over workers of int32 numbers."""
+        """Sum of int32 numbers over the workers."""
         import tensorflow as tf
 
         each = max(1, self.strategy.num_replicas_in_sync // self.group.count)
@@ -225,7 +219,7 @@ class Communicator:
         return [row[:n].tobytes() for row, n in zip(board, lengths, strict=True)]
 
     def broadcast(self, message: bytes) -> bytes:
-        """The chief's message, of any length; what the others give is not looked at."""
+        """The chief's message, of any length; the argument of the others is ignored."""
         mine = message if self.group.chief else b""
         high, low = divmod(len(mine), 2**20)
         high, low = self.total([high, low]).tolist()
@@ -239,18 +233,18 @@ class Communicator:
         return b"".join(parts)
 
     def assert_equal_config(self, facts: dict) -> None:
-        """Raises Refusal, on all, unless all workers were started alike."""
-        told = [json.loads(text) for text in self.gather(json.dumps(facts, sort_keys=True).encode())]
-        for index, other in enumerate(told):
-            for key in sorted(set(told[0]) | set(other)):
-                if told[0].get(key) != other.get(key):
+        """Raises UsageError on all workers if they were started with different options."""
+        received = [json.loads(text) for text in self.gather(json.dumps(facts, sort_keys=True).encode())]
+        for index, other in enumerate(received):
+            for key in sorted(set(received[0]) | set(other)):
+                if received[0].get(key) != other.get(key):
                     raise UsageError(
-                        f"all workers must be started alike; {key} is {told[0].get(key)!r} on the chief "
+                        f"all workers must be started alike, got {key} {received[0].get(key)!r} on the chief "
                         f"and {other.get(key)!r} on worker {index}"
                     )
 
     def broadcast_files(self, folder: Path) -> None:
-        """Gives every worker the chief's files below a folder, in their own folder of that name."""
+        """Copies the chief's files in subfolders of `folder` to the `folder` of every other worker."""
         files = []
         if self.group.chief:
             found = sorted(p for p in folder.rglob("*") if p.is_file() and p.parent != folder)
@@ -261,6 +255,6 @@ class Communicator:
             content = self.broadcast(content)
             if not self.group.chief:
                 if len(content) != size or ".." in Path(name).parts:
-                    raise RunError(f"{name} did not come whole from the chief: {AGAIN}")
+                    raise RunError(f"received an incomplete {name} from the chief: {RESTART}")
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(content)

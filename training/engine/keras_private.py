@@ -1,11 +1,11 @@
-"""What training on many devices needs of Keras' private parts. The one place; tested on keras 3.15.1.
+"""All uses of Keras' private methods: two, for training on several devices. Tested on keras 3.15.1.
 
-- `Trainer._maybe_symbolic_build` reduces the first batch to its mean over replicas, which fails where shares
-  differ in length and on several workers (keras issue 20585). A functional model has nothing left to build.
-- `TFOptimizer._all_reduce_sum_gradients` sums the gradients of all replicas just before the update, when it is
-  too late to clip them or to look whether all are finite. `StepModel` sums them itself, earlier.
+- `Trainer._maybe_symbolic_build` reduces the first batch to its mean over replicas, which fails where shards
+  differ in length and on several workers (keras issue 20585). A functional model is built already.
+- `TFOptimizer._all_reduce_sum_gradients` sums the gradients of all replicas just before the update, too late for
+  clipping and for the test that all are finite. `StepModel` sums them itself, earlier.
 
-`tests/engine/test_keras_private.py` fails when either moves.
+`tests/engine/test_keras_private.py` fails when Keras moves either.
 """
 
 import keras
@@ -14,19 +14,21 @@ SUM = "_all_reduce_sum_gradients"
 
 
 class Built:
-    """Comes before `keras.Model` among the bases of a functional model that is built when it is made."""
+    """A base, before `keras.Model`, of functional models: they are built when they are created."""
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         pass
 
 
 def leave_gradients(optimizer: keras.optimizers.Optimizer) -> None:
-    """Makes an optimizer take gradients as they come, already summed over all replicas.
+    """Makes an optimizer use gradients as given, already summed over all replicas.
 
     Raises:
-        RuntimeError: this version of Keras sums them elsewhere, which would multiply them by the replicas.
+        RuntimeError: this version of Keras sums them elsewhere, so they would be summed twice.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
     if not callable(getattr(optimizer, SUM, None)):
-        raise RuntimeError(f"keras {keras.__version__} has no Optimizer.{SUM}: several replicas need keras 3.15")
+        raise RuntimeError(
+            f"training needs a keras with Optimizer.{SUM}, got keras {keras.__version__}; 3.15 has it"
+        )
     setattr(optimizer, SUM, list)

@@ -1,4 +1,4 @@
-"""The training step, as a model that `fit` drives, on one device or on many."""
+"""The training step on TensorFlow: `StepModel`, which `fit` trains on one device or on several."""
 
 import time
 from collections.abc import Callable
@@ -13,29 +13,29 @@ from training.engine import keras_private
 class StepModel(keras_private.Built, keras.Model):
     """A functional model with this project's training step; gives logits.
 
-    Built on the tensors of a plain model, `StepModel(plain.inputs, logits)`, it shares that model's layers: what
-    it learns is in the plain model. `compile(optimizer, loss)` as usual; metrics are the mean loss and top-1.
-    Labels are integers (n,) or, where images are mixed or labels smoothed, probabilities (n, classes); weights of
-    images (n,), which `class_weight` of `fit` makes too, multiply their losses.
+    `StepModel(plain.inputs, logits)` shares the layers of the model `plain` and so trains its weights.
+    `compile(optimizer, loss)` as usual; metrics are the mean loss and top-1. Labels are integers (n,) or, where
+    images are mixed or labels smoothed, probabilities (n, classes); weights of images (n,), also those that `fit`
+    makes of `class_weight`, multiply their losses.
 
-    The step has two halves. `gradients` is the forward and backward pass of one replica over one part of its
-    share of the batch. `update` sums the gradients over parts and replicas, clips, decays and applies them. With
-    `compile(..., xla=True)` XLA compiles the first half; under a strategy no more, because it cannot compile an
-    all-reduce, and on one device the second half, too.
+    The step has two functions. `gradients` is the forward and backward pass of one replica over one part of its
+    images. `update` sums the gradients over parts and replicas, clips, decays and applies them. With
+    `compile(..., xla=True)` XLA compiles `gradients`, and on one device `update`, too; under a strategy it cannot,
+    because of the all-reduce.
 
-    Every replica and every part has equally many images; the door sees to it.
+    Every replica and every part must have equally many images (`Compute.check_batch`).
 
     Attributes:
         decay: L2 coefficient; decay times the weight is added to the gradient.
-        undecayed: patterns of the paths of weights that are left out of it, as ("*/bias", "*/gamma").
-        loss_weights: of each output; the first output is the network's answer, others are training heads.
-        clip: largest norm of all gradients together, after their sum over replicas and before decay; None is any.
-        accumulate: parts into which a replica's images are cut, one forward and backward pass each.
-        preprocess: from the images of a batch to what the network takes; done on the device.
-        gradient_hook: changes the gradients after their sum and limit, before decay; or None.
-        learning_variables: the variables that learn; see `set_trainable_subset`.
+        undecayed: patterns of the paths of weights without decay, as ("*/bias", "*/gamma").
+        loss_weights: of each output; the first output has the logits, others are training heads.
+        clip: largest norm of all gradients together, after their sum over replicas and before decay, or None.
+        accumulate: parts into which a replica's images are divided, one forward and backward pass each.
+        preprocess: from the images of a batch to the input of the network; runs on the device.
+        gradient_hook: changes the gradients after clipping, before decay; or None.
+        learning_variables: the variables that are trained; see `set_trainable_subset`.
         data_wait_seconds: seconds that training has waited for input so far.
-        traces: how often Python went through `gradients`; once a replica, or shapes change.
+        traces: how often `gradients` was traced; once per replica if shapes never change.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class StepModel(keras_private.Built, keras.Model):
     ):
         super().__init__(inputs, outputs)
         if len(loss_weights) != len(self.outputs):
-            raise ValueError(f"{len(self.outputs)} outputs need as many loss_weights; {loss_weights} came")
+            raise ValueError(f"{len(self.outputs)} outputs need as many loss_weights, got {loss_weights}")
         self.decay = decay
         self.undecayed = undecayed
         self.loss_weights = loss_weights
@@ -70,16 +70,16 @@ class StepModel(keras_private.Built, keras.Model):
         return [self.mean_loss, self.top1]
 
     def compile(self, optimizer, loss, xla: bool = False, steps_per_execution: int = 1):
-        """As Keras' own, whose `jit_compile` would refuse XLA silently under a strategy or with determinism.
+        """`xla` replaces Keras' `jit_compile`, which silently does nothing under a strategy or with determinism.
 
-        With `steps_per_execution` callbacks hear of so many steps at a time; the steps are the same.
+        Callbacks run after every `steps_per_execution` steps; the steps are the same.
         """
         super().compile(optimizer, loss, jit_compile=False, steps_per_execution=steps_per_execution)
         self.xla = xla
         self.gradient_fn = self.update_fn = None
 
     def gradients(self, images, labels, weights):
-        """One replica's half: loss of each image, logits, gradients of the mean loss, scaled for float16."""
+        """Loss of each image, logits, and gradients of the mean loss, scaled for float16, on one replica."""
         import tensorflow as tf
 
         self.traces += 1
@@ -88,7 +88,7 @@ class StepModel(keras_private.Built, keras.Model):
             if self.trainable_subset is not None:
                 tape.watch(variables)
             outputs = keras.tree.flatten(self(self.preprocess(images), training=True))
-            each = sum(s * self._each(labels, o) for s, o in zip(self.loss_weights, outputs, strict=True))
+            each = sum(w * self.example_losses(labels, o) for w, o in zip(self.loss_weights, outputs, strict=True))
             penalty = sum(self.losses) if self.losses else 0.0
             weighted = each if weights is None else each * keras.ops.cast(weights, each.dtype)
             objective = self.optimizer.scale_loss(keras.ops.mean(weighted) + penalty)
@@ -99,21 +99,21 @@ class StepModel(keras_private.Built, keras.Model):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         losses, logits, gradients = [], [], []
         for part in self._parts(images, labels, weights):
-            each, answers, slopes = self.gradient_fn(*part)
+            each, outputs, more = self.gradient_fn(*part)
             losses.append(each)
-            logits.append(answers)
-            gradients = [a + b for a, b in zip(gradients, slopes, strict=True)] if gradients else slopes
+            logits.append(outputs)
+            gradients = [a + b for a, b in zip(gradients, more, strict=True)] if gradients else more
         self.update_fn(gradients)
-        self._measure(keras.ops.concatenate(losses), labels, keras.ops.concatenate(logits), weights)
+        self.update_metrics(keras.ops.concatenate(losses), labels, keras.ops.concatenate(logits), weights)
 
     def test_step(self, data):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         images = self.preprocess(self._never_empty(images))
         logits = keras.tree.flatten(self(images, training=False))[0][: keras.ops.shape(labels)[0]]
-        self._measure(self._each(labels, logits), labels, logits, weights, counted=weights)
+        self.update_metrics(self.example_losses(labels, logits), labels, logits, weights, counted=weights)
 
     def update(self, gradients):
-        """The other half: the sums of gradients over parts -> new weights."""
+        """Updates the weights by the gradients, summed over parts, of every replica."""
         import tensorflow as tf
 
         by = 1 / (self.accumulate * self._replicas)
@@ -121,8 +121,8 @@ class StepModel(keras_private.Built, keras.Model):
             gradients = [g * keras.ops.cast(by, g.dtype) for g in gradients]
         if self._replicas > 1:
             gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        # Where float16 scales the loss, limit and decay are scaled as the gradients are. A gradient that is not
-        # finite on one replica is so on all of them by now, and all of them leave out this step.
+        # Where float16 scales the loss, limit and decay are scaled like the gradients. After the sum all replicas
+        # have the same gradients, so if one is not finite, all skip the step.
         if self.clip is not None:
             norm = tf.linalg.global_norm(gradients)
             limit = self.optimizer.scale_loss(tf.constant(self.clip, norm.dtype))
@@ -138,9 +138,9 @@ class StepModel(keras_private.Built, keras.Model):
         ]
 
     def set_trainable_subset(self, variables: list | None) -> None:
-        """From the next step on only these of the trainable variables learn; None is all of them.
+        """Makes the next steps train only these of the trainable variables; None is all.
 
-        The backward pass ends where none of them is left, so that a head alone costs little more than inference.
+        The backward pass ends at the first of them, so training a head costs little more than inference.
         """
         before = self.trainable_subset
         self.trainable_subset = None if variables is None else frozenset(map(id, variables))
@@ -149,7 +149,7 @@ class StepModel(keras_private.Built, keras.Model):
             self.make_train_function(force=True)
 
     def make_train_function(self, force=False):
-        """Keras calls this once; taking the batch outside the graph lets the wait for it be measured."""
+        """Overrides Keras': the batch is taken outside the graph, so that the wait for it can be measured."""
         if self.train_function is not None and not force:
             return self.train_function
         if self.gradient_fn is None:
@@ -164,7 +164,7 @@ class StepModel(keras_private.Built, keras.Model):
         return train
 
     def make_test_function(self, force=False):
-        """As Keras' own, whose way to the mean over replicas fails on several workers."""
+        """Overrides Keras', whose mean over replicas fails on several workers."""
         if self.test_function is not None and not force:
             return self.test_function
         step = self._on_every_replica(self.test_step)
@@ -179,7 +179,7 @@ class StepModel(keras_private.Built, keras.Model):
         return test
 
     def _execute(self, step, iterator) -> None:
-        """`steps_per_execution` steps, or fewer at the end of the data; StopIteration if there are none left."""
+        """Runs `steps_per_execution` steps, or fewer at the end of the data; StopIteration without any."""
         for number in range(self.steps_per_execution):
             began = time.perf_counter()
             try:
@@ -192,7 +192,7 @@ class StepModel(keras_private.Built, keras.Model):
             step(data)
 
     def make_functions(self) -> None:
-        """Makes the graphs of the two halves, compiled or not as `xla` says, and the optimizer ready."""
+        """Makes `gradient_fn` and `update_fn`, compiled if `xla`, and builds the optimizer."""
         import tensorflow as tf
 
         compiled = partial(tf.function, jit_compile=True, autograph=False) if self.xla else lambda half: half
@@ -217,7 +217,7 @@ class StepModel(keras_private.Built, keras.Model):
         return tf.function(lambda data: strategy.run(step, args=(data,)), autograph=False, reduce_retracing=True)
 
     def _parts(self, images, labels, weights):
-        """The images of a replica in `accumulate` equal parts."""
+        """The batch of a replica in `accumulate` equal parts."""
         import tensorflow as tf
 
         if self.accumulate == 1:
@@ -229,13 +229,13 @@ class StepModel(keras_private.Built, keras.Model):
         return zip(*columns, strict=True)
 
     def _never_empty(self, images):
-        """The images, and a black one where a replica has none of a short last batch: oneDNN fails on nothing."""
+        """The images, or a black one if a short last batch leaves a replica none: oneDNN fails on no images."""
         import tensorflow as tf
 
         if self._replicas == 1:
             return images
         missing = tf.maximum(0, 1 - tf.shape(images)[0])
-        # Not tf.pad: oneDNN takes it for the padding of the first convolution and leaves out that of the batch.
+        # Not tf.pad: oneDNN fuses it with the first convolution and drops the padding of the batch.
         return tf.concat([images, tf.zeros([missing, *images.shape[1:]], images.dtype)], axis=0)
 
     def _decayed(self, gradients):
@@ -247,15 +247,15 @@ class StepModel(keras_private.Built, keras.Model):
             for g, v in zip(gradients, self.learning_variables, strict=True)
         ]
 
-    def _each(self, labels, logits):
+    def example_losses(self, labels, logits):
         """Loss of each image, (n,)."""
         return keras.losses.get(self.loss).call(labels, keras.ops.cast(logits, "float32"))
 
-    def _measure(self, losses, labels, logits, weights, counted=None):
-        # Sums and counts, not means: replicas may have unequal loss_weights of a last batch, or nothing at all.
+    def update_metrics(self, losses, labels, logits, weights, counted=None):
+        # Metrics keep sums and counts, since replicas may have unequal parts of a last batch, or none.
         self.mean_loss.update_state(losses, sample_weight=weights)
-        right = labels if len(labels.shape) == 1 else keras.ops.argmax(labels, axis=-1)
-        self.top1.update_state(right, logits, sample_weight=counted)
+        labels = labels if len(labels.shape) == 1 else keras.ops.argmax(labels, axis=-1)
+        self.top1.update_state(labels, logits, sample_weight=counted)
 
 
 class SoftCrossEntropy(keras.losses.Loss):
@@ -268,14 +268,14 @@ class SoftCrossEntropy(keras.losses.Loss):
 
 
 def differ_by_replica(model: keras.Model) -> None:
-    """Makes dropout draw other numbers on every replica. Keras keeps equal seeds on all, so equal masks.
+    """Makes dropout masks differ between replicas. In Keras all have equal seeds, and so equal masks.
 
-    What is drawn depends on the seed, the draws before and the number of the replica, so runs can be repeated;
-    the first replica draws what one device would.
+    A mask depends on the seed, the number of earlier draws and the replica, so runs can be repeated; the first
+    replica has the masks of a single device.
     """
     import tensorflow as tf
 
-    def of(generator, ordered=True):
+    def seed_of_replica(generator, ordered=True):
         seed = type(generator).next(generator, ordered)
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, seed.dtype)
         return seed + tf.stack([replica * 1_000_003, 0 * replica])
@@ -283,13 +283,13 @@ def differ_by_replica(model: keras.Model) -> None:
     for layer in model.layers:
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
-            generator.next = partial(of, generator)
+            generator.next = partial(seed_of_replica, generator)
 
 
 def sync_batch_norm(model: keras.Model) -> None:
-    """Makes all replicas hold the mean of their batch-norm statistics, which is also what is saved.
+    """Sets the batch-norm statistics of all replicas to their mean, which is also what a checkpoint holds.
 
-    After it, evaluation under the strategy is evaluation of the saved model.
+    So evaluation under the strategy gives the numbers of the saved model.
     """
     for variable in model.non_trainable_variables:
         if getattr(variable, "synchronization", "auto") == "on_read":
@@ -297,5 +297,5 @@ def sync_batch_norm(model: keras.Model) -> None:
 
 
 def steps_done(model: keras.Model) -> int:
-    """Updates so far."""
+    """The number of updates so far."""
     return int(keras.ops.convert_to_numpy(model.optimizer.iterations))  # int() alone fails on a mirrored variable

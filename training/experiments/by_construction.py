@@ -134,7 +134,7 @@ def draw(outcome: ExperimentResults) -> dict:
     """Curves by kind, and the errors after training."""
     names = {kind: [f"{kind}{SHALLOW}", f"{kind}{DEEP}", f"{kind}{DEEP}-built"] for kind in KINDS}
     panels = {f"{kind} networks": labels for kind, labels in names.items()}
-    labels = [label for its in names.values() for label in its]
+    labels = [label for kind in names.values() for label in kind]
     ends = {split: {label: outcome.error(label, split) for label in labels} for split in ("train", "test")}
     return {
         "curves": plots.curves(outcome, panels, "Error while training"),

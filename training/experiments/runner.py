@@ -14,18 +14,17 @@ from keras_cnns.deep import deep_recursion
 from training.classification import trained
 from training.classification.config import Config
 from training.classification.setup import configure
-from training.classification.task import SPLITS, Run
+from training.classification.task import SPLITS, ClassificationTask
 from training.data import pipeline, sources
 from training.data.dataset import DataSet
 from training.engine.devices import Compute
 from training.errors import Diverged, usage_errors
 from training.experiments import report
 from training.experiments.definition import Experiment, ExperimentResults, RunResult, Trial
-from training.report.folder import History, Log, replace_when_complete
-from training.run_folder.claim import FolderKind, acquire, check_folder
-from training.run_folder.config import OWN
-from training.run_folder.results import finished_result
-from training.trainer.trainer import train
+from training.report.folder import History, replace_when_complete
+from training.run_folder.claim import FolderKind, check_folder
+from training.run_folder.config import IN_RUN_FOLDER
+from training.trainer.run import RunSpec, train_in_folder
 
 RUNS = "runs"
 FOLDER = FolderKind(
@@ -136,7 +135,7 @@ def _start(trial: Trial, config: Config, before: RunResult, folder: Path, data: 
             path.parent.mkdir(parents=True, exist_ok=True)
             with replace_when_complete(path) as temporary:
                 trial.start(before, config.build(), images_for(config, data)).save(temporary)
-    return OWN + Path(os.path.relpath(path, folder_of(trial.label, config.seed, folder))).as_posix()
+    return IN_RUN_FOLDER + Path(os.path.relpath(path, folder_of(trial.label, config.seed, folder))).as_posix()
 
 
 def images_for(config: Config, data: DataSet, split: str = "train") -> np.ndarray:
@@ -159,21 +158,14 @@ def start_of(trial: str, seed: int, folder: Path) -> Path:
 
 def _run(trial: Trial, config: Config, folder: Path, data: DataSet, compute: Compute) -> RunResult:
     own = folder_of(trial.label, config.seed, folder)
-    with usage_errors():
-        _, result, held = acquire(own, config)
-    if result is None:
-        with held, Log(own / "log.txt") as log:
-            log(f"run: {own} ({config.architecture.name})")
-            log(compute.why)
-            try:
-                result = train(Run(config, data, compute, own, log))
-            except Diverged as error:
-                log(str(error))
-                why = str(error)
-        keras.backend.clear_session()  # the next network must not find the graphs of this one in memory
-        if result is None:
-            return diverged_run(trial, config, folder, data, why)
-    return RunResult(trial.label, config.seed, own, finished_result(own), History(own / "history.csv").rows)
+    spec = RunSpec(ClassificationTask, config, data, compute, (compute.why,))
+    try:
+        result = train_in_folder(spec, own)[1]
+    except Diverged as error:
+        return diverged_run(trial, config, folder, data, str(error))
+    finally:
+        keras.backend.clear_session()  # or the next network finds the graphs of this one in memory
+    return RunResult(trial.label, config.seed, own, result, History(own / "history.csv").rows)
 
 
 def diverged_run(trial: Trial, config: Config, folder: Path, data: DataSet, why: str) -> RunResult:

@@ -1,13 +1,13 @@
-"""What can be exported: a table."""
+"""The formats that a classifier is exported to, as a table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from keras_cnns.errors import unknown
 from training.exporting import tflite, writers
-
-# What a sum in another order may change in a probability; more means that something else was computed.
-EXACT = 1e-4
+from training.exporting.exportable import Exportable
 
 
 @dataclass(frozen=True)
@@ -16,26 +16,29 @@ class Format:
 
     Attributes:
         file: its name in the export's folder.
-        runtime: what runs it, a name that `worker.py` knows.
-        write: (subject, path, calibration images) -> None; the last may be None for those that need none.
-        largest: difference of a probability from the Keras network's that is still rounding; None where it is
-            not, and `--max-drop` decides.
-        needs: what must be there to write it, "" for nothing: "images" to calibrate and measure on.
+        runtime: what runs it, a name of `runtime_worker.RUNTIMES`.
+        write: writes the file.
+        exact: whether it must give the Keras network's outputs up to rounding; otherwise `--max-drop` decides.
+        needs_images: whether it can only be written with images to calibrate and measure on.
     """
 
     file: str
     runtime: str
-    write: Callable
-    largest: float | None = EXACT
-    needs: str = ""
+    write: Callable[[Exportable, Path], None]
+    exact: bool = True
+    needs_images: bool = False
+
+
+def _tflite(quantize: str, file: str, **options) -> Format:
+    return Format(file, "tflite", partial(tflite.write, quantize), **options)
 
 
 QUANTIZE = {
-    "none": Format("model.tflite", "tflite", tflite.Plain()),
-    "float16": Format("model_float16.tflite", "tflite", tflite.Float16(), largest=None),
-    "dynamic": Format("model_dynamic.tflite", "tflite", tflite.Dynamic(), largest=None, needs="images"),
-    "int8": Format("model_int8.tflite", "tflite", tflite.Int8(), largest=None, needs="images"),
-    "int16x8": Format("model_int16x8.tflite", "tflite", tflite.Int16x8(), largest=None, needs="images"),
+    "none": _tflite("none", "model.tflite"),
+    "float16": _tflite("float16", "model_float16.tflite", exact=False),
+    "dynamic": _tflite("dynamic", "model_dynamic.tflite", exact=False, needs_images=True),
+    "int8": _tflite("int8", "model_int8.tflite", exact=False, needs_images=True),
+    "int16x8": _tflite("int16x8", "model_int16x8.tflite", exact=False, needs_images=True),
 }
 TO = {
     "saved_model": Format("saved_model", "saved_model", writers.saved_model),
@@ -46,27 +49,27 @@ TO = {
 FORMATS = {f.file: f for f in (*TO.values(), *QUANTIZE.values())}
 
 
-def choose(to: str, quantize: str | None) -> tuple[Format, ...]:
+def choose(to: str, quantize: str | None = None, known: Mapping[str, Format] = TO) -> tuple[Format, ...]:
     """The formats that `--to` and `--quantize` name, each a list with commas.
 
     >>> [f.file for f in choose("saved_model,tflite", "none,int8")]
     ['saved_model', 'model.tflite', 'model_int8.tflite']
 
     Raises:
-        ValueError: an unknown name; a quantisation without TFLite; ONNX without its packages.
+        ValueError: an unknown name; a quantization without TFLite; ONNX without its packages.
     """
     names, kinds = (dict.fromkeys(n for n in (text or "").split(",") if n) for text in (to, quantize))
-    for what, given, known in (("format", names, TO), ("quantisation", kinds, QUANTIZE)):
+    for what, given, all_names in (("format", names, known), ("quantization", kinds, QUANTIZE)):
         for name in given:
-            if name not in known:
-                raise ValueError(unknown(what, name, known))
+            if name not in all_names:
+                raise ValueError(unknown(what, name, all_names))
     if not names:
-        raise ValueError(f"--to wants at least one of {', '.join(TO)}")
+        raise ValueError(f"--to must name at least one of {', '.join(known)}")
     if kinds and "tflite" not in names:
-        raise ValueError(f"--quantize is for TFLite; --to {to} came without tflite")
+        raise ValueError(f"--quantize is for TFLite: add tflite to --to, got --to {to}")
     if "onnx" in names:
         writers.check_onnx()
-    found = []
+    chosen = []
     for name in names:
-        found += [QUANTIZE[kind] for kind in kinds or ("none",)] if name == "tflite" else [TO[name]]
-    return tuple(found)
+        chosen += [QUANTIZE[kind] for kind in kinds] if kinds and name == "tflite" else [known[name]]
+    return tuple(chosen)

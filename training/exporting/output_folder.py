@@ -1,4 +1,4 @@
-"""An export's folder: filled out of sight, then put in its place whole."""
+"""The folder of an export: written to a staging folder, which is renamed when it is complete."""
 
 import json
 import os
@@ -23,9 +23,9 @@ def check(out: Path) -> None:
 
 @contextmanager
 def staging_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` to fill; it takes the place of `out` when the block ends.
+    """A hidden folder beside `out` to write to; it replaces `out` when the block ends.
 
-    An error leaves nothing; a kill leaves the hidden folder, which the next export to `out` clears away.
+    An error removes it; a kill leaves it, and the next export to `out` removes it.
 
     Raises:
         ValueError: it cannot be written, or another process is exporting to `out`.
@@ -34,7 +34,7 @@ def staging_folder(out: Path) -> Iterator[Path]:
     hidden, old = (out.with_name(f".{out.name}.{kind}") for kind in ("unfinished", "old"))
     try:
         hidden.mkdir(parents=True, exist_ok=True)
-        lock = Lock(hidden, f"another export to {out} is at work ({{holder}}); give another --out")
+        lock = Lock(hidden, f"another export to {out} is running ({{holder}}); give another --out")
     except OSError as error:
         raise ValueError(f"--out {str(out)!r} cannot be written: {error.strerror or error}") from None
     with lock:
@@ -45,7 +45,9 @@ def staging_folder(out: Path) -> Iterator[Path]:
                 remove(rest)
         try:
             yield hidden
-            _settle(hidden)
+            for path in hidden.rglob("*"):
+                if path.is_file():
+                    sync(path)
             for name in FILES:
                 (hidden / name).unlink(missing_ok=True)
             replace_folder(hidden, out, old)
@@ -53,8 +55,8 @@ def staging_folder(out: Path) -> Iterator[Path]:
             shutil.rmtree(hidden, ignore_errors=True)
 
 
-def earlier(out: Path, weights_sha256: str) -> dict[str, dict]:
-    """The records of files that an earlier export of the same weights has left in `out`, by file."""
+def earlier_files(out: Path, weights_sha256: str) -> dict[str, dict]:
+    """The records, by file, of the files in `out` that an earlier export made of the same weights."""
     try:
         record = json.loads((out / RECORD).read_text(encoding="utf-8"))
         files = record["files"] if record["weights_sha256"] == weights_sha256 else {}
@@ -63,7 +65,7 @@ def earlier(out: Path, weights_sha256: str) -> dict[str, dict]:
         return {}
 
 
-def keep(out: Path, hidden: Path, name: str) -> None:
+def copy_file(out: Path, hidden: Path, name: str) -> None:
     """Copies a file of an earlier export."""
     if (out / name).is_dir():
         shutil.copytree(out / name, hidden / name)
@@ -78,14 +80,8 @@ def sizes_and_hashes(path: Path) -> tuple[int, dict[str, str]]:
     return sum(p.stat().st_size for p in files), hashes
 
 
-def _settle(folder: Path) -> None:
-    """Has everything on the disk before the folder gets its name."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            sync(path)
-
-
 def remove(path: Path) -> None:
+    """Removes a file or a folder."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,19 +1,17 @@
-"""Why a quantised network is worse: the layers that eight bits hurt most, and what to try next."""
+"""Why a quantized network is less accurate: the layers that lose most in eight bits, and what to try next."""
 
 import keras
 import numpy as np
 
-from keras_cnns import stock_layers
 from keras_cnns.surgery import fake_quantization
-from training.exporting import tflite
-from training.exporting.export_model import ExportModel
+from training.exporting.tflite import with_native_layers
 
 IMAGES, NAMED = 32, 3
 
 
-def layers(subject: ExportModel, images: np.ndarray) -> list[tuple[str, float, str]]:
+def rank_layers(model: keras.Model, images: np.ndarray) -> list[tuple[str, float, str]]:
     """(layer, noise of rounding as a share of the signal, its range), the worst first."""
-    model = stock_layers(subject.whole, but=tflite.NATIVE)
+    model = with_native_layers(model)
     found = [
         (name, s.noise, f"{s.low:.3g} to {s.high:.3g}")
         for name, s in fake_quantization.calibrate(model, images[:IMAGES].astype("float32")).items()
@@ -27,15 +25,14 @@ def layers(subject: ExportModel, images: np.ndarray) -> list[tuple[str, float, s
     return sorted(found, key=lambda one: -one[1])
 
 
-def advice(subject: ExportModel, images: np.ndarray, file: str, fine_tuned: int) -> str:
-    """Names the layers, and the next thing to try, for a file that lost too much."""
-    hurt = ", ".join(
-        f"{name} ({span}: noise {noise:.1%})" for name, noise, span in layers(subject, images)[:NAMED]
+def advise(model: keras.Model, images: np.ndarray, file: str, qat_epochs: int) -> str:
+    """Names the worst layers and what to try next, for a file that lost too much."""
+    worst = ", ".join(
+        f"{name} ({span}: noise {noise:.1%})" for name, noise, span in rank_layers(model, images)[:NAMED]
     )
-    tune = f"--fine-tune {2 * fine_tuned or 1}"
-    nexts = {
-        "model_int8.tflite": f"{tune}, or --quantize int16x8",
+    options = {
+        "model_int8.tflite": f"--qat {2 * qat_epochs or 1}, or --quantize int16x8",
         "model_int16x8.tflite": "--quantize float16",
         "model_dynamic.tflite": "--quantize float16",
     }
-    return f"eight bits hurt most in {hurt}; try {nexts.get(file, '--quantize none')}"
+    return f"eight bits lose most in {worst}; try {options.get(file, '--quantize none')}"

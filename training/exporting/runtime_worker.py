@@ -1,53 +1,48 @@
-"""A process that runs one exported file, with nothing of this project: python -P worker.py RUNTIME PATH THREADS
+"""Runs one exported file with its runtime, without this project: the worker of `runtime_client.py`.
 
-Requests come on standard input, one line of JSON each: {"call": SIGNATURE, "arrays": n} with n arrays in NumPy's
-format behind it, or {"time": n}, which repeats the last call on its first image n times. Answers: {"ok": true}
-with an array behind it, {"seconds": [...]}, or {"error": text}.
+A request is (signature, arrays, times). The answer is the outputs by name; where `times` is not 0, the seconds of
+each of that many runs.
 """
 
-import json
-import os
 import sys
 import time
-from types import SimpleNamespace
 
 import numpy as np
 
 
 def saved_model(path: str, threads: int):
-    """Calls by signature, the way a server does."""
+    """TensorFlow, by signature, as a server calls it."""
     import tensorflow as tf
 
-    limit(tf, threads)
+    limit_threads(tf, threads)
     signatures = tf.saved_model.load(path).signatures
 
-    def call(name, arrays):
-        if name == "jpegs":
-            value = tf.constant([a.tobytes() for a in arrays])
-        else:
-            value = tf.constant(np.concatenate(arrays) if len(arrays) > 1 else arrays[0])
-        return signatures[name](**{name: value})["probabilities"].numpy()
+    def run(signature, arrays):
+        function = signatures[signature]
+        ((name, spec),) = function.structured_input_signature[1].items()
+        value = tf.constant([a.tobytes() for a in arrays] if spec.dtype == tf.string else arrays[0])
+        return {key: output.numpy() for key, output in function(**{name: value}).items()}
 
-    return call
+    return run
 
 
 def keras_file(path: str, threads: int):
-    """The model as one compiled graph."""
+    """Keras alone, the model compiled as one graph."""
     import keras
     import tensorflow as tf
 
-    limit(tf, threads)
-    sys.setrecursionlimit(100_000)  # Keras goes down one frame a layer
+    limit_threads(tf, threads)
+    sys.setrecursionlimit(100_000)  # Keras recurses once for each layer
     return compiled(tf, keras.models.load_model(path))
 
 
-def reference(path: str, threads: int):
-    """The network as it was trained, for which alone this package is needed."""
+def keras_cnns_file(path: str, threads: int):
+    """Keras with this package: for trained networks, and for files that hold layers of the package."""
     import tensorflow as tf
 
-    import keras_cnns
+    import keras_cnns.detection
 
-    limit(tf, threads)
+    limit_threads(tf, threads)
     return compiled(tf, keras_cnns.load_model(path))
 
 
@@ -55,32 +50,39 @@ def compiled(tf, model):
     """A model as one compiled graph."""
     shape = (None, *model.inputs[0].shape[1:])
     function = tf.function(lambda x: model(x, training=False), [tf.TensorSpec(shape, tf.float32)])
-    return lambda name, arrays: function(arrays[0].astype("float32")).numpy()
+
+    def run(signature, arrays):
+        outputs = function(arrays[0].astype("float32"))
+        outputs = outputs if isinstance(outputs, dict) else {"probabilities": outputs}
+        return {key: output.numpy() for key, output in outputs.items()}
+
+    return run
 
 
 def tflite(path: str, threads: int):
-    """LiteRT, one image at a time, with the file's own scales for numbers that are not floating."""
+    """LiteRT, one image at a time; quantized inputs and outputs are converted with the file's own scales."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=path, num_threads=threads)
-    interpreter.allocate_tensors()
-    (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
-    size, low = entry["quantization"]
-    scale, zero = end["quantization"]
+    runner = Interpreter(model_path=path, num_threads=threads).get_signature_runner("serving_default")
+    ((name, entry),) = runner.get_input_details().items()
+    scales = {key: details["quantization"] for key, details in runner.get_output_details().items()}
 
-    def one(image):
-        if size:
-            limits = np.iinfo(entry["dtype"])
-            image = np.clip(np.round(image / size + low), limits.min, limits.max)
-        interpreter.set_tensor(entry["index"], image.astype(entry["dtype"]))
-        interpreter.invoke()
-        found = interpreter.get_tensor(end["index"])
-        return (found.astype("float32") - zero) * scale if scale else found
+    def quantize(image):
+        scale, zero = entry["quantization"]
+        if not scale:
+            return image
+        limits = np.iinfo(entry["dtype"])
+        return np.clip(np.round(image / scale + zero), limits.min, limits.max)
 
-    def call(name, arrays):
-        return np.concatenate([one(arrays[0][i : i + 1].astype("float32")) for i in range(len(arrays[0]))])
+    def dequantize(output, scale, zero):
+        return (output.astype("float32") - zero) * scale if scale else output
 
-    return call
+    def run(signature, arrays):
+        images = np.split(arrays[0].astype("float32"), len(arrays[0]))
+        outputs = [runner(**{name: quantize(image).astype(entry["dtype"])}) for image in images]
+        return {key: np.concatenate([dequantize(o[key], *scales[key]) for o in outputs]) for key in scales}
+
+    return run
 
 
 def onnx(path: str, threads: int):
@@ -90,12 +92,12 @@ def onnx(path: str, threads: int):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    entry = session.get_inputs()[0].name
-    return lambda name, arrays: session.run(None, {entry: arrays[0].astype("float32")})[0]
+    name = session.get_inputs()[0].name
+    return lambda signature, arrays: {"probabilities": session.run(None, {name: arrays[0].astype("float32")})[0]}
 
 
-def limit(tf, threads: int) -> None:
-    """As many threads as the others have."""
+def limit_threads(tf, threads: int) -> None:
+    """The same number for every runtime, so that latencies can be compared."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
@@ -103,53 +105,27 @@ def limit(tf, threads: int) -> None:
 RUNTIMES = {
     "saved_model": saved_model,
     "keras": keras_file,
-    "reference": reference,
+    "keras_cnns": keras_cnns_file,
     "tflite": tflite,
     "onnx": onnx,
 }
 
 
-def main() -> None:
-    runtime, path, threads = sys.argv[1:]
-    answers, requests = os.fdopen(os.dup(1), "wb"), sys.stdin.buffer
-    pipe = SimpleNamespace(read=requests.read)  # NumPy asks real files for their position, which a pipe has not
-    os.dup2(2, 1)  # what libraries print must not be taken for an answer
+def start(runtime: str, path: str, threads: str):
+    """Loads the file; returns the function that answers requests."""
+    if runtime != "keras_cnns":
+        sys.modules["keras_cnns"] = sys.modules["training"] = None  # the file must load without them
+    run = RUNTIMES[runtime](path, int(threads))
 
-    def say(what: dict, array=None):
-        answers.write(json.dumps(what).encode() + b"\n")
-        if array is not None:
-            np.lib.format.write_array(SimpleNamespace(write=answers.write), array, allow_pickle=False)
-        answers.flush()
+    def answer(request):
+        signature, arrays, times = request
+        if not times:
+            return run(signature, arrays)
+        seconds = []
+        for _ in range(times):
+            began = time.perf_counter()
+            run(signature, arrays)
+            seconds.append(time.perf_counter() - began)
+        return seconds
 
-    if runtime != "reference":
-        sys.modules["keras_cnns"] = sys.modules["training"] = None  # the file must do without
-    try:
-        call = RUNTIMES[runtime](path, int(threads))
-    except Exception as error:
-        say({"error": f"{type(error).__name__}: {error}"})
-        return
-    say({"ok": True})
-    last = None
-    for line in requests:
-        request = json.loads(line)
-        if "time" in request:
-            name, arrays = last
-            one, seconds = [arrays[0][:1]], []
-            for _ in range(request["time"]):
-                began = time.perf_counter()
-                call(name, one)
-                seconds.append(time.perf_counter() - began)
-            say({"seconds": seconds})
-            continue
-        arrays = [np.lib.format.read_array(pipe, allow_pickle=False) for _ in range(request["arrays"])]
-        last = request["call"], arrays
-        try:
-            found = call(*last)
-        except Exception as error:
-            say({"error": f"{type(error).__name__}: {error}"})
-        else:
-            say({"ok": True}, np.ascontiguousarray(found, "float32"))
-
-
-if __name__ == "__main__":
-    main()
+    return answer

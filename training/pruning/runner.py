@@ -1,7 +1,7 @@
-"""Pruning a trained run: ResRep, or filters of small weights, each an ordinary run of the ordinary engine.
+"""Pruning of a trained run: ResRep, or by the magnitude of filters; each is an ordinary run of the trainer.
 
 The folder of a pruned run holds what any run holds, so that it is evaluated, exported and pruned again like any
-other, and what `training.pruning.folder` adds. ResRep trains in `compactors/` inside it, a run in its own right.
+other, and the files of `training.pruning.folder`. ResRep trains in `compactors/` inside it, which is a run, too.
 """
 
 import shutil
@@ -18,11 +18,11 @@ from keras_cnns.architecture import Architecture
 from keras_cnns.deep import deep_recursion
 from keras_cnns.models import resrep
 from keras_cnns.surgery.filters import Costs, compactor_of
-from training.algorithms import resrep as algorithms_resrep
-from training.classification import trained as classification_trained
+from training.algorithms.resrep import compactors, describe, with_resrep
 from training.classification.config import Config
 from training.classification.setup import configure
-from training.classification.task import Run
+from training.classification.task import ClassificationTask
+from training.classification.trained import from_run
 from training.data import pipeline
 from training.data.dataset import DataSet
 from training.engine.devices import Compute
@@ -35,10 +35,9 @@ from training.report.folder import History, Log, replace_when_complete
 from training.report.tensorboard import Board
 from training.run_folder import config as configs
 from training.run_folder.checkpoints import weights_sha256
-from training.run_folder.claim import acquire
 from training.run_folder.results import finished_result
 from training.trainer.finish import Throughput, finish
-from training.trainer.trainer import train
+from training.trainer.run import RunSpec, train_in_folder
 
 START, INNER = "start.keras", "compactors"
 RATE = 0.01  # section 4.1 of the paper
@@ -69,8 +68,11 @@ def after_training(base: Recipe, epochs: int, name: str, citation: str) -> Recip
         optimizer=SGD(RATE, 0.9),
         schedule=Cosine(),
         decay=1e-4,
-        undecayed=SPARED,
-        **{f: getattr(base, f) for f in ("augment", "smoothing", "mix", "repeats", "normalise", "image_size")},
+        no_weight_decay=SPARED,
+        **{
+            f: getattr(base, f)
+            for f in ("augment", "smoothing", "mix", "repeated_augmentation", "normalise", "image_size")
+        },
         test_crop=base.test_crop,
         test_views=base.test_views,
     )
@@ -88,7 +90,7 @@ class Pruning:
 
     def __init__(self, order: PruningSpec, data: Callable[[str], DataSet], compute: Compute):
         self.order, self.compute = order, compute
-        self.before = classification_trained.from_run(order.source)
+        self.before = from_run(order.source)
         if (result := finished_result(order.source)) is None:
             raise ValueError(f"the run in {str(order.source)!r} is not finished: it has no result.json")
         if "test" not in result:
@@ -101,7 +103,7 @@ class Pruning:
         name = self.architecture.name
         resrep.check(self.before.model)
         self.costs = Costs(self.before.model)
-        inside = {layer.name for layer in algorithms_resrep.compactors(resrep.compacted(self.architecture)())}
+        inside = {layer.name for layer in compactors(resrep.compacted(self.architecture)())}
         if inside != {compactor_of(place) for place in self.costs.filters}:
             raise ValueError(f"prune.py takes residual networks and VGG; the head of {name} convolves, too")
         least = resrep.least(self.costs)
@@ -135,26 +137,22 @@ class Pruning:
         raise NotImplementedError
 
     def _configure(self, architecture: Architecture, recipe: Recipe) -> Config:
-        start = configs.OWN + START
+        start = configs.IN_RUN_FOLDER + START
         with usage_errors():
             made = configure(architecture, recipe, self.data, self.base.data, self.compute, self.order.seed, start)
         return replace(made, preprocessing=self.base.preprocessing, image_size=self.base.image_size)
 
     def _train(self, folder: Path, config: Config, start: keras.Model) -> dict:
-        """Trains from a network, or goes on with it, unless that is done."""
-        with usage_errors():  # the folder may hold something else
-            folder, result, held = acquire(folder, config, pruning_folder.OURS)
-        if result is not None:
-            return result
-        with held, Log(folder / "log.txt", sys.stdout) as log:
-            with (
-                deep_recursion(),
-                replace_when_complete(folder / START) as path,
-            ):  # anew: the one that is there may be damaged
+        """Trains from a network, or continues to train it, unless that is done."""
+
+        def save_start(folder: Path) -> None:
+            with deep_recursion(), replace_when_complete(folder / START) as path:  # the one there may be damaged
                 start.save(path)
-            log(f"run: {folder} ({config.architecture.name}), {config.recipe.epochs} epochs")
-            log(self.compute.why)
-            return train(Run(config, self.data, self.compute, folder, log))
+
+        spec = RunSpec(ClassificationTask, config, self.data, self.compute, (self.compute.why,))
+        title = f"run: {folder} ({config.label}), {config.recipe.epochs} epochs"
+        options = {"besides": pruning_folder.OURS, "before": save_start, "title": title, "echo": sys.stdout}
+        return train_in_folder(spec, folder, **options)[1]
 
     def _record(self, result: dict, widths: dict[str, int], more: dict) -> dict:
         sizes = measure(self.before.model)
@@ -178,8 +176,8 @@ class ByResRep(Pruning):
     def _work(self, say: Callable[[str], None]) -> None:
         architecture, steps = resrep.compacted(self.architecture), self.steps
         recipe = after_training(self.base.recipe, self.epochs, "resrep", f"{resrep.PAPER}, section 4.1, shortened")
-        recipe = algorithms_resrep.with_resrep(recipe, self.costs, self.order.keep_macs, steps)
-        say(algorithms_resrep.describe(recipe.forgetting, self.epochs * steps))
+        recipe = with_resrep(recipe, self.costs, self.order.keep_macs, steps)
+        say(describe(recipe.resrep, self.epochs * steps))
         config = self._configure(architecture, recipe)
         self._settle(config, *self._trained(config, say))
 
@@ -188,11 +186,11 @@ class ByResRep(Pruning):
         inner, start = self.order.out / INNER, resrep.with_compactors(self.before.model)
         result = self._train(inner, config, start)
         try:
-            return result, classification_trained.from_run(inner).model
+            return result, from_run(inner).model
         except ValueError as error:
             say(f"{error}; it is made again from what training left")
             (inner / "result.json").unlink()
-        return self._train(inner, config, start), classification_trained.from_run(inner).model
+        return self._train(inner, config, start), from_run(inner).model
 
     def _settle(self, config: Config, inner: dict, trained: keras.Model) -> None:
         """Converts what was trained and makes the folder a run."""
@@ -205,7 +203,7 @@ class ByResRep(Pruning):
         gone = [rows[name][i] for name, mask in masks.items() for i in range(len(mask)) if i not in kept[name]]
         small, widths = resrep.converted(trained, kept), resrep.widths(kept)
         narrow = resrep.narrowed(self.architecture, widths)
-        config = replace(config, architecture=narrow, weights=f"{configs.OWN}{INNER}/{START}")
+        config = replace(config, architecture=narrow, weights=f"{configs.IN_RUN_FOLDER}{INNER}/{START}")
         with deep_recursion():
             plain = config.build()
         plain.set_weights(small.get_weights())
@@ -220,11 +218,11 @@ class ByResRep(Pruning):
             if longest >= resrep.ZERO:
                 had = f"with them its test top-1 was {inner['test']['top1']:.4f}"
                 log(f"longer than {resrep.ZERO:g}, so the network is another ({had}); more --epochs help")
-            run = Run(config, self.data, self.compute, out, log)
-            result = finish(run, plain, pace, History(out / "history.csv"), board)
+            task = ClassificationTask(config, self.data, self.compute, out, log)
+            result = finish(task, plain, pace, History(out / "history.csv"), board)
             more = {
                 "method": self.method,
-                "lasso": config.recipe.forgetting.masked,
+                "lasso": config.recipe.resrep.masked,
                 "longest_deleted_row": float(longest),
             }
             more["with_compactors"] = inner["test"]
@@ -252,7 +250,7 @@ METHODS = {kind.method: kind for kind in (ByResRep, ByMagnitude)}
 def _masks(model: keras.Model) -> dict:
     return {
         layer.name.removesuffix("_compactor"): keras.ops.convert_to_numpy(layer.mask)
-        for layer in algorithms_resrep.compactors(model)
+        for layer in compactors(model)
     }
 
 

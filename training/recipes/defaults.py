@@ -9,13 +9,12 @@ from keras_cnns import measure
 from keras_cnns.architecture import Architecture
 from keras_cnns.blocks.head import cross_entropy
 from keras_cnns.errors import unknown
-from keras_cnns.models.resrep import is_compacted
 from training.data.augment import Affine, Flip, PadCrop, ScaleCrop
 from training.data.dataset import DataSet
 from training.recipes.initializers import LAST_NORM
 from training.recipes.optimizers import SGD, Adam
 from training.recipes.papers import BIASES, NORMS, RECIPES
-from training.recipes.recipe import Recipe, Tuning
+from training.recipes.recipe import FineTuning, Recipe
 from training.recipes.schedules import Cosine, LinearWarmUp
 
 # (architectures, data sets, recipe): the first row that fits is the default.
@@ -60,7 +59,7 @@ QUICK = Recipe(
     schedule=Cosine(),
     warm_up=LinearWarmUp(2),
     decay=5e-4,
-    undecayed=BIASES + NORMS,
+    no_weight_decay=BIASES + NORMS,
 )
 FINETUNE = Recipe(
     "finetune",
@@ -71,13 +70,13 @@ FINETUNE = Recipe(
     optimizer=SGD(0.05, 0.9, nesterov=True),
     schedule=Cosine(),
     decay=1e-4,
-    undecayed=BIASES + NORMS,
+    no_weight_decay=BIASES + NORMS,
     clip=1.0,
     augment=(ScaleCrop(1.0, 1.25), Flip()),
     normalise="network",
     keep="best",
     patience=4,
-    tuning=Tuning(head_epochs=3, by=0.7),
+    fine_tuning=FineTuning(head_epochs=3, by=0.7),
 )
 OURS = (QUICK.name, FINETUNE.name)
 TUNED_IMAGES = 12_800  # images that a run of `finetune` sees, few or many as there are
@@ -114,7 +113,7 @@ def quick(architecture: Architecture, data: DataSet) -> Recipe:
         batch_size=128 if images > 5_000 else 64 if images > 500 else 16,
         optimizer=QUICK.optimizer if normalised else Adam(1e-3 if bare else 2e-3),
         decay=QUICK.decay if normalised else 0.0,
-        start="centred" if bare else "identity" if deep else "published",
+        initializer="centred" if bare else "identity" if deep else "published",
         augment=(PadCrop(max(1, size // 8)), Flip()) if data.mirror else (LITTLE,),
         image_size=size,
     )
@@ -146,11 +145,12 @@ def check_fit(architecture: Architecture, recipe: Recipe) -> None:
     """Raises ValueError where a recipe asks a network for what it does not have."""
     if recipe.soft and architecture.head.loss is not cross_entropy:
         raise ValueError(f"{architecture.name} has a loss of its own, which knows no smoothed or mixed labels")
-    if recipe.batch_size % recipe.repeats:
-        raise ValueError(f"the batch size must divide by repeats={recipe.repeats}; {recipe.batch_size} came")
-    if recipe.forgetting and not is_compacted(architecture):
-        raise ValueError(f"{architecture.name} has no compactors to forget with: training/prune.py puts them in")
-    if recipe.growing:
+    if recipe.batch_size % recipe.repeated_augmentation:
+        repeats = recipe.repeated_augmentation
+        raise ValueError(f"the batch size must divide by repeated_augmentation={repeats}, got {recipe.batch_size}")
+    for algorithm in recipe.algorithms:
+        algorithm.check_network(architecture)
+    if recipe.progressive_resizing:
         try:
             architecture(input_shape=(None, None, architecture.input_shape[-1]), classes=2)
         except ValueError as error:

@@ -39,4 +39,4 @@ def identity(model: keras.Model, seed: int) -> None:
             layer.gamma.assign(np.zeros(layer.gamma.shape))
 
 
-STARTS = {f.__name__: f for f in (published, centred, identity)}
+INITIALIZERS = {f.__name__: f for f in (published, centred, identity)}

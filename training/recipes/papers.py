@@ -8,7 +8,7 @@ from training.data.mix import Mixup, MixupOrCutMix
 from training.data.policies import AutoAugment, RandAugment
 from training.recipes.optimizers import SGD, Adam, Lamb
 from training.recipes.recipe import Recipe
-from training.recipes.schedules import Cosine, Every, FlatWarmUp, LinearWarmUp, Plateau, Steps, Triangle
+from training.recipes.schedules import Cosine, ExponentialSteps, FlatWarmUp, LinearWarmUp, Plateau, Steps, Triangle
 
 BIASES = ("*/bias",)
 NORMS = ("*/gamma", "*/beta")
@@ -134,10 +134,10 @@ RECIPES = {
             epochs=250,
             batch_size=32,
             optimizer=SGD(0.01, 0.9),
-            schedule=Every(8, 0.96),
+            schedule=ExponentialSteps(8, 0.96),
             decay=2e-4,
             augment=(InceptionCrop(), ColourJitter(), Flip()),
-            average=0.9999,
+            ema=0.9999,
             normalise="network",
             test_crop=0.875,
         ),
@@ -170,7 +170,7 @@ RECIPES = {
             schedule=Cosine(),
             warm_up=LinearWarmUp(5),
             decay=1e-4,
-            undecayed=BIASES + NORMS,
+            no_weight_decay=BIASES + NORMS,
             augment=(InceptionCrop(), AutoAugment("imagenet"), Flip()),
             smoothing=0.1,
             mix=Mixup(0.2),
@@ -185,7 +185,7 @@ RECIPES = {
             epochs=120,
             optimizer=SGD(0.1, 0.9),
             schedule=Cosine(),
-            undecayed=(*BIASES, "*/beta", "*_3x3_norm/gamma", "*_1x1_norm/gamma"),
+            no_weight_decay=(*BIASES, "*/beta", "*_3x3_norm/gamma", "*_1x1_norm/gamma"),
             augment=(InceptionCrop(), Flip()),
         ),
         Recipe(
@@ -214,7 +214,7 @@ RECIPES = {
             optimizer=SGD(1.5, 0.85, nesterov=True),
             schedule=Triangle(0.2, 0.23, 0.07),
             decay=1.33e-3,
-            undecayed=BIASES + NORMS,
+            no_weight_decay=BIASES + NORMS,
             augment=(PadCrop(2, "reflect"), AlternatingFlip()),
             smoothing=0.2,
         ),

@@ -1,96 +1,38 @@
 """A recipe: the paper's "implementation details" paragraph as a frozen value."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Literal, Self
 
-from keras_cnns.values import Count, Fraction, Positive, Range, Value, by_name, with_settings
+from keras_cnns.values import Count, Fraction, Positive, Value, by_name, with_settings
+from training.algorithms.algorithm import Algorithm
+from training.algorithms.fine_tuning import FineTuning
+from training.algorithms.resrep import ResRep
 from training.data import mix
 from training.data.augment import AUGMENTATIONS
 from training.data.mix import CutMix, Mixup, MixupOrCutMix
 from training.recipes import schedules
 from training.recipes.optimizers import SGD, Adam, Lamb
-from training.recipes.schedules import Constant, Growing, Schedule, WarmUp
+from training.recipes.schedules import Constant, ProgressiveResizing, Schedule, Sweep, WarmUp
 
 
 @dataclass(frozen=True)
-class Tuning(Value):
-    """Going on from weights that know other images.
-
-    The classifier starts at zero: its classes are not those that the weights know, even if they are as many. It
-    learns alone for `head_epochs` of the recipe; then all layers do, each group (a stage, say) at `by` times the
-    rate of the group behind it (Howard & Ruder 2018, arXiv 1801.06146, sections 3.2 and 3.3). Batch norms stay
-    as they came, in inference mode: a few images would spoil their statistics.
-    """
-
-    head_epochs: Annotated[int, Range(0, 65_536)] = 3
-    by: Fraction = 0.7
-
-    def scaled(self, by: float) -> "Tuning":
-        return replace(self, head_epochs=round(self.head_epochs * by))
-
-
-@dataclass(frozen=True)
-class Forgetting(Value):
-    """ResRep (Ding et al. 2021, arXiv 2007.03260): compactors lose channels until a share of the MACs is left.
+class BaseRecipe(Value):
+    """What recipes of all tasks have in common; the trainer reads only this.
 
     Attributes:
-        keep_macs: the share that is to be left.
-        lasso: what shortens the rows of a compactor, added to its gradient (lambda).
-        masked: the lasso of rows that are masked. One lambda in the paper; a short run needs more for these, and
-            as much for all would bring down the rows that are to stay.
-        momentum: of the compactors, in place of the optimizer's.
-        quiet: epochs before the first mask.
-        every: steps between two masks.
-        rows: by how many a mask may grow.
-    """
-
-    keep_macs: Fraction = 0.5
-    lasso: Positive = 1e-4
-    masked: Positive = 1e-4
-    momentum: Fraction = 0.99
-    quiet: Annotated[float, Range(0, 65_536)] = 5.0
-    every: Count = 200
-    rows: Count = 4
-
-    def scaled(self, by: float) -> "Forgetting":
-        """A shorter run needs a larger lasso, in proportion, for its rows to come to zero."""
-        return replace(self, masked=self.masked / by, quiet=self.quiet * by, every=max(1, round(self.every * by)))
-
-
-@dataclass(frozen=True)
-class Recipe(Value):
-    """How to train.
-
-    Attributes:
-        name, citation: what it is and where it stands.
+        name, citation: the recipe's name and its source.
         epochs: length; times in `schedule` and `warm_up` are epochs of this length.
         batch_size: images a step, over all devices.
-        optimizer: with its base rate.
+        optimizer: with its base learning rate.
         schedule, warm_up: factors on that rate.
         decay: L2 coefficient; decay times the weight is added to its gradient, as papers mean it.
-        undecayed: patterns of the paths of weights that are not decayed; none in the early papers, which decay
+        no_weight_decay: patterns of the paths of weights without decay; none in the early papers, which decay
             biases and norms too.
         clip: largest norm of all gradients together, after their sum over devices and before decay; None is any.
-        accumulate: passes over a device's share of a batch, one part each, before one update.
-        augment: parts applied to training images, in order. A mirror is left out where data must not be mirrored.
-        smoothing: share of the label that is spread over all classes.
-        mix: Mixup, CutMix, or one of both by chance.
-        repeats: copies of each image in a batch, augmented differently (repeated augmentation).
-        growing: smaller images first (progressive resizing), for networks that take any size; or None.
-        average: decay of a running average of the weights, which is what is kept at the end (Polyak averaging).
-        normalise: by the "data"'s own mean and deviation, or by the "network"'s preprocessing.
-        image_size: training and test size in pixels; None is the network's own.
-        test_crop: fraction of the shorter side that a test crop keeps.
-        test_views: the "centre" crop, or the mean probability of "ten": corners, centre and their mirror images.
-        start: weights as "published"; by He's rule with filters of mean zero ("centred"), from which AlexNet, VGG
-            and NIN learn small sets that leave the published start at chance; or with bottlenecks that start as
-            their shortcuts ("identity").
-        dropout: inside units that have a socket for it (Wide ResNet).
+        ema: decay of an exponential moving average of the weights, which is validated and kept; 0 is none.
         keep: weights of the "last" epoch, or of the "best" on the validation split.
-        patience: epochs without a rise of validation top-1 after which the run ends; None never.
-        tuning: how a run goes on from weights; None trains all layers alike from the first step.
-        forgetting: how the compactors of a network that has them lose channels; None they do not.
+        patience: epochs without a better validation after which the run ends (early stopping); None is never.
     """
 
     name: str
@@ -101,48 +43,100 @@ class Recipe(Value):
     schedule: Schedule = Constant()
     warm_up: WarmUp = None
     decay: Fraction = 0.0
-    undecayed: tuple[str, ...] = ()
+    no_weight_decay: tuple[str, ...] = ()
     clip: Positive | None = None
-    accumulate: Count = 1
-    augment: tuple[Callable, ...] = ()
-    smoothing: Fraction = 0.0
-    mix: Mixup | CutMix | MixupOrCutMix | None = None
-    repeats: Count = 1
-    growing: Growing | None = None
-    average: Fraction = 0.0
-    normalise: Literal["data", "network"] = "data"
-    image_size: Count | None = None
-    test_crop: Fraction = 1.0
-    test_views: Literal["centre", "ten"] = "centre"
-    start: Literal["published", "centred", "identity"] = "published"
-    dropout: Fraction = 0.0
+    ema: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
     patience: Count | None = None
-    tuning: Tuning | None = None
-    forgetting: Forgetting | None = None
+
+    PARTS: ClassVar[Mapping[str, Callable]]  # what `--set` and JSON may name
+    RENAMED: ClassVar[Mapping[str, str]] = {"undecayed": "no_weight_decay", "average": "ema"}
 
     @property
-    def soft(self) -> bool:
-        """Whether labels are probabilities."""
-        return self.smoothing > 0 or self.mix is not None
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """The algorithms that the recipe's fields hold, in their order."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return tuple(value for value in values if isinstance(value, Algorithm))
 
-    def scaled(self, epochs: int) -> "Recipe":
-        """The same recipe drawn out or pressed together to another number of epochs.
+    def scaled(self, epochs: int) -> Self:
+        """The same recipe, stretched or compressed to another number of epochs.
 
         >>> from training.recipes.papers import RECIPES
         >>> RECIPES["wrn_cifar"].scaled(20).schedule.at
         (6.0, 12.0, 16.0)
         """
         by = epochs / self.epochs
-        warm_up = self.warm_up and self.warm_up.scaled(by)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        scaled = {n: v.scaled(by) for n, v in values.items() if n in ("schedule", "warm_up") and v is not None}
+        scaled |= {name: value.scaled(by) for name, value in values.items() if isinstance(value, Algorithm)}
         patience = self.patience and max(1, round(self.patience * by))
-        stretched = {"warm_up": warm_up, "patience": patience, "tuning": self.tuning and self.tuning.scaled(by)}
-        stretched["forgetting"] = self.forgetting and self.forgetting.scaled(by)
-        return replace(self, epochs=epochs, schedule=self.schedule.scaled(by), **stretched)
+        return replace(self, epochs=epochs, patience=patience, **scaled)
 
-    def with_settings(self, *settings: str) -> "Recipe":
+    def swept(self, schedule: Sweep, epochs: int) -> Self:
+        """The recipe of a learning-rate sweep: rate 1 times the sweep, no warm-up, no averaged weights."""
+        optimizer = replace(self.optimizer, rate=1.0)
+        return replace(self, optimizer=optimizer, schedule=schedule, warm_up=None, epochs=epochs, ema=0.0)
+
+    def with_settings(self, *settings: str) -> Self:
         """A copy with fields changed by texts such as "optimizer.rate=0.05". Raises ValueError for a bad one."""
-        return with_settings(self, settings, PARTS)
+        return with_settings(self, settings, self.PARTS)
 
 
-PARTS = {**by_name((*schedules.PARTS, *mix.PARTS, SGD, Adam, Lamb, Tuning, Forgetting, Recipe)), **AUGMENTATIONS}
+@dataclass(frozen=True)
+class Recipe(BaseRecipe):
+    """How to train a classifier.
+
+    Attributes:
+        accumulate: passes over a device's share of a batch, one part each, before one update.
+        augment: parts applied to training images, in order. Flips are left out where data must not be flipped.
+        smoothing: share of the label that is spread over all classes.
+        mix: Mixup, CutMix, or one of both at random.
+        repeated_augmentation: copies of each image in a batch, augmented differently.
+        progressive_resizing: smaller images first, for networks that take any size; or None.
+        normalise: by the "data"'s own mean and deviation, or by the "network"'s preprocessing.
+        image_size: training and test size in pixels; None is the network's own.
+        test_crop: fraction of the shorter side that a test crop keeps.
+        test_views: the "centre" crop, or the mean probability of "ten": corners, centre and their mirror images.
+        initializer: weights as "published"; by He's rule with filters of mean zero ("centred"), with which
+            AlexNet, VGG and NIN learn small sets that the published start leaves at chance; or with bottlenecks
+            that start as their shortcuts ("identity").
+        dropout: inside units that have a socket for it (Wide ResNet).
+        fine_tuning: how training continues from other weights; None trains all layers alike from the first step.
+        resrep: how the compactors of a network that has them lose channels; None is not at all.
+    """
+
+    accumulate: Count = 1
+    augment: tuple[Callable, ...] = ()
+    smoothing: Fraction = 0.0
+    mix: Mixup | CutMix | MixupOrCutMix | None = None
+    repeated_augmentation: Count = 1
+    progressive_resizing: ProgressiveResizing | None = None
+    normalise: Literal["data", "network"] = "data"
+    image_size: Count | None = None
+    test_crop: Fraction = 1.0
+    test_views: Literal["centre", "ten"] = "centre"
+    initializer: Literal["published", "centred", "identity"] = "published"
+    dropout: Fraction = 0.0
+    fine_tuning: FineTuning | None = None
+    resrep: ResRep | None = None
+
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        **BaseRecipe.RENAMED,
+        "tuning": "fine_tuning",
+        "forgetting": "resrep",
+        "growing": "progressive_resizing",
+        "start": "initializer",
+        "repeats": "repeated_augmentation",
+    }
+
+    @property
+    def soft(self) -> bool:
+        """Whether labels are probabilities."""
+        return self.smoothing > 0 or self.mix is not None
+
+    def swept(self, schedule, epochs):
+        return replace(super().swept(schedule, epochs), progressive_resizing=None)
+
+
+BASE_PARTS = (*schedules.PARTS, SGD, Adam, Lamb)
+PARTS = Recipe.PARTS = {**by_name((*BASE_PARTS, *mix.PARTS, FineTuning, ResRep, Recipe)), **AUGMENTATIONS}

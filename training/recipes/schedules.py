@@ -1,13 +1,13 @@
 """Learning-rate schedules as values. Each is a factor on the recipe's rate; times are epochs of that recipe.
 
-A schedule is asked `factor(epoch, epochs)` with the exact, fractional epoch of a step. `scaled(f)` stretches its
-times along with the recipe's length, so that a step at epoch 60 of 200 comes at 30 % of any length.
+`factor(epoch, epochs)` takes the exact, fractional epoch of a step. `scaled(f)` stretches the times with the
+recipe's length, so that a step at epoch 60 of 200 is at 30 % of any length.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import keras
 from keras import ops
@@ -44,16 +44,18 @@ class Steps(Value):
 
 
 @dataclass(frozen=True)
-class Every(Value):
+class ExponentialSteps(Value):
     """Multiplies the rate by `by` every `every` epochs (GoogLeNet: 4 % less every 8 epochs)."""
 
     every: Annotated[float, Range(1e-6, 100_000)] = 8.0
     by: Fraction = 0.96
 
+    ALIASES: ClassVar[tuple[str, ...]] = ("Every",)
+
     def factor(self, epoch, epochs: float):
         return ops.power(ops.cast(self.by, "float32"), ops.floor(epoch / self.every + 1e-6))
 
-    def scaled(self, by: float) -> "Every":
+    def scaled(self, by: float) -> "ExponentialSteps":
         return replace(self, every=round(self.every * by, 6))
 
 
@@ -104,8 +106,8 @@ class Sweep(Value):
 
 
 @dataclass(frozen=True)
-class Growing(Value):
-    """Image sizes: `start` of the full side for `delay` of the run, then in a straight line to all of it.
+class ProgressiveResizing(Value):
+    """Image sizes: `start` of the full side for `delay` of the run, then linearly to the full side.
 
     The last `finetune` of the run has the full side; sides are rounded down to a `multiple` (Tan & Le 2021, in the
     form of Composer's ProgressiveResizing).
@@ -116,6 +118,8 @@ class Growing(Value):
     finetune: Fraction = 0.2
     multiple: Count = 4
 
+    ALIASES: ClassVar[tuple[str, ...]] = ("Growing",)
+
     def check(self):
         if self.delay + self.finetune > 1:
             raise ValueError(f"delay and finetune are at most 1 together; {self.delay} and {self.finetune} came")
@@ -123,7 +127,7 @@ class Growing(Value):
     def side(self, epoch: int, epochs: int, full: int) -> int:
         """Pixels a side in an epoch, from 0.
 
-        >>> [Growing().side(epoch, 10, 32) for epoch in range(10)]
+        >>> [ProgressiveResizing().side(epoch, 10, 32) for epoch in range(10)]
         [16, 16, 16, 16, 16, 16, 20, 24, 32, 32]
         """
         growth = 1 - self.delay - self.finetune
@@ -136,14 +140,14 @@ class Growing(Value):
 
 @dataclass(frozen=True)
 class Plateau(Value):
-    """Multiplies the rate by `by` when validation top-1 has not risen for `patience` epochs, at most `times`."""
+    """Multiplies the rate by `by` when validation has not improved for `patience` epochs, up to `times` times."""
 
     by: Fraction = 0.1
     patience: Count = 5
     times: Count = 3
 
     def factor(self, epoch, epochs: float):
-        return ops.ones_like(epoch)  # the engine's PlateauWatch lowers the rate from outside
+        return ops.ones_like(epoch)  # the callback ReduceLROnPlateau lowers the rate
 
     def scaled(self, by: float) -> "Plateau":
         return replace(self, patience=max(1, round(self.patience * by)))
@@ -176,7 +180,7 @@ class FlatWarmUp(Value):
         return self  # the paper's 400 updates get the first gradients under control, however long the run
 
 
-Schedule = Constant | Steps | Every | Cosine | Triangle | Plateau | Sweep
+Schedule = Constant | Steps | ExponentialSteps | Cosine | Triangle | Plateau | Sweep
 WarmUp = LinearWarmUp | FlatWarmUp | None
 
 
@@ -184,23 +188,23 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
     """A recipe's rate, warm-up and schedule as a Keras schedule over optimizer steps.
 
     Attributes:
-        brake: a variable that multiplies the rate; a callback may lower it (`Plateau`).
+        plateau_factor: a variable that multiplies the rate; a callback may lower it (`Plateau`).
     """
 
     def __init__(self, rate: float, schedule: Schedule, warm_up: WarmUp, epochs: float, steps_per_epoch: int):
         self.rate, self.schedule, self.warm_up = rate, schedule, warm_up
         self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
-        self.brake = keras.Variable(1.0, trainable=False, name="rate_brake")
+        self.plateau_factor = keras.Variable(1.0, trainable=False, name="rate_brake")
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
         epoch = step / self.steps_per_epoch
-        rate = self.rate * self.brake * self.schedule.factor(epoch, self.epochs)
+        rate = self.rate * self.plateau_factor * self.schedule.factor(epoch, self.epochs)
         return rate if self.warm_up is None else rate * self.warm_up.factor(epoch, step)
 
     def get_config(self):
         raise TypeError("a Rate is rebuilt from its recipe")
 
 
-PARTS: tuple[Callable, ...] = (Constant, Steps, Every, Cosine, Triangle, Sweep, Plateau)
-PARTS += (LinearWarmUp, FlatWarmUp, Growing)
+PARTS: tuple[Callable, ...] = (Constant, Steps, ExponentialSteps, Cosine, Triangle, Sweep, Plateau)
+PARTS += (LinearWarmUp, FlatWarmUp, ProgressiveResizing)

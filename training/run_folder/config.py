@@ -10,8 +10,9 @@ from keras_cnns import values
 from keras_cnns.values import Value
 from training.report.folder import write_text
 
-FREE = ("replicas", "xla", "workers")  # what may differ when a run continues: how it computes, not what
-OWN = "run:"  # in front of a path inside the run's folder, which may be moved
+# What may differ when a run continues: how it computes, not what.
+MAY_DIFFER = ("replicas", "xla", "workers")
+IN_RUN_FOLDER = "run:"  # before a path from the run's folder, which may be moved
 
 
 class RunConfig(Value):
@@ -21,7 +22,7 @@ class RunConfig(Value):
 
     def differences(self, other: "RunConfig") -> list[str]:
         """Fields, by path, in which another run differs from this one, as "epochs: 30 here, 60 asked"."""
-        return differing(self, other, (*FREE, "version"))
+        return differing(self, other, (*MAY_DIFFER, "version"))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -58,7 +59,7 @@ def differing(one: Value, other: Value, free: tuple[str, ...]) -> list[str]:
     return [f"{p}: {mine.get(p)!r} here, {theirs.get(p)!r} asked" for p in paths if mine.get(p) != theirs.get(p)]
 
 
-def fixed(config: RunConfig) -> dict:
+def fixed_fields(config: RunConfig) -> dict:
     """All that may not change when a run continues, by path."""
     return _fixed(values.encode(config))
 
@@ -74,13 +75,8 @@ def identity(folder: Path, config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(sorted(_fixed(data).items())).encode()).hexdigest()
 
 
-def digest(config: RunConfig) -> str:
-    """Hash of `fixed`."""
-    return hashlib.sha256(json.dumps(sorted(fixed(config).items())).encode()).hexdigest()
-
-
 def _fixed(data: dict) -> dict:
-    return {path: value for path, value in flat(data).items() if path not in (*FREE, "version")}
+    return {path: value for path, value in flat(data).items() if path not in (*MAY_DIFFER, "version")}
 
 
 def write(config: RunConfig, folder: Path) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from keras_tuner.engine import base_tuner
 
-from training.cli import Terminated
 from training.errors import RunError
+from training.processes import Terminated
 from training.search import trials as folders
 from training.search.worker import FRESH, WATCH
 

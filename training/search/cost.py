@@ -13,7 +13,7 @@ from keras_cnns.architecture import Architecture
 from keras_cnns.deep import deep_recursion
 from keras_cnns.surgery.fuse import fuse
 from keras_cnns.values import Positive, Value
-from training.classification import evaluation
+from training.engine.backends import backend
 
 ROUNDS, TIMES = 5, 20
 
@@ -57,7 +57,7 @@ class CostModel:
 
     def _time(self, architecture: Architecture) -> float:
         with deep_recursion():
-            run = evaluation.forward(fuse(self.build(architecture)))
+            run = backend.forward(fuse(self.build(architecture)))
             image = keras.ops.convert_to_tensor(np.zeros((1, *self.shape), "float32"))
             for _ in range(3):
                 keras.ops.convert_to_numpy(run(image))

@@ -138,7 +138,5 @@ def fitted(architecture: Architecture, what: str, base: Architecture, costs: Cos
     while (best := min(near, key=lambda w: abs(cost(w) - target))) != width:
         width, near = best, range(max(1, best - 1), best + 2)
     if abs(cost(best) - target) > target / 10:
-        raise ValueError(
-            f"{what} must be within a tenth of the base's {target:,}, got {cost(best):,} at the best width"
-        )
+        raise ValueError(f"{what} must be within a tenth of the base's {target:,}, got {cost(best):,} at best")
     return put(architecture, best)

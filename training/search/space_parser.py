@@ -153,7 +153,7 @@ def numbers(name: str, text: str) -> Domain:
     try:
         domain = _domain(name, text, _number)
         if (rule := RULES.get(name)) and (fault := domain.fault(rule)):
-            raise ValueError(f"must be {describe(rule)}: {fault}")
+            raise ValueError(f"must be {describe(rule)}, {fault}")
         return domain
     except ValueError as error:
         message = f"{name} must be numbers, as {name}=1/2/4 or {name}=1..4, got {text!r} ({error})"

@@ -13,24 +13,21 @@ import keras_tuner
 from keras_tuner.engine import base_tuner
 from keras_tuner.errors import FailedTrialError, FatalError
 
-from training.classification import config as configs
 from training.classification.config import Config
 from training.classification.setup import configure
-from training.classification.task import Run
+from training.classification.task import ClassificationTask
 from training.data import sources
 from training.data.dataset import DataSet
 from training.engine.backends import backend
 from training.errors import DiskFull, RunError, UsageError
-from training.report.folder import Log
 from training.run_folder import config as run_folder_config
-from training.run_folder.claim import acquire
-from training.run_folder.lock import Busy, Lock
+from training.run_folder.lock import Busy
 from training.search import trials as folders
 from training.search.config import SearchConfig
 from training.search.oracles import SCORE, score_of
 from training.search.trials import Trial
 from training.trainer.checkpoint_saver import SaveInterval
-from training.trainer.trainer import train
+from training.trainer.run import RunSpec, train_in_folder
 
 FRESH = 75  # exit status: start me anew, the memory is worn
 TRIALS_A_LIFE = 25
@@ -97,13 +94,22 @@ class Worker(base_tuner.BaseTuner):
         config = configure(
             candidate.architecture, trial.recipe, data, candidate.data, self.compute, candidate.seed
         )
-        held = _held(trial.folder, config)
-        if held is None:  # another has just finished it
-            return
-        with held, Log(trial.folder / "log.txt", sys.stdout) as log:
-            log(f"trial {trial.number}: " + ", ".join(f"{k}={v}" for k, v in trial.chosen.items()))
-            log(self.compute.why)
-            train(Run(config, data, self.compute, trial.folder, log, self.every, trial.chosen))
+        try:
+            Config.read(trial.folder)
+        except ValueError:
+            run_folder_config.write(config, trial.folder)  # none yet, or damaged: its content is all known
+        options = (("every", self.every), ("settings", trial.chosen))
+        spec = RunSpec(ClassificationTask, config, data, self.compute, (self.compute.why,), options)
+        title = f"trial {trial.number}: " + ", ".join(f"{k}={v}" for k, v in trial.chosen.items())
+        until = time.monotonic() + PATIENCE  # the worker of a search that was killed may still save there
+        while True:
+            try:
+                train_in_folder(spec, trial.folder, title=title, echo=sys.stdout)
+                return
+            except UsageError as error:
+                if not isinstance(error.__cause__, Busy) or time.monotonic() > until:
+                    raise
+                time.sleep(IDLE)
 
     def on_trial_end(self, trial):
         """Tells the chief; a process that ran out of memory, or is old, makes room for a fresh one."""
@@ -113,22 +119,6 @@ class Worker(base_tuner.BaseTuner):
         self.lived += 1
         if self.spoilt or self.lived >= TRIALS_A_LIFE:
             sys.exit(FRESH)
-
-
-def _held(folder: Path, config: configs.Config) -> Lock | None:
-    """The lock on the folder; the worker of a search that was killed may still save there, and is waited for."""
-    try:
-        Config.read(folder)
-    except ValueError:
-        run_folder_config.write(config, folder)  # none yet, or damaged: all that it says is known
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return acquire(folder, config)[2]
-        except Busy:
-            if time.monotonic() > until:
-                raise
-            time.sleep(IDLE)
 
 
 def watch_parent() -> None:

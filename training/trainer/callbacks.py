@@ -1,4 +1,4 @@
-"""What a run does beyond `model.fit`: watch, report, save. Callbacks with a `state` come back after a restart."""
+"""Callbacks of a run. Those with a `state` are restored from checkpoints."""
 
 import math
 import statistics
@@ -23,20 +23,22 @@ WARM_UP = 3  # steps that trace, compile and fill buffers
 
 
 class NaNMonitor(keras.callbacks.Callback):
-    """Stops on a loss or a weight that is not finite, before anything is saved; makes replicas alike to validate.
+    """Stops on a loss or a weight that is not finite, before anything is saved.
+
+    Before validation it averages the batch-norm statistics over replicas.
 
     Args:
-        blame: takes epoch and step, both from 0, and writes down which images that batch was made of.
+        log_images: takes epoch and step, both from 0, and logs which images that batch was made of.
     """
 
-    def __init__(self, counter: ProgressCounter, blame: Callable[[int, int], None]):
+    def __init__(self, progress: ProgressCounter, log_images: Callable[[int, int], None]):
         super().__init__()
-        self.counter, self.blame = counter, blame
+        self.progress, self.log_images = progress, log_images
 
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
-            place = self.counter.place
-            self.blame(place.epoch, place.step - 1)
+            place = self.progress.place
+            self.log_images(place.epoch, place.step - 1)
             raise Diverged(
                 f"the loss is {logs['loss']} at step {place.step} of epoch {place.epoch + 1}: nothing was saved "
                 "after the last good checkpoint; log.txt names the images of that batch; "
@@ -49,21 +51,21 @@ class NaNMonitor(keras.callbacks.Callback):
             value = keras.ops.convert_to_numpy(variable)
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise Diverged(
-                    f"{variable.path} is not finite after epoch {self.counter.place.epoch + 1}: nothing was saved "
-                    "after the last good checkpoint; a smaller --set optimizer.rate usually helps"
+                    f"{variable.path} is not finite after epoch {self.progress.place.epoch + 1}: nothing was "
+                    "saved after the last good checkpoint; a smaller --set optimizer.rate usually helps"
                 )
 
 
 class SwapEMAWeights(keras.callbacks.Callback):
-    """Validates the running average of the weights, which is what a recipe with `average` keeps.
+    """Validates the moving average of the weights, which is what a recipe with `ema` keeps.
 
-    Keras' own callback exchanges the two by sums and differences, which changes the weights in their last digits.
+    Keras' own callback swaps the two by sums and differences, which changes the weights in their last digits.
     """
 
     def on_test_begin(self, logs=None):
         self.own = [keras.ops.convert_to_numpy(v) for v in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        for variable in self.model.trainable_variables:  # JAX shares the array, and a step eats what it is given
+        for variable in self.model.trainable_variables:  # a copy, since JAX donates shared arrays
             variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
 
     def on_test_end(self, logs=None):
@@ -73,7 +75,7 @@ class SwapEMAWeights(keras.callbacks.Callback):
 
 
 class SpeedMonitor(keras.callbacks.Callback):
-    """Times the steps.
+    """Measures the duration of steps.
 
     Attributes:
         seconds: of each step after warm-up, input included.
@@ -108,12 +110,24 @@ class SpeedMonitor(keras.callbacks.Callback):
 
 
 class ProgressLogger(keras.callbacks.Callback):
-    """Progress bar, `history.csv` and TensorBoard scalars. Remembers how long an interrupted epoch took so far."""
+    """Progress bar, `history.csv` and TensorBoard scalars. Its state is how long an interrupted epoch took so far.
 
-    def __init__(self, bar: Bar, history: History, board: Board, clock: SpeedMonitor, counter: ProgressCounter):
+    Args:
+        shown: logs that the bar shows within an epoch.
+    """
+
+    def __init__(
+        self,
+        bar: Bar,
+        history: History,
+        board: Board,
+        speed: SpeedMonitor,
+        progress: ProgressCounter,
+        shown: tuple[str, ...],
+    ):
         super().__init__()
-        self.bar, self.history, self.board, self.clock, self.counter = bar, history, board, clock, counter
-        self.spent = 0.0
+        self.bar, self.history, self.board, self.speed, self.progress = bar, history, board, speed, progress
+        self.shown, self.spent = shown, 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
         self.began = time.perf_counter() - self.spent
@@ -121,16 +135,16 @@ class ProgressLogger(keras.callbacks.Callback):
         self.bar.start(epoch + 1)
 
     def on_train_batch_end(self, batch, logs=None):
-        speed = self.clock.images_per_second()
-        rate = backend.rate(self.model)
-        measures = {name: float(logs[name]) for name in ("loss", "top1") if name in logs}
-        self.bar.update(self.counter.place.step, rate, speed, **measures)
+        speed = self.speed.images_per_second()
+        rate = backend.learning_rate(self.model)
+        measures = {name: float(logs[name]) for name in self.shown if name in logs}
+        self.bar.update(self.progress.place.step, rate, speed, **measures)
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.began
         step = steps_done(self.model)
         measures = {k: float(logs[k]) for k in self.history.columns if k in logs}
-        pace = {"rate": self._rate(), "images_per_second": self.clock.images_per_second()}
+        pace = {"rate": self._rate(), "images_per_second": self.speed.images_per_second()}
         self.history.append({"epoch": epoch + 1, "step": step, **measures, **pace, "seconds": seconds})
         train = {k: v for k, v in measures.items() if not k.startswith("val_")}
         self.board.scalars(step, {**train, **pace}, "train")
@@ -144,83 +158,97 @@ class ProgressLogger(keras.callbacks.Callback):
         return {"spent": time.perf_counter() - self.began if self.began else 0.0}
 
     def restore(self, state: dict) -> None:
-        """Takes up the state of an interrupted run."""
+        """Restores the state of an interrupted run."""
         self.spent = float(state["spent"])
 
     def _rate(self) -> float:
         return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
-class ReduceLROnPlateau(keras.callbacks.Callback):
-    """Lowers the rate when validation top-1 stops improving (`schedules.Plateau`)."""
+class Patience(keras.callbacks.Callback):
+    """Base of callbacks that count epochs without a new best `monitor`; epochs without it do not count."""
 
-    def __init__(self, plateau: Plateau, rate: Rate):
+    def __init__(self, monitor: str):
         super().__init__()
-        self.plateau, self.rate = plateau, rate
-        self.state = {"best": -1.0, "waited": 0, "lowered": 0}
+        self.monitor = monitor
+        self.state = {"best": -1.0, "waited": 0}
 
     def on_epoch_end(self, epoch, logs=None):
-        state = self.state
-        if logs["val_top1"] > state["best"]:
-            state.update(best=float(logs["val_top1"]), waited=0)
+        if self.monitor not in logs:
             return
-        state["waited"] += 1
-        if state["waited"] >= self.plateau.patience and state["lowered"] < self.plateau.times:
-            state.update(waited=0, lowered=state["lowered"] + 1)
-            self.restore(state)
+        if logs[self.monitor] > self.state["best"]:
+            self.state |= {"best": float(logs[self.monitor]), "waited": 0}
+        else:
+            self.wait(epoch)
+
+    def wait(self, epoch: int) -> None:
+        """Called after an epoch without a new best."""
+        self.state = self.state | {"waited": self.state["waited"] + 1}
 
     def restore(self, state: dict) -> None:
-        """Takes up the state of an interrupted run."""
+        """Restores the state of an interrupted run."""
         self.state = dict(state)
-        self.rate.brake.assign(self.plateau.by ** state["lowered"])
 
 
-class EarlyStopping(keras.callbacks.Callback):
-    """Ends the run when validation top-1 has not risen for `patience` epochs; the first `spared` do not count."""
+class ReduceLROnPlateau(Patience):
+    """Lowers the learning rate when `monitor` stops improving (`schedules.Plateau`)."""
 
-    def __init__(self, patience: int, say: Callable[[str], None], spared: int = 0):
-        super().__init__()
+    def __init__(self, plateau: Plateau, rate: Rate, monitor: str):
+        super().__init__(monitor)
+        self.plateau, self.rate = plateau, rate
+        self.state |= {"lowered": 0}
+
+    def wait(self, epoch):
+        super().wait(epoch)
+        lowered = self.state["lowered"]
+        if self.state["waited"] >= self.plateau.patience and lowered < self.plateau.times:
+            self.restore(self.state | {"waited": 0, "lowered": lowered + 1})
+
+    def restore(self, state):
+        super().restore(state)
+        self.rate.plateau_factor.assign(self.plateau.by ** state["lowered"])
+
+
+class EarlyStopping(Patience):
+    """Ends the run when `monitor` has not risen for `patience` epochs; the first `spared` do not count."""
+
+    def __init__(self, patience: int, say: Callable[[str], None], monitor: str, spared: int = 0):
+        super().__init__(monitor)
         self.patience, self.say, self.spared = patience, say, spared
-        self.state = {"best": -1.0, "waited": 0}
 
     @property
     def stopped(self) -> bool:
         """Whether the run is over."""
         return self.state["waited"] >= self.patience
 
-    def on_epoch_end(self, epoch, logs=None):
-        if logs["val_top1"] > self.state["best"]:
-            self.state = {"best": float(logs["val_top1"]), "waited": 0}
-            return
+    def wait(self, epoch):
         if epoch < self.spared:
             return
-        self.state = self.state | {"waited": self.state["waited"] + 1}
+        super().wait(epoch)
         if self.stopped:
             self.model.stop_training = True
-            self.say(f"stopped early: validation top-1 has not risen for {self.patience} epochs")
-
-    def restore(self, state: dict) -> None:
-        """Takes up the state of an interrupted run."""
-        self.state = dict(state)
+            self.say(f"stopped early: {self.monitor} has not risen for {self.patience} epochs")
 
 
 class BestCheckpoint(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the highest validation top-1; of equals, that with the least loss.
+    """Saves the weights of the epoch with the highest `monitor`; of equals, that with the lowest validation loss.
 
-    Where images are few, many epochs have the same top-1, and the first of them is seldom sure of its answers.
+    Where images are few, many epochs have the same top-1, and the first of them often has a large loss.
     """
 
-    def __init__(self, folder: Path, run: str, counter: ProgressCounter):
+    def __init__(self, folder: Path, run: str, progress: ProgressCounter, monitor: str):
         super().__init__()
-        self.folder, self.run, self.counter = folder, run, counter
+        self.folder, self.run, self.progress, self.monitor = folder, run, progress, monitor
         self.state = {"best": -1.0, "loss": 0.0, "epoch": 0}
 
     def on_epoch_end(self, epoch, logs=None):
-        top1, loss = float(logs["val_top1"]), float(logs["val_loss"])
-        if (top1, -loss) > (self.state["best"], -self.state["loss"]):
-            self.state = {"best": top1, "loss": loss, "epoch": epoch + 1}
-            checkpoints.save(self.folder, checkpoints.BEST, self.counter.finished(), self.model, {}, self.run)
+        if self.monitor not in logs:
+            return
+        value, loss = float(logs[self.monitor]), float(logs.get("val_loss", 0.0))
+        if (value, -loss) > (self.state["best"], -self.state["loss"]):
+            self.state = {"best": value, "loss": loss, "epoch": epoch + 1}
+            checkpoints.save(self.folder, checkpoints.BEST, self.progress.finished(), self.model, {}, self.run)
 
     def restore(self, state: dict) -> None:
-        """Takes up the state of an interrupted run."""
+        """Restores the state of an interrupted run."""
         self.state |= state

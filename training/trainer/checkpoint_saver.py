@@ -1,4 +1,4 @@
-"""When a run saves: after every epoch, every so often within one, and when it is told to stop."""
+"""When a run saves: after every epoch, at intervals within one, and on a signal to stop."""
 
 import time
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ SHARE = 20  # saving takes at most about a twentieth of the time, however slow t
 
 @dataclass(frozen=True)
 class SaveInterval:
-    """How often to save within an epoch: every so many steps, or seconds, whichever is given."""
+    """How often to save within an epoch: in steps or in seconds, whichever is given."""
 
     steps: int | None = None
     seconds: float | None = 600.0
 
 
 class ProgressCounter(keras.callbacks.Callback):
-    """Where the run is. Comes first, since the others ask it.
+    """Counts epochs and steps. It runs first, since other callbacks read it.
 
     Attributes:
         place: epochs finished, steps done in the one under way.
-        sums: of the metrics at `place`, for an epoch that begins in its middle.
+        sums: of the metrics at `place`, for an epoch that starts in its middle.
     """
 
     def __init__(self, place: Position, sums: dict, steps: int):
@@ -54,8 +54,8 @@ class ProgressCounter(keras.callbacks.Callback):
 class CheckpointSaver(keras.callbacks.Callback):
     """Writes checkpoints, with the states of the callbacks; when a signal is pending, saves and acts on it.
 
-    Comes last: what the others did at the end of an epoch is in the checkpoint. Within an epoch nothing is
-    changed by saving, so a run that saves more often has the same weights.
+    It runs last: what other callbacks did at the end of an epoch is in the checkpoint. Saving changes nothing, so
+    a run that saves more often has the same weights.
     """
 
     def __init__(
@@ -63,37 +63,37 @@ class CheckpointSaver(keras.callbacks.Callback):
         folder: Path,
         run: str,
         every: SaveInterval,
-        counter: ProgressCounter,
+        progress: ProgressCounter,
         stateful: dict,
         pending: Pending,
     ):
         super().__init__()
-        self.folder, self.run, self.every, self.counter = folder, run, every, counter
+        self.folder, self.run, self.every, self.progress = folder, run, every, progress
         self.stateful, self.pending = stateful, pending
         self.last, self.since, self.took = time.monotonic(), 0, 0.0
 
     def on_train_batch_end(self, batch, logs=None):
         self.since += 1
         if self.pending.number is not None:
-            self.save(self.counter.place)
+            self.save(self.progress.place)
             self.pending.act()
-        elif self.counter.place.step < self.counter.steps and self._due():
-            self.save(self.counter.place)
+        elif self.progress.place.step < self.progress.steps and self._due():
+            self.save(self.progress.place)
 
     def on_test_begin(self, logs=None):
-        self.sums = tensors.metrics(self.model)  # validation is about to count with them anew
+        self.sums = tensors.metrics(self.model)  # validation resets them
 
     def on_test_batch_end(self, batch, logs=None):
         self.model.stop_evaluating = self.pending.number is not None
 
     def on_test_end(self, logs=None):
         if self.pending.number is not None:
-            self.save(self.counter.place, self.sums)
+            self.save(self.progress.place, self.sums)
             self.pending.act()
 
     def on_epoch_end(self, epoch, logs=None):
         sync_batch_norm(self.model)
-        self.save(self.counter.finished())
+        self.save(self.progress.finished())
         self.pending.act()
 
     def save(self, place: Position, sums: dict | None = None) -> None:

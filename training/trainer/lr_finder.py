@@ -1,4 +1,4 @@
-"""A sweep over learning rates: some steps at rates from very small to much too large (Smith 2015, section 3.3)."""
+"""Learning-rate finder: some steps at rates from very small to much too large (Smith 2015, section 3.3)."""
 
 import csv
 import io
@@ -8,34 +8,32 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from keras_cnns.deep import deep_recursion
-from training.classification.task import Run
-from training.data import pipeline
 from training.errors import RunError
 from training.recipes.schedules import Sweep
 from training.report import canvas, pictures
 from training.report.folder import write_text
-from training.trainer.trainer import build_from_start, compiled
+from training.trainer.task import Task
+from training.trainer.trainer import build
 
 PICTURE, TABLE, LOG = "rates.png", "rates.csv", "rates.txt"
 STEPS = 120
 LOW, HIGH = 1e-5, 10.0
-WIDTH = 3.0  # steps: standard deviation of the bell that smooths the loss
+WIDTH = 3.0  # steps: standard deviation of the Gaussian that smooths the loss
 CAUTION = 3.0  # times below the rate of the least loss, at least (Smith: a third to a quarter of the largest)
 DIVERGED = 4.0  # times the least loss, and above the first: the sweep ends
 FALL = 0.1  # of the first loss: less is noise
-SKIP = 10  # steps whose mean says how it goes
+SKIP = 10  # steps of a moving mean
 
 
 class LRFinderCallback(keras.callbacks.Callback):
-    """Keeps rate and loss of every step; ends the sweep when the loss runs away."""
+    """Records rate and loss of every step; ends the sweep when the loss diverges."""
 
     def __init__(self):
         super().__init__()
         self.rates, self.losses = [], []
 
     def on_train_batch_begin(self, batch, logs=None):
-        self.model.reset_metrics()  # so that the logs tell of one batch
+        self.model.reset_metrics()  # so that the logs are of one batch
         self.rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def on_train_batch_end(self, batch, logs=None):
@@ -51,10 +49,10 @@ class LRFinderCallback(keras.callbacks.Callback):
 
 
 def smoothed(losses: list[float]) -> np.ndarray:
-    """Means over neighbours, weighted by a bell; as many as came."""
+    """Gaussian-weighted means over neighbours; as many as losses."""
     place = np.arange(len(losses))
-    bell = np.exp(-0.5 * ((place[:, None] - place) / WIDTH) ** 2)
-    return bell @ np.asarray(losses) / bell.sum(axis=1)
+    weights = np.exp(-0.5 * ((place[:, None] - place) / WIDTH) ** 2)
+    return weights @ np.asarray(losses) / weights.sum(axis=1)
 
 
 def suggest(rates: list[float], smooth) -> float:
@@ -84,34 +82,21 @@ def _valley(smooth: np.ndarray) -> int:
     return least
 
 
-def find_learning_rate(run: Run) -> float:
+def find_learning_rate(task: Task) -> float:
     """Draws `rates.png`, writes `rates.csv`, returns the suggested rate. Nothing of the network is kept.
 
     Raises:
-        Failure: the loss is not finite from the first steps on.
+        RunError: the loss is not finite from the first steps on.
     """
-    config = run.config
-    steps = pipeline.steps_per_epoch(len(run.data.train), config.recipe.batch_size)
-    epochs = math.ceil(STEPS / steps)
-    recipe = replace(
-        config.recipe,
-        optimizer=replace(config.recipe.optimizer, rate=1.0),
-        schedule=Sweep(LOW, HIGH),
-        warm_up=None,
-        epochs=epochs,
-        average=0.0,
-        growing=None,
-    )
-    config = replace(config, recipe=recipe)
-    run = replace(run, config=config)
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(run.compute.policy)
-    with run.compute.scope(), deep_recursion():
-        plain, logits = build_from_start(run)
-        model, _ = compiled(plain, logits, config, steps, run.compute)
-    run.log(f"trying {epochs * steps} rates from {LOW:g} to {HIGH:g}, one a step")
+    epochs = math.ceil(STEPS / task.steps)
+    steps = epochs * task.steps
+    recipe = task.config.recipe.swept(Sweep(LOW, HIGH), epochs)
+    task = replace(task, config=replace(task.config, recipe=recipe))
+    model = build(task).model
+    task.log(f"trying {steps} rates from {LOW:g} to {HIGH:g}, one a step")
     recorder = LRFinderCallback()
-    model.fit(run.training(), epochs=epochs, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[recorder])
+    how = {"epochs": epochs, "steps_per_epoch": task.steps, "verbose": 0, "shuffle": False}
+    model.fit(task.train_batches(), callbacks=[recorder], **how)
     if len(recorder.losses) <= SKIP:
         raise RunError(f"the loss is not finite after {len(recorder.losses)} steps of rates from {LOW:g} on")
     smooth = smoothed(recorder.losses)
@@ -119,8 +104,7 @@ def find_learning_rate(run: Run) -> float:
     table = io.StringIO()
     rows = zip(recorder.rates, recorder.losses, smooth.tolist(), strict=True)
     csv.writer(table, lineterminator="\n").writerows([("rate", "loss", "smoothed"), *rows])
-    write_text(run.folder / TABLE, table.getvalue())
-    title = f"{config.architecture.name} on {run.data.name}: loss at rising rates"
-    figure = pictures.rate_sweep(recorder.rates, recorder.losses, smooth, rate, title)
-    canvas.save(figure, run.folder / PICTURE)
+    write_text(task.folder / TABLE, table.getvalue())
+    title = f"{task.config.label} on {task.data.name}: loss at rising rates"
+    canvas.save(pictures.rate_sweep(recorder.rates, recorder.losses, smooth, rate, title), task.folder / PICTURE)
     return rate

@@ -1,38 +1,29 @@
-"""One training run, from a config and a data set to a finished run folder."""
+"""The training loop of every task: from a `Task` to a finished run folder."""
 
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import numpy as np
 
-from keras_cnns import measure
 from keras_cnns.deep import deep_recursion
-from keras_cnns.weights.loading import given
-from training.algorithms import fine_tuning, resrep
-from training.classification import evaluation
-from training.classification.config import Config, start_of
-from training.classification.task import SPLITS, Run
-from training.data import folder, pipeline
-from training.data.dataset import DataSet
+from training.data import folder as image_folder
 from training.engine.backends import backend
-from training.engine.devices import Compute
-from training.engine.step import SoftCrossEntropy, sync_batch_norm
+from training.engine.step import sync_batch_norm
 from training.errors import DiskFull, RunError, usage_errors
 from training.processes import Pending, deferred
 from training.recipes.schedules import Plateau, Rate
-from training.report import canvas, pictures
+from training.report import canvas
 from training.report.folder import History
 from training.report.progress import Bar, duration
-from training.report.stream import told
 from training.report.tensorboard import Board
 from training.run_folder import checkpoints, tensors
-from training.run_folder.checkpoints import START, Checkpoint, Position
-from training.run_folder.config import digest
+from training.run_folder.checkpoints import START, Checkpoint
+from training.run_folder.config import identity
 from training.trainer.callbacks import (
     BestCheckpoint,
     EarlyStopping,
@@ -44,275 +35,202 @@ from training.trainer.callbacks import (
 )
 from training.trainer.checkpoint_saver import CheckpointSaver, ProgressCounter
 from training.trainer.finish import finish, throughput
+from training.trainer.multi_worker import SignalSync
 from training.trainer.oom import suggest_batch_size
-from training.trainer.signal_sync import SignalSync
-
-SHOWN = 32  # images in batch.png
+from training.trainer.task import Task
 
 
-def train(run: Run) -> dict:
-    """Trains, or goes on training, and fills the run folder; returns what `result.json` holds.
+@dataclass(frozen=True)
+class Built:
+    """What trains: the compiled model, the model that is saved and shares its weights, and the learning rate."""
+
+    model: keras.Model
+    saved: keras.Model
+    rate: Rate
+
+
+def build(task: Task) -> Built:
+    """Builds and compiles a task's model, with the algorithms of its recipe."""
+    recipe = task.config.recipe
+    keras.utils.set_random_seed(task.config.seed)
+    keras.config.set_dtype_policy(task.compute.policy)
+    with task.compute.scope(), deep_recursion():
+        model, saved = task.build()
+        rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, task.steps)
+        optimizer = backend.optimizer(recipe, rate, model)
+        for algorithm in recipe.algorithms:
+            algorithm.attach(model, optimizer)
+        model.compile(optimizer, task.loss(), xla=task.compute.xla)
+        model.optimizer.build(model.trainable_variables)
+    return Built(model, saved, rate)
+
+
+def train(task: Task) -> dict:
+    """Trains, or continues to train, and fills the run folder; returns what `result.json` holds.
 
     Raises:
         Diverged: the loss or a weight is not finite.
-        Failure: the disk is full, or too many images have become unreadable.
-        Refusal: the folder's checkpoints are of another version or another run.
+        RunError: the disk is full, memory is too small, or too many images have become unreadable.
+        UsageError: the folder's checkpoints are of another version or another run.
     """
-    config, log = run.config, run.log
-    seed, steps = config.seed, pipeline.steps_per_epoch(len(run.data.train), config.recipe.batch_size)
-    keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy(run.compute.policy)
-    with run.compute.scope(), deep_recursion():
-        plain, logits = build_from_start(run)
-        sizes = measure(plain, config.input_shape)
-        model, rate = compiled(plain, logits, config, steps, run.compute)
-        model.optimizer.build(model.trainable_variables)
-    if run.compute.norms == "synchronised" and run.compute.replicas > 1:
-        _normalise(model, True)
-    if model.xla:
-        each = config.recipe.batch_size // run.compute.replicas // config.recipe.accumulate
-        log(backend.check_xla(model, *(column[:each] for column in run.first_batch)))
-        if run.compute.wire and run.compute.wire.total([not model.xla])[0]:
+    return Trainer(task).run()
+
+
+class Trainer:
+    """One run of a task."""
+
+    def __init__(self, task: Task):
+        self.task, self.recipe, self.compute, self.log = task, task.config.recipe, task.compute, task.log
+        self.folder, self.identity = task.folder / "checkpoints", identity(task.folder, task.config)
+
+    def run(self) -> dict:
+        """Trains to the end of the last epoch, then measures and saves."""
+        task, log = self.task, self.log
+        self.built = build(task)
+        model = self.built.model
+        if self.compute.norms == "synchronised" and self.compute.replicas > 1:
+            set_synchronized_norms(model, True)
+        if model.xla:
+            self._check_xla()
+        log(f"network: {task.describe(self.built.saved)}")
+        check_space(task.folder, model, 2 if self.recipe.keep == "best" else 1)
+        found = self._latest(checkpoints.STEP)
+        self.history = History(task.folder / "history.csv", task.columns)
+        self.speed = SpeedMonitor(self.recipe.batch_size)
+        purge = found.place.number if found else None
+        with Board(task.folder / "tensorboard", purge_step=purge, warn=log) as self.board:
+            self._show_first_batch()
+            self._announce(found)
+            self.bar = Bar(self.recipe.epochs, task.steps, sys.stdout, say=log)
+            advice = suggest_batch_size(task, model)
+            with deferred() as pending, unreadable_images(task), advice, self.compute.peers():
+                while self._fit_segment(found, pending):
+                    found = self._latest(checkpoints.STEP)
+            saved = self._finish_weights()
+            return finish(task, saved, throughput(model, self.speed, self.history), self.history, self.board)
+
+    def _check_xla(self) -> None:
+        model, parts = self.built.model, self.compute.replicas * getattr(self.recipe, "accumulate", 1)
+        self.log(backend.check_xla(model, *self.task.example(self.recipe.batch_size // parts)))
+        if self.compute.communicator and self.compute.communicator.total([not model.xla])[0]:
             model.xla = False  # on all workers or on none
             model.make_functions()
-    log(f"network: {sizes.trainable_params:,} parameters, {sizes.macs:,} MACs at {config.image_size} pixels")
-    check_space(run.folder, model, 2 if config.recipe.keep == "best" else 1)
-    identity = digest(config)
-    with usage_errors():  # a checkpoint of another version or another run is refused
-        found = checkpoints.latest(run.folder / "checkpoints", checkpoints.STEP, identity, log)
-    clock = SpeedMonitor(config.recipe.batch_size)
-    history = History(run.folder / "history.csv")
-    place = found.place if found else START
-    with Board(run.folder / "tensorboard", purge_step=place.number if found else None, warn=log) as board:
-        _show_batch(run, board)
-        bar = Bar(config.recipe.epochs, steps, sys.stdout, say=log)
+
+    def _latest(self, kind: str) -> Checkpoint | None:
+        with usage_errors():  # a checkpoint of another version or another run is refused
+            return checkpoints.latest(self.folder, kind, self.identity, self.log)
+
+    def _show_first_batch(self) -> None:
+        if not canvas.CAN:
+            self.log("no pictures: matplotlib is not installed")
+        elif (figure := self.task.first_picture()) is not None:
+            canvas.save(figure, self.task.folder / "batch.png")
+            self.board.picture("augmented batch", figure, 0)
+
+    def _announce(self, found: Checkpoint | None) -> None:
+        """Logs where training continues and, from a forward pass timed now, how long it takes."""
+        task, recipe, done = self.task, self.recipe, found.place.epoch if found else 0
         if found:
-            where = f" and {place.step} of {steps} steps" if place.step else ""
-            log(f"continuing after epoch {place.epoch} of {config.recipe.epochs}{where}")
-        if place.epoch < config.recipe.epochs and run.compute.group.alone:
-            _announce(run, plain, steps, place.epoch)
-        room = suggest_batch_size(model, config.recipe.batch_size, run.compute.replicas)
-        with deferred() as pending, unreadable_images(run.data), room, run.compute.peers():
-            while fit_segment_(run, model, rate, found, (bar, history, board, clock), pending):
-                # The rest of a broken epoch is a `fit` of its own; all goes on from the checkpoint it leaves.
-                found = checkpoints.latest(run.folder / "checkpoints", checkpoints.STEP, identity, log)
-        if config.recipe.keep == "best":
-            best = checkpoints.latest(run.folder / "checkpoints", checkpoints.BEST, identity, log)
-            if best is None:
-                raise RunError(f"no checkpoint of the best epoch is left whole in {run.folder / 'checkpoints'}")
-            best.restore(model)
-        # Keras does this at the end of `fit`; a run that was interrupted after its last epoch comes here without.
-        model.optimizer.finalize_variable_values(model.trainable_variables)
-        sync_batch_norm(model)
-        _normalise(model, False)
-        fine_tuning.unfreeze_norms(plain)
-        plain = _kept(run, plain)
-        return finish(run, plain, throughput(model, clock, history), history, board)
-
-
-def _normalise(model: keras.Model, synchronized: bool) -> None:
-    """Says whether batch norm takes its statistics over all replicas; a saved model must not."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = synchronized
-
-
-def _kept(run: Run, plain: keras.Model) -> keras.Model:
-    """The network to save: of the size it is tested at, and without a strategy of several workers.
-
-    Reading a statistic of several workers takes all of them, every time.
-    """
-    if run.compute.group.alone and not run.config.recipe.growing:
-        return plain
-    with deep_recursion():
-        copy = run.config.build()
-    copy.set_weights([keras.ops.convert_to_numpy(v) for v in plain.weights])
-    return copy
-
-
-def fit_segment_(
-    run: Run, model: keras.Model, rate: Rate, found: Checkpoint | None, report: tuple, pending: Pending
-) -> bool:
-    """Trains from a checkpoint, or the start, to the end of a broken epoch or of the run: is more to come?"""
-    config, recipe, (bar, history, board, clock) = run.config, run.config.recipe, report
-    steps = pipeline.steps_per_epoch(len(run.data.train), recipe.batch_size)
-    place, sums = (found.place, found.restore(model)) if found else (START, {})
-    history.truncate(place.epoch)
-    counter = ProgressCounter(place, sums, steps)
-    narrator = ProgressLogger(bar, history, board, clock, counter)
-    stateful = {"narrator": narrator, **_stateful(run, rate, counter)}
-    if found:
-        for name, callback in stateful.items():
-            callback.restore(found.states[name])
-    if place.epoch == recipe.epochs or any(getattr(c, "stopped", False) for c in stateful.values()):
-        return False
-    watch = NaNMonitor(counter, lambda epoch, step: run.log(f"images of the batch: {_batch(run, epoch, step)}"))
-    together = []
-    if run.compute.wire:
-        own, pending = pending, Pending()
-        together.append(SignalSync(run.compute.wire, own, pending))
-    saver = CheckpointSaver(run.folder / "checkpoints", digest(config), run.every, counter, stateful, pending)
-    first = recipe.tuning and fine_tuning.GradualUnfreezing(recipe.tuning.head_epochs, recipe.tuning.by, run.log)
-    callbacks = [
-        counter,
-        *([first] if first else []),
-        *([resrep.ResRepMasks(config, steps, counter, run.log)] if recipe.forgetting else []),
-        watch,
-        clock,
-        *together,
-        *([SwapEMAWeights()] if recipe.average else []),
-        *stateful.values(),
-        saver,
-    ]
-    validation = backend.validation_data(run.compute, run.evaluation(run.data.val), run.evaluation_batch)
-
-    def batches():
-        return backend.training_data(run.compute, run.training(place.epoch, place.step), recipe.batch_size, model)
-
-    return fit_segment(model, place, steps, recipe.epochs, batches, callbacks, validation)
-
-
-def _batch(run: Run, epoch: int, step: int) -> str:
-    recipe = run.config.recipe
-    indices = run.reader.batch_indices(
-        len(run.data.train), recipe.batch_size, run.config.seed, epoch, step, recipe.repeats
-    )
-    return ", ".join(run.data.train.images.name(i) for i in indices)
-
-
-def check_space(folder: Path, model: keras.Model, kinds: int) -> None:
-    """Raises DiskFull before the first step where the disk cannot hold a run's checkpoints of so many kinds."""
-    need = (kinds * checkpoints.KEEP + 1) * tensors.size(model)
-    free = shutil.disk_usage(folder).free
-    if need > free:
-        raise DiskFull(f"{folder}: the checkpoints need {need / 2**20:,.0f} MiB, {free / 2**20:,.0f} are free")
-
-
-@contextmanager
-def unreadable_images(data: DataSet) -> Iterator[None]:
-    """Names the files when reading fails because images broke or vanished after they were indexed."""
-    try:
-        yield
-    except backend.read_errors as error:
-        bad = [b for split in SPLITS for b in folder.unreadable(getattr(data, split))]
-        if not bad:
-            raise
-        path, reason = bad[0]
-        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise RunError(f"{path} can no longer be read ({reason}){more}: mend or remove it, then repeat") from error
-
-
-def build_from_start(run: Run) -> tuple[keras.Model, list[tuple]]:
-    """The network with the weights that training starts from, and its logits as of `Config.build_for_training`."""
-    plain, logits = run.config.build_for_training()
-    if start := start_of(run.config, run.folder):
-        with told(run.log):
-            given(start, run.config.architecture.name).load(plain)
-    if run.config.recipe.tuning:
-        fine_tuning.zero_classifier(keras.Model(plain.inputs, [output for output, _ in logits]))
-    return plain, logits
-
-
-def compiled(plain, logits: list[tuple], config: Config, steps: int, compute: Compute) -> tuple[keras.Model, Rate]:
-    """The step model that trains `plain` on pairs (logits, share), and the rate that a callback may brake."""
-    recipe = config.recipe
-    if recipe.tuning:
-        fine_tuning.freeze_norms(plain)
-    rate = Rate(recipe.optimizer.rate, recipe.schedule, recipe.warm_up, recipe.epochs, steps)
-    outputs, loss_weights = zip(*logits, strict=True)
-    model = backend.build_model(plain.inputs, list(outputs), recipe, loss_weights, config.preprocessing)
-    loss = SoftCrossEntropy() if recipe.soft else config.architecture.head.loss()
-    optimizer = backend.optimizer(recipe, rate, model)
-    if recipe.tuning:
-        optimizer.lr_multipliers = fine_tuning.variable_lr_multipliers(model, recipe.tuning.by)
-    if recipe.forgetting:
-        model.gradient_hook = resrep.GradientReset(model, recipe.forgetting)
-        optimizer.momenta = resrep.momenta(model, recipe)
-    model.compile(optimizer, loss, xla=compute.xla)
-    return model, rate
-
-
-def _stateful(run: Run, rate: Rate, counter: ProgressCounter) -> dict[str, keras.callbacks.Callback]:
-    recipe = run.config.recipe
-    watchers = {}
-    if isinstance(recipe.schedule, Plateau):
-        watchers["plateau"] = ReduceLROnPlateau(recipe.schedule, rate)
-    if recipe.keep == "best":
-        watchers["best"] = BestCheckpoint(run.folder / "checkpoints", digest(run.config), counter)
-    if recipe.patience:
-        first = recipe.tuning.head_epochs if recipe.tuning else 0
-        watchers["early_stop"] = EarlyStopping(recipe.patience, run.log, first)
-    return watchers
-
-
-def _announce(run: Run, plain: keras.Model, steps: int, first_epoch: int) -> None:
-    """Says how long the run will take, from one forward pass timed before the first step."""
-    images = run.config.preprocessing(np.asarray(next(iter(run.evaluation(run.data.val)))[0]))
-    with deep_recursion():
-        forward = evaluation.forward(plain)
+            where = f" and {found.place.step} of {task.steps} steps" if found.place.step else ""
+            self.log(f"continuing after epoch {done} of {recipe.epochs}{where}")
+        if done == recipe.epochs or not self.compute.group.alone:
+            return
+        images = task.sample()
+        with deep_recursion():
+            forward = task.forward(self.built.saved)
+            began = time.perf_counter()
+            forward(images)
+            tracing = time.perf_counter() - began
         began = time.perf_counter()
-        forward(images)
-        tracing = time.perf_counter() - began
-    began = time.perf_counter()
-    for _ in range(3):
-        forward(images)
-    image = (time.perf_counter() - began) / 3 / len(images)
-    epochs = run.config.recipe.epochs - first_epoch
-    trained = epochs * steps * run.config.recipe.batch_size
-    if run.compute.kind == "GPU":
-        trained /= run.compute.replicas
-    seen = epochs * len(run.data.val) + sum(len(getattr(run.data, s)) for s in SPLITS)
-    seconds = 6 * tracing + image * (3 * trained + seen)
-    run.log(f"expected duration: about {duration(seconds)} ({epochs} epochs of {steps} steps)")
+        for _ in range(3):
+            forward(images)
+        image = (time.perf_counter() - began) / 3 / len(images)
+        trained = (recipe.epochs - done) * task.steps * recipe.batch_size
+        if self.compute.kind == "GPU":
+            trained /= self.compute.replicas
+        validations = sum(epoch > done for epoch in task.validation_epochs)
+        seen = validations * len(task.data.val) + sum(len(getattr(task.data, s)) for s in task.splits)
+        seconds = 6 * tracing + image * (3 * trained + seen)
+        epochs = f"{recipe.epochs - done} epochs of {task.steps} steps"
+        self.log(f"expected duration: about {duration(seconds)} ({epochs})")
 
+    def _fit_segment(self, found: Checkpoint | None, pending: Pending) -> bool:
+        """Trains one segment; returns True if another must follow.
 
-def _show_batch(run: Run, board: Board) -> None:
-    """Draws what the network is really fed."""
-    if not canvas.CAN:
-        run.log("no pictures: matplotlib is not installed")
-        return
-    images, labels = (column[:SHOWN] for column in run.first_batch)
-    figure = pictures.image_grid(
-        run.config.preprocessing(images),
-        labels,
-        run.config.classes,
-        f"{run.config.architecture.name} on {run.data.name}: the first training batch",
-    )
-    canvas.save(figure, run.folder / "batch.png")
-    board.picture("augmented batch", figure, 0)
-
-
-def fit_segment(
-    model: keras.Model,
-    place: Position,
-    steps: int,
-    epochs: int,
-    batches: Callable[[], object],
-    callbacks: list,
-    validation=None,
-) -> bool:
-    """Trains from a place, from which `batches` makes the stream: is more to come?
-
-    The rest of a broken epoch is a `fit` of its own; all goes on from the checkpoint it leaves.
-
-    Args:
-        steps: of an epoch.
-        validation: batches, or None.
-    """
-    if place.step == steps:
-        close_epoch(model, place.epoch, callbacks, validation)
-    else:
+        A segment starts at a checkpoint or at the beginning. It ends with the run, or with the epoch that an
+        interruption had broken: the rest of a broken epoch is a `fit` of its own.
+        """
+        task, recipe, model = self.task, self.recipe, self.built.model
+        place, sums = (found.place, found.restore(model)) if found else (START, {})
+        self.history.truncate(place.epoch)
+        progress = ProgressCounter(place, sums, task.steps)
+        stateful = self._stateful(progress)
+        if found:
+            for name, callback in stateful.items():
+                callback.restore(found.states[name])
+        if place.epoch == recipe.epochs or any(getattr(c, "stopped", False) for c in stateful.values()):
+            return False
+        callbacks = self._callbacks(progress, stateful, pending)
+        validation = task.validation()
+        if place.step == task.steps:
+            due = place.epoch + 1 in task.validation_epochs
+            close_epoch(model, place.epoch, callbacks, validation if due else None)
+            return True
+        batches = task.train_batches(place.epoch, place.step)
         model.fit(
-            batches(),
-            epochs=place.epoch + 1 if place.step else epochs,
+            backend.training_data(self.compute, batches, recipe.batch_size, model),
+            epochs=place.epoch + 1 if place.step else recipe.epochs,
             initial_epoch=place.epoch,
-            steps_per_epoch=steps - place.step,
+            steps_per_epoch=task.steps - place.step,
             validation_data=validation,
+            validation_freq=task.validation_epochs,
             verbose=0,
             shuffle=False,  # the stream has its own order
             callbacks=callbacks,
         )
-    return place.step > 0
+        return place.step > 0
+
+    def _stateful(self, progress: ProgressCounter) -> dict[str, keras.callbacks.Callback]:
+        """Callbacks with a state that checkpoints keep, by the name they have there."""
+        recipe, monitor, shown = self.recipe, self.task.monitor, self.task.progress
+        found = {"narrator": ProgressLogger(self.bar, self.history, self.board, self.speed, progress, shown)}
+        if isinstance(recipe.schedule, Plateau):
+            found["plateau"] = ReduceLROnPlateau(recipe.schedule, self.built.rate, monitor)
+        if recipe.keep == "best":
+            found["best"] = BestCheckpoint(self.folder, self.identity, progress, monitor)
+        if recipe.patience:
+            spared = max((algorithm.head_epochs for algorithm in recipe.algorithms), default=0)
+            found["early_stop"] = EarlyStopping(recipe.patience, self.log, monitor, spared)
+        return found
+
+    def _callbacks(self, progress: ProgressCounter, stateful: dict, pending: Pending) -> list:
+        """All callbacks in the order in which they run: the counter first, for the others; what saves last."""
+        task = self.task
+        names = NaNMonitor(progress, lambda e, s: self.log(f"images of the batch: {task.image_names(e, s)}"))
+        algorithms = [c for a in self.recipe.algorithms for c in a.callbacks(progress, self.log)]
+        together = []
+        if self.compute.communicator:
+            own, pending = pending, Pending()
+            together.append(SignalSync(self.compute.communicator, own, pending))
+        saver = CheckpointSaver(self.folder, self.identity, task.every, progress, stateful, pending)
+        averaged = [SwapEMAWeights()] if self.recipe.ema else []
+        return [progress, *algorithms, names, self.speed, *together, *averaged, *stateful.values(), saver]
+
+    def _finish_weights(self) -> keras.Model:
+        """The model to save, with the weights that the recipe keeps."""
+        model, saved = self.built.model, self.built.saved
+        if self.recipe.keep == "best":
+            best = self._latest(checkpoints.BEST)
+            if best is None:
+                raise RunError(f"{self.folder} holds no whole checkpoint of the best epoch")
+            best.restore(model)
+        # Keras does this at the end of `fit`; a run that was interrupted after its last epoch comes here without.
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+        sync_batch_norm(model)
+        set_synchronized_norms(model, False)
+        for algorithm in self.recipe.algorithms:
+            algorithm.detach(model)
+        return self.task.final(saved)
 
 
 def close_epoch(model: keras.Model, epoch: int, callbacks: list, validation) -> None:
@@ -326,3 +244,33 @@ def close_epoch(model: keras.Model, epoch: int, callbacks: list, validation) -> 
         measured = model.evaluate(validation, verbose=0, return_dict=True, callbacks=calls)
     calls.on_epoch_end(epoch, logs | {f"val_{name}": value for name, value in measured.items()})
     calls.on_train_end()
+
+
+def set_synchronized_norms(model: keras.Model, synchronized: bool) -> None:
+    """Sets whether batch norm takes its statistics over all replicas; a saved model must not."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = synchronized
+
+
+def check_space(folder: Path, model: keras.Model, kinds: int) -> None:
+    """Raises DiskFull before the first step where the disk cannot hold a run's checkpoints of `kinds` kinds."""
+    need = (kinds * checkpoints.KEEP + 1) * tensors.size(model)
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise DiskFull(f"{folder}: the checkpoints need {need / 2**20:,.0f} MiB, {free / 2**20:,.0f} are free")
+
+
+@contextmanager
+def unreadable_images(task: Task) -> Iterator[None]:
+    """Names the files when reading fails because images broke or vanished after they were indexed."""
+    try:
+        yield
+    except backend.read_errors as error:
+        splits = (getattr(task.data, split) for split in ("train", "val", "test"))
+        bad = [b for split in splits for b in image_folder.unreadable(split)]
+        if not bad:
+            raise
+        path, reason = bad[0]
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise RunError(f"{path} can no longer be read ({reason}){more}: mend or remove it, then repeat") from error

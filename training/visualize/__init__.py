@@ -1,1 +1,1 @@
-"""Pictures of trained networks: filters, Grad-CAM, feature maps, similar images."""
+"""Views of trained networks for `explain.py`: filters, Grad-CAM, feature maps, similar images."""

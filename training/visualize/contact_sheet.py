@@ -1,39 +1,39 @@
-"""Images with what a network says of them, as figure 4 of Krizhevsky et al. (2012) shows it."""
+"""A contact sheet: images with their predicted classes, like figure 4 of Krizhevsky et al. (2012)."""
 
 import math
 
 from training.report.canvas import BLUE, blank, plain, short
 
 COLUMNS = 4
-MOST = 32
+MAX_IMAGES = 32
 SIDE = 256  # pixels of an image in a sheet
 
 
 class Sheet:
-    """Collects images with answers, the first 32, and draws them.
+    """Collects up to 32 images with predictions and draws them.
 
     Attributes:
-        count: images that were added, drawn or not.
+        count: images added, including those beyond the limit.
     """
 
     def __init__(self):
         self.items, self.count = [], 0
 
     def add(self, image, caption: str, answer: list[tuple[str, float]]) -> None:
-        """One more image, uint8 (height, width, 1 or 3) of any size, and its (class, probability), best first."""
+        """Adds a uint8 image (height, width, 1 or 3) of any size and its (class, probability), best first."""
         self.count += 1
-        if len(self.items) < MOST:
+        if len(self.items) < MAX_IMAGES:
             by = -(-max(image.shape[:2]) // SIDE)
             self.items.append((image[::by, ::by].copy(), caption, answer))
 
     def figure(self, title: str):
-        """Every image with its caption, and below it a bar for each of its classes: the whole width is 100 %.
+        """Every image with its caption, and below it a bar for each of its classes; the full width is 100 %.
 
         Raises:
-            ValueError: no image came.
+            ValueError: no image was added.
         """
         if not self.items:
-            raise ValueError("a sheet needs one image at least; none came")
+            raise ValueError("a sheet must have at least one image, got none")
         note = "" if self.count == len(self.items) else f"\nthe first {len(self.items)} of {self.count:,} images"
         rows, columns = math.ceil(len(self.items) / COLUMNS), min(COLUMNS, len(self.items))
         bars = max(len(answer) for *_, answer in self.items)
@@ -60,5 +60,5 @@ def _bars(axis, answer, most: int) -> None:
 
 
 def _end(caption: str, length: int) -> str:
-    """The end of a path tells more than its beginning."""
+    """A caption shortened at its start: the end of a path says more."""
     return plain(caption if len(caption) <= length else f"...{caption[3 - length :]}")

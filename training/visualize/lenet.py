@@ -1,4 +1,4 @@
-"""LeNet-5 layer by layer, as section II of LeCun et al. (1998) tells it."""
+"""The figure of LeNet-5 layer by layer, after section II of LeCun et al. (1998)."""
 
 import numpy as np
 
@@ -12,11 +12,11 @@ def walk(image, maps: dict, penalties, codes, table, title: str):
     """All maps of an image, F6 as a 7x12 bitmap, the penalty of every class above its code, and the table of C3.
 
     Args:
-        image: (height, width), what the network is fed.
+        image: (height, width), the network's input.
         maps: C1, S2, C3, S4 as (height, width, channels), C5 and F6 as vectors.
-        penalties: of the classes; the least is the answer.
+        penalties: one per class; the smallest is the prediction.
         codes: (classes, 84) of -1 and +1.
-        table: for each map of C3 the maps of S2 that it sees.
+        table: for each map of C3 the maps of S2 that it is connected to.
     """
     figure = blank(13, 10.5, plain(title))
     grid = figure.add_gridspec(4, 10, height_ratios=[3, 3, 2.2, 2.2])
@@ -48,7 +48,7 @@ def _show(axis, picture, title: str, colours: str, most: float | None = None) ->
 
 
 def _maps(axis, name: str, maps, columns: int) -> None:
-    """All maps of a layer on one scale, -1.7 to 1.7, as the scaled tanh gives them."""
+    """All maps of a layer on one scale, -1.7 to 1.7, the range of the scaled tanh."""
     tiles = maps.transpose(2, 0, 1)[..., None]
     title = f"{name}: {maps.shape[2]} maps {maps.shape[0]} x {maps.shape[1]}"
     _show(axis, mosaic(tiles, columns, background=1.7)[..., 0], title, "gray", 1.7)

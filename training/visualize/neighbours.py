@@ -1,4 +1,4 @@
-"""Images that a network finds alike, for `explain.py`: three ways to search, and TensorBoard's projector."""
+"""The views `nearest` and `projector` of `explain.py`: similar images, and features in the plane."""
 
 import csv
 import io
@@ -7,41 +7,41 @@ import time
 import numpy as np
 
 from keras_cnns.explain import Codes, Encoder, Vectors, penultimate, precision
-from training.classification import evaluation
 from training.data import pipeline
 from training.data.dataset import Split
+from training.engine.backends import backend
 from training.report import pictures
 from training.report.folder import atomic, write_text
 from training.visualize import plots
 from training.visualize.views import Context, NotApplicable
 
-MOST, QUERIES, SHOWN = 4_000, 500, 8
+MAX_IMAGES, MAX_QUERIES, DRAWN_QUERIES = 4_000, 500, 8
 K = 10
 BITS = 64
-PIXELS = 32  # a side, of the images that the autoencoder of pixels sees
-POINTS = 1_000
-SPRITE = 32
+PIXEL_SIDE = 32  # of the images for the autoencoder of pixels
+MAX_POINTS = 1_000
+SPRITE_SIDE = 32
 
 
 def nearest(s: Context) -> None:
-    """Nearest images three ways: their precision and time in a table, and the first queries in a picture."""
+    """Nearest images by three methods: precision and time in a table, the first queries in a picture."""
     data, n = _data(s), s.network
-    base, queries = _some(data.train, MOST), _some(data.test, QUERIES)
-    told, asked = _features(s, base), _features(s, queries)
-    pixels, wanted_pixels = (_pixels(s, split, min(PIXELS, n.size)) for split in (base, queries))
-    flat, wanted_flat = (x.reshape(len(x), -1) / 255 for x in (pixels, wanted_pixels))
-    by_features, by_pixels = Encoder.fit(told, BITS), Encoder.fit(flat, BITS)
-    ways = {
-        f"features, {told.shape[1]} numbers": (Vectors(told), asked),
-        f"features, codes of {BITS} bits": (Codes(by_features(told)), by_features(asked)),
-        f"pixels, codes of {BITS} bits": (Codes(by_pixels(flat)), by_pixels(wanted_flat)),
+    base, queries = _sample(data.train, MAX_IMAGES), _sample(data.test, MAX_QUERIES)
+    features, query_features = _features(s, base), _features(s, queries)
+    pixels, query_pixels = (_pixels(s, split, min(PIXEL_SIDE, n.size)) for split in (base, queries))
+    flat, query_flat = (x.reshape(len(x), -1) / 255 for x in (pixels, query_pixels))
+    encode_features, encode_pixels = Encoder.fit(features, BITS), Encoder.fit(flat, BITS)
+    methods = {
+        f"features, {features.shape[1]} numbers": (Vectors(features), query_features),
+        f"features, codes of {BITS} bits": (Codes(encode_features(features)), encode_features(query_features)),
+        f"pixels, codes of {BITS} bits": (Codes(encode_pixels(flat)), encode_pixels(query_flat)),
     }
     rows, found = [], {}
-    for name, (index, vectors) in ways.items():
-        found[name], seconds = _timed(index, vectors)
-        right = precision(found[name], base.labels, queries.labels)
+    for name, (index, vectors) in methods.items():
+        found[name], seconds = _search(index, vectors)
+        correct = precision(found[name], base.labels, queries.labels)
         stored = index.array.itemsize * index.array.shape[1]
-        rows.append((name, f"{right:.4f}", f"{1e3 * seconds:.4f}", stored))
+        rows.append((name, f"{correct:.4f}", f"{1e3 * seconds:.4f}", stored))
     heads = ("search by", f"precision of {K}", "ms a query", "bytes an image")
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([heads, *rows])
@@ -49,10 +49,10 @@ def nearest(s: Context) -> None:
     s.say(f"{len(base)} images of {data.name}'s train split, {len(queries)} queries of its test split")
     for row in (heads, *rows):
         s.say("  ".join(str(cell).ljust(28 if i == 0 else 15) for i, cell in enumerate(row)).rstrip())
-    titles = {name.replace(", ", "\n", 1): indices[:SHOWN] for name, indices in found.items()}
+    titles = {name.replace(", ", "\n", 1): indices[:DRAWN_QUERIES] for name, indices in found.items()}
     figure = plots.neighbours(
-        wanted_pixels[:SHOWN].astype("uint8"),
-        queries.labels[:SHOWN],
+        query_pixels[:DRAWN_QUERIES].astype("uint8"),
+        queries.labels[:DRAWN_QUERIES],
         titles,
         pixels.astype("uint8"),
         base.labels,
@@ -63,13 +63,13 @@ def nearest(s: Context) -> None:
 
 
 def projector(s: Context) -> None:
-    """Features for TensorBoard's projector, with labels and images, and laid out in the plane by PCA and t-SNE."""
+    """Features with labels and images for TensorBoard's projector, and their PCA and t-SNE."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     data = _data(s)
-    chosen = _some(data.test, POINTS)
-    features, images = _features(s, chosen), _pixels(s, chosen, SPRITE)
+    chosen = _sample(data.test, MAX_POINTS)
+    features, images = _features(s, chosen), _pixels(s, chosen, SPRITE_SIDE)
     plane = {
         "PCA": PCA(2, random_state=0).fit_transform(features),
         "t-SNE": TSNE(2, random_state=0, perplexity=min(30, (len(features) - 1) / 3)).fit_transform(features),
@@ -86,8 +86,8 @@ def projector(s: Context) -> None:
         write_text(folder / file, "".join("\t".join(f"{v:.5g}" for v in row) + "\n" for row in vectors))
         config.append(
             f'embeddings {{\n  tensor_name: "{name}"\n  tensor_path: "{file}"\n  metadata_path: "labels.tsv"\n'
-            f'  sprite {{\n    image_path: "sprite.png"\n    single_image_dim: {SPRITE}\n'
-            f"    single_image_dim: {SPRITE}\n  }}\n}}\n"
+            f'  sprite {{\n    image_path: "sprite.png"\n    single_image_dim: {SPRITE_SIDE}\n'
+            f"    single_image_dim: {SPRITE_SIDE}\n  }}\n}}\n"
         )
     write_text(folder / "projector_config.pbtxt", "".join(config))
     title = f"{s.network.name}: features of {len(images)} images of {data.name}"
@@ -100,19 +100,19 @@ def _data(s: Context):
         raise NotApplicable("give --data, which images to search")
     if len(s.data.classes) != len(s.network.classes):
         raise NotApplicable(
-            f"{s.network.name} knows {len(s.network.classes)} classes, the data {len(s.data.classes)}"
+            f"{s.network.name} has {len(s.network.classes)} classes, the data has {len(s.data.classes)}"
         )
     return s.data
 
 
-def _some(split: Split, most: int) -> Split:
-    """Up to `most` images by chance, always the same."""
-    return split.take(np.random.default_rng(0).permutation(len(split))[:most])
+def _sample(split: Split, limit: int) -> Split:
+    """Up to `limit` random images, the same at each call."""
+    return split.take(np.random.default_rng(0).permutation(len(split))[:limit])
 
 
 def _features(s: Context, split: Split) -> np.ndarray:
     n = s.network
-    run = evaluation.forward(penultimate(n.model))
+    run = backend.forward(penultimate(n.model))
     batches = pipeline.eval_batches(
         split, size=n.size, channels=n.channels, batch_size=64, preprocess=n.preprocessing, crop=n.crop
     )
@@ -127,13 +127,13 @@ def _pixels(s: Context, split: Split, size: int) -> np.ndarray:
     return np.concatenate([np.asarray(images) for images, _ in batches])
 
 
-def _timed(index, queries) -> tuple[np.ndarray, float]:
-    """What is found, and seconds a query: the best of three passes over all queries."""
+def _search(index, queries) -> tuple[np.ndarray, float]:
+    """Indices of the nearest images, and seconds per query: the fastest of three passes over all queries."""
     times = []
     for _ in range(3):
-        began = time.perf_counter()
+        start = time.perf_counter()
         found = index.nearest(queries, K)
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start)
     return found, min(times) / len(queries)
 
 
@@ -141,7 +141,7 @@ def _save_sprite(path, images, side: int) -> None:
     from PIL import Image
 
     whole = pictures.mosaic(np.round(images).astype("uint8"), side, gap=0, background=0)
-    blank = np.zeros((side * SPRITE, side * SPRITE, whole.shape[-1]), "uint8")
+    blank = np.zeros((side * SPRITE_SIDE, side * SPRITE_SIDE, whole.shape[-1]), "uint8")
     blank[: whole.shape[0]] = whole
     with atomic(path) as file:
         Image.fromarray(blank[..., 0] if blank.shape[-1] == 1 else blank).save(file, "PNG")

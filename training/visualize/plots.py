@@ -1,4 +1,4 @@
-"""Pictures of what goes on inside a network: where it looks, what its maps show, what it finds alike."""
+"""Figures of `explain.py`: Grad-CAM, feature maps, dense class maps, similar images, features in the plane."""
 
 import math
 
@@ -7,22 +7,22 @@ import numpy as np
 from training.report.canvas import BLUE, ORANGE, blank, plain, short
 from training.report.pictures import mosaic
 
-MOST_MAPS = 64
-MOST_POINTS = 20  # classes with a colour of their own
+MAX_MAPS = 64
+MAX_COLOURS = 20  # classes drawn in a scatter plot
 
 
 def overlays(images, heats, captions, title: str):
-    """Each image beside itself with its heat map over it; red is what spoke for the class.
+    """Each image, and beside it the same image under its heat map; red is evidence for the class.
 
     Args:
-        images: uint8 (height, width, 3) each, as the network saw them.
+        images: uint8 (height, width, 3) each, as cropped for the network.
         heats: (height, width) each, from 0 to 1.
-        captions: a line for each.
+        captions: one line for each.
     """
     columns = min(4, len(images))
     rows = math.ceil(len(images) / columns)
     figure = blank(2 * 1.7 * columns, 1.95 * rows + 0.6, plain(title))
-    axes = _empty(figure.subplots(rows, 2 * columns, squeeze=False))
+    axes = _subplots(figure, rows, 2 * columns)
     for i, (image, heat, caption) in enumerate(zip(images, heats, captions, strict=True)):
         row, column = i // columns, 2 * (i % columns)
         axes[row, column].imshow(image)
@@ -33,7 +33,7 @@ def overlays(images, heats, captions, title: str):
 
 
 def feature_maps(image, maps: dict, title: str):
-    """One image and its maps at several places of a network, up to 64 channels each, all scaled one by one.
+    """One image and its feature maps at several layers, up to 64 channels each; each map has a scale of its own.
 
     Args:
         image: uint8 (height, width, 3 or 1).
@@ -42,11 +42,11 @@ def feature_maps(image, maps: dict, title: str):
     columns = min(4, len(maps) + 1)
     rows = math.ceil((len(maps) + 1) / columns)
     figure = blank(3 * columns, 3.3 * rows + 0.6, plain(title))
-    axes = _empty(figure.subplots(rows, columns, squeeze=False)).flat
+    axes = _subplots(figure, rows, columns).flat
     axes[0].imshow(image, cmap="gray")
     axes[0].set_title("image", fontsize=9)
     for axis, (name, x) in zip(axes[1:], maps.items(), strict=False):
-        shown = x[..., :MOST_MAPS].transpose(2, 0, 1)[..., None]
+        shown = x[..., :MAX_MAPS].transpose(2, 0, 1)[..., None]
         low, high = shown.min((1, 2), keepdims=True), shown.max((1, 2), keepdims=True)
         tiles = (shown - low) / np.maximum(high - low, 1e-12)
         picture = mosaic(tiles, math.ceil(math.sqrt(len(tiles))), background=np.nan)[..., 0]
@@ -56,21 +56,21 @@ def feature_maps(image, maps: dict, title: str):
     return figure
 
 
-def score_maps(photo, scores, window: int, classes, title: str):
-    """A photograph, and the probability of its most probable classes at every place of it.
+def class_map(photo, scores, window: int, classes, title: str):
+    """A photograph, and the probability of its most probable classes at every position.
 
-    A probability is drawn in the middle of the window that it is of; so half a window is left free all around.
+    A probability is drawn at the centre of its window, so a margin of half a window stays free.
 
     Args:
         photo: uint8 (height, width, 3).
-        scores: probabilities, (rows, columns, classes), one for each place of the window.
-        window: its side in pixels.
-        classes: their names.
+        scores: probabilities, (rows, columns, classes), one row and column for each position of the window.
+        window: side of the window in pixels.
+        classes: names of the classes.
     """
     best = np.argsort(-scores.mean((0, 1)), kind="stable")[:3]
     ratio = photo.shape[0] / photo.shape[1]
     figure = blank(3.4 * (1 + len(best)), 3.4 * ratio + 1.2, plain(title))
-    axes = _empty(figure.subplots(1, 1 + len(best), squeeze=False))[0]
+    axes = _subplots(figure, 1, 1 + len(best))[0]
     axes[0].imshow(photo)
     axes[0].set_title(f"{scores.shape[1]} x {scores.shape[0]} places", fontsize=9)
     (top, bottom), (left, right) = (_middle(photo.shape[i], scores.shape[i], window) for i in (0, 1))
@@ -86,22 +86,22 @@ def score_maps(photo, scores, window: int, classes, title: str):
 
 
 def _middle(pixels: int, places: int, window: int) -> tuple[float, float]:
-    """Where the cells of so many places of a window begin and end along a side of a photograph."""
+    """Start and end, along one side of a photograph, of the cells of all window positions."""
     stride = (pixels - window) / max(places - 1, 1) or window
     return (window - stride) / 2 - 0.5, pixels - (window - stride) / 2 - 0.5
 
 
-def neighbours(queries, wanted, found: dict, images, labels, classes, title: str):
-    """Queries in the first column, beside them the images that each way finds, nearest first.
+def neighbours(queries, query_labels, found: dict, images, labels, classes, title: str):
+    """Queries in the first column, and beside them the nearest images by each method.
 
-    A blue frame is the query's class, an orange one another; wrong ones are also named.
+    A blue frame means the query's class, an orange one another class, whose name is printed.
 
     Args:
-        queries, images: uint8 images, (q, h, w, c) and (n, h, w, c); `wanted` and `labels` are their classes.
-        found: name of a way -> indices (q, k).
+        queries, images: uint8 (q, h, w, c) and (n, h, w, c); `query_labels` and `labels` are their classes.
+        found: name of a method -> indices (q, k).
     """
     k = min(5, *(indices.shape[1] for indices in found.values()))
-    columns = 1 + len(found) * (1 + k)  # an empty one before each way
+    columns = 1 + len(found) * (1 + k)  # an empty one before each method
     figure = blank(0.95 * columns + 0.6, 1.05 * len(queries) + 1.3, plain(title))
     ratios = [1.0, *([0.3] + [1.0] * k) * len(found)]
     grid = figure.subplots(len(queries), columns, squeeze=False, width_ratios=ratios)
@@ -111,15 +111,15 @@ def neighbours(queries, wanted, found: dict, images, labels, classes, title: str
         axis.axis("off")
     for row, query in enumerate(queries):
         grid[row, 0].imshow(query, cmap="gray")
-        grid[row, 0].set_ylabel(short(classes[wanted[row]], 12), fontsize=8)
-        for way, (name, indices) in enumerate(found.items()):
+        grid[row, 0].set_ylabel(short(classes[query_labels[row]], 12), fontsize=8)
+        for method, (name, indices) in enumerate(found.items()):
             for rank, i in enumerate(indices[row, :k]):
-                axis = grid[row, 2 + way * (1 + k) + rank]
+                axis = grid[row, 2 + method * (1 + k) + rank]
                 axis.imshow(images[i], cmap="gray")
-                right = labels[i] == wanted[row]
+                correct = labels[i] == query_labels[row]
                 for spine in axis.spines.values():
-                    spine.set(color=BLUE if right else ORANGE, linewidth=2.5)
-                if not right:
+                    spine.set(color=BLUE if correct else ORANGE, linewidth=2.5)
+                if not correct:
                     axis.set_xlabel(short(classes[labels[i]], 11), fontsize=7, labelpad=1)
                 if row == 0 and rank == k // 2:
                     axis.set_title(plain(name), fontsize=9)
@@ -128,10 +128,10 @@ def neighbours(queries, wanted, found: dict, images, labels, classes, title: str
 
 
 def scatter(points: dict, labels, classes, title: str):
-    """Images as points of the plane, one axis a way to lay them out, coloured by class.
+    """Images as points in the plane, coloured by class; one axis for each projection.
 
     Args:
-        points: name of a way -> (n, 2).
+        points: name of a projection -> (n, 2).
     """
     from matplotlib import colormaps
 
@@ -139,7 +139,7 @@ def scatter(points: dict, labels, classes, title: str):
     axes = figure.subplots(1, len(points), squeeze=False)[0]
     colours = colormaps["tab20" if len(classes) > 10 else "tab10"]
     for axis, (name, xy) in zip(axes, points.items(), strict=True):
-        for k in range(min(len(classes), MOST_POINTS)):
+        for k in range(min(len(classes), MAX_COLOURS)):
             own = xy[np.asarray(labels) == k]
             axis.scatter(*own.T, s=8, color=colours(k), label=short(classes[k], 14), alpha=0.7, linewidths=0)
             if len(own):
@@ -149,17 +149,17 @@ def scatter(points: dict, labels, classes, title: str):
     return figure
 
 
-def two_towers(kernels, colourful, title: str):
-    """The first filters of two towers one above the other, each tower's colour saturation beside it.
+def towers(kernels, saturations, title: str):
+    """The first filters of two towers, and beside each tower a histogram of its filters' colour saturation.
 
     Args:
         kernels: two arrays (height, width, 3, filters).
-        colourful: for each tower the saturation of every filter, from 0 to 1.
+        saturations: for each tower the saturation of every filter, from 0 to 1.
     """
     largest = max(np.abs(k).max() for k in kernels) or 1.0
     figure = blank(11, 6.4, plain(title))
     axes = figure.subplots(2, 2, width_ratios=[3, 1])
-    for i, (kernel, saturation) in enumerate(zip(kernels, colourful, strict=True)):
+    for i, (kernel, saturation) in enumerate(zip(kernels, saturations, strict=True)):
         tiles = (0.5 + kernel / (2 * largest)).transpose(3, 0, 1, 2)
         axes[i, 0].imshow(mosaic(tiles, min(16, len(tiles))), interpolation="nearest")
         axes[i, 0].set(xticks=[], yticks=[], ylabel=f"tower {i + 1}")
@@ -171,7 +171,8 @@ def two_towers(kernels, colourful, title: str):
     return figure
 
 
-def _empty(axes):
+def _subplots(figure, rows: int, columns: int):
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     return axes

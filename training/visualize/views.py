@@ -1,15 +1,15 @@
-"""What `explain.py` draws: each function looks at a network in one way, writes files, and says a line or more."""
+"""The views of `explain.py`: each function draws one aspect of a network, writes files and prints their paths."""
 
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_cnns import endpoints, feature_extractor, fully_convolutional
+from keras_cnns import endpoints, explain, feature_extractor, fully_convolutional
 from keras_cnns.deep import deep_recursion
-from keras_cnns.explain import first_filters, grad_cam, saturation, towers
 from keras_cnns.layers.lenet import RBF, SparseConv2D
 from training.classification.trained import Trained
 from training.data import pipeline
@@ -17,20 +17,21 @@ from training.data.dataset import DataSet
 from training.report import canvas, pictures
 from training.visualize import lenet, plots
 
-FEW = 4  # images with a picture of their own
-LAID_OPEN = (2, 4)  # a photograph's shorter side is from two to four times the network's
+MAX_FILES = 4  # images that get a file of their own
+MAX_OVERLAYS = 32
+PHOTO_SCALE = (2, 4)  # a photograph's shorter side is two to four times the network's input
 
 
 @dataclass(frozen=True)
 class Context:
-    """What is looked at.
+    """What a view draws from.
 
     Attributes:
-        network: with what it needs to see images.
-        images: (name, uint8 (height, width, channels)) each.
+        network: the trained network with its preprocessing.
+        images: (name, uint8 (height, width, channels)) of each image.
         data: labelled images, or None.
-        out: folder for what is drawn.
-        say: takes lines.
+        out: output folder.
+        say: prints a line.
     """
 
     network: Trained
@@ -40,48 +41,51 @@ class Context:
     say: Callable[[str], None]
 
     def draw(self, figure, name: str) -> None:
-        """Writes a picture and says where."""
+        """Writes a picture and prints its path."""
         path = self.out / f"{name}.png"
         canvas.save(figure, path)
         self.say(str(path))
 
-    def fed(self, image: np.ndarray) -> np.ndarray:
-        """An image as the network crops it, uint8 (size, size, channels of the network)."""
+    def needed_images(self) -> list[tuple[str, np.ndarray]]:
+        """The images. Raises NotApplicable if there are none."""
+        if not self.images:
+            raise NotApplicable("give images, or --data to take some from")
+        return self.images
+
+    def crop(self, image: np.ndarray) -> np.ndarray:
+        """The part of an image that the network gets, uint8 (size, size, channels of the network)."""
         n = self.network
-        return np.asarray(
-            pipeline.with_channels(pipeline.resize_and_crop(image[None], n.size, n.crop), n.channels)
-        )[0]
+        cropped = pipeline.resize_and_crop(image[None], n.size, n.crop)
+        return np.asarray(pipeline.with_channels(cropped, n.channels))[0]
 
 
 class NotApplicable(ValueError):
-    """What was asked for does not go with this network, or needs images or data."""
+    """This network does not have the view, or the view needs images or data."""
 
 
 def filters(s: Context) -> None:
     """The first layer's kernels in a grid."""
-    s.draw(pictures.filters(first_filters(s.network.model), f"{s.network.name}: first layer"), "filters")
+    s.draw(pictures.filters(explain.first_filters(s.network.model), f"{s.network.name}: first layer"), "filters")
 
 
-def two_towers(s: Context) -> None:
-    """The AlexNet of 2012: each tower's kernels, and how colourful they are."""
-    try:
-        both = towers(s.network.model)
-    except ValueError as error:
-        raise NotApplicable(str(error)) from None
-    colourful = [saturation(kernel) for kernel in both]
-    s.draw(plots.two_towers(both, colourful, f"{s.network.name}: the two towers"), "towers")
-    s.say("colour saturation of the towers: " + ", ".join(f"{c.mean():.3f}" for c in colourful))
+def towers(s: Context) -> None:
+    """The AlexNet of 2012: each tower's kernels and their colour saturation."""
+    with _not_applicable():
+        kernels = explain.towers(s.network.model)
+    saturations = [explain.saturation(kernel) for kernel in kernels]
+    s.draw(plots.towers(kernels, saturations, f"{s.network.name}: the two towers"), "towers")
+    s.say("colour saturation of the towers: " + ", ".join(f"{c.mean():.3f}" for c in saturations))
 
 
 def gradcam(s: Context) -> None:
     """Grad-CAM over every image, for its most probable class."""
-    n, shown = s.network, [(name, s.fed(image)) for name, image in _needed(s)[:32]]
-    x = n.preprocessing(np.stack([image for _, image in shown]))
-    answers = np.asarray(n.model(x, training=False))
+    n, images = s.network, [s.crop(image) for _, image in s.needed_images()[:MAX_OVERLAYS]]
+    x = n.preprocessing(np.stack(images))
+    outputs = np.asarray(n.model(x, training=False))
     with deep_recursion():
-        heats = grad_cam(n.model, x, answers.argmax(1))
-    said = [f"{n.classes[a.argmax()]} {a.max():.0%}" for a in answers]
-    s.draw(plots.overlays([_rgb(i) for _, i in shown], heats, said, f"{n.name}: Grad-CAM"), "gradcam")
+        heatmaps = explain.grad_cam(n.model, x, outputs.argmax(1))
+    captions = [f"{n.classes[a.argmax()]} {a.max():.0%}" for a in outputs]
+    s.draw(plots.overlays([_rgb(i) for i in images], heatmaps, captions, f"{n.name}: Grad-CAM"), "gradcam")
 
 
 def maps(s: Context) -> None:
@@ -91,34 +95,30 @@ def maps(s: Context) -> None:
     if not names:
         raise NotApplicable(f"{n.name} has no named endpoints")
     extract = feature_extractor(n.model, names)
-    for name, image in _needed(s)[:FEW]:
-        seen = s.fed(image)
-        found = extract(n.preprocessing(seen[None]), training=False)
-        drawn = {key: np.asarray(found[key])[0] for key in names}
-        s.draw(plots.feature_maps(seen, drawn, f"{n.name}: feature maps"), f"maps-{Path(name).stem}")
+    for name, image in s.needed_images()[:MAX_FILES]:
+        cropped = s.crop(image)
+        outputs = extract(n.preprocessing(cropped[None]), training=False)
+        shown = {key: np.asarray(outputs[key])[0] for key in names}
+        s.draw(plots.feature_maps(cropped, shown, f"{n.name}: feature maps"), f"maps-{Path(name).stem}")
 
 
 def class_map(s: Context) -> None:
-    """Class probabilities at every place of a photograph, from the network slid over it."""
+    """Dense class map: class probabilities at every position of a photograph, by `fully_convolutional`."""
     import tensorflow as tf
 
     n = s.network
-    try:
-        slid = fully_convolutional(n.model)
-    except ValueError as error:
-        raise NotApplicable(str(error)) from None
-    for name, image in _needed(s)[:FEW]:
+    with _not_applicable():
+        dense = fully_convolutional(n.model)
+    for name, image in s.needed_images()[:MAX_FILES]:
         shorter = min(image.shape[:2])
-        by = min(max(shorter, LAID_OPEN[0] * n.size), LAID_OPEN[1] * n.size) / shorter
-        sides = [max(n.size, round(side * by)) for side in image.shape[:2]]
+        scale = min(max(shorter, PHOTO_SCALE[0] * n.size), PHOTO_SCALE[1] * n.size) / shorter
+        sides = [max(n.size, round(side * scale)) for side in image.shape[:2]]
         photo = tf.image.resize(image, sides, antialias=True)
         x = n.preprocessing(np.asarray(pipeline.with_channels(photo[None], n.channels)))
-        scores = np.asarray(slid(x, training=False))[0]
+        scores = np.asarray(dense(x, training=False))[0]
         shown = _rgb(np.asarray(tf.cast(tf.clip_by_value(photo, 0, 255), tf.uint8)))
-        s.draw(
-            plots.score_maps(shown, scores, n.size, n.classes, f"{n.name}, slid over {Path(name).name}"),
-            f"places-{Path(name).stem}",
-        )
+        title = f"{n.name}, slid over {Path(name).name}"
+        s.draw(plots.class_map(shown, scores, n.size, n.classes, title), f"places-{Path(name).stem}")
 
 
 def lenet_walk(s: Context) -> None:
@@ -131,19 +131,21 @@ def lenet_walk(s: Context) -> None:
     names = ["C1", "S2", "C3", "S4", "C5", "F6"]
     extract = feature_extractor(n.model, [*names, rbf.name])
     codes = keras.ops.convert_to_numpy(rbf.centres)
-    for name, image in _needed(s)[:FEW]:
-        x = n.preprocessing(s.fed(image)[None])
-        found = {key: np.asarray(value)[0] for key, value in extract(x, training=False).items()}
-        figure = lenet.walk(
-            x[0, ..., 0], found, found[rbf.name], codes, sparse.table, f"{n.name}: {Path(name).name}"
-        )
+    for name, image in s.needed_images()[:MAX_FILES]:
+        x = n.preprocessing(s.crop(image)[None])
+        outputs = {key: np.asarray(value)[0] for key, value in extract(x, training=False).items()}
+        title = f"{n.name}: {Path(name).name}"
+        figure = lenet.walk(x[0, ..., 0], outputs, outputs[rbf.name], codes, sparse.table, title)
         s.draw(figure, f"layers-{Path(name).stem}")
 
 
-def _needed(s: Context) -> list[tuple[str, np.ndarray]]:
-    if not s.images:
-        raise NotApplicable("give images, or --data to take some from")
-    return s.images
+@contextmanager
+def _not_applicable():
+    """Turns a ValueError inside the block into a NotApplicable."""
+    try:
+        yield
+    except ValueError as error:
+        raise NotApplicable(str(error)) from None
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

@@ -1,11 +1,10 @@
-"""Contestants in PyTorch: torchvision's and timm's networks, a plain ResNet-20 and WRN-28-10."""
+"""Workloads in PyTorch: torchvision's and timm's networks, a plain ResNet-20 and WRN-28-10."""
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 
-from training.bench.task import Task, Unavailable
+from training.bench.workload import Unavailable, Workload, time_calls
 
 TORCHVISION = {
     "alexnet_owt": "alexnet",
@@ -13,7 +12,7 @@ TORCHVISION = {
     **{f"vgg{d}": f"vgg{d}" for d in (11, 13, 16, 19)},
     **{f"vgg{d}_bn": f"vgg{d}_bn" for d in (11, 13, 16, 19)},
     **{f"resnet{d}": f"resnet{d}" for d in (18, 34, 50, 101, 152)},
-    **{f"resnet{d}_v1": f"resnet{d}" for d in (50, 101, 152)},  # as much work, with the stride one layer later
+    **{f"resnet{d}_v1": f"resnet{d}" for d in (50, 101, 152)},  # the same work, with the stride one layer later
     "wide_resnet50_2": "wide_resnet50_2",
     "wide_resnet101_2": "wide_resnet101_2",
     "resnext50_32x4d": "resnext50_32x4d",
@@ -34,8 +33,8 @@ TIMM = {
 }
 
 
-def make(task: Task) -> Callable[[int], float]:
-    """The subject of a task.
+def make(workload: Workload) -> Callable[[int], float]:
+    """The function that runs a workload.
 
     Raises:
         Unavailable: torch or the library is not installed, or has no such network or mode.
@@ -44,97 +43,91 @@ def make(task: Task) -> Callable[[int], float]:
         import torch
     except ImportError:
         raise Unavailable("torch is not installed") from None
-    if task.xla:
+    if workload.xla:
         raise Unavailable("XLA is not torch's compiler")
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = network(task)
+    model = build_network(workload)
     # torch 2.13 corrupts memory when it trains RepVGG channels last on a CPU.
-    corrupts = task.arch.startswith("repvgg") and task.mode == "train" and device == "cpu"
+    corrupts = workload.arch.startswith("repvgg") and workload.mode == "train" and device == "cpu"
     layout = torch.contiguous_format if corrupts else torch.channels_last
     model = model.to(device, memory_format=layout)
-    compile = torch.compile if task.engine == "torch_compiled" else lambda f: f
+    compile = torch.compile if workload.engine == "torch_compiled" else lambda f: f
     rng = np.random.default_rng(0)
-    x = torch.tensor(rng.normal(size=(task.batch, 3, task.size, task.size)), dtype=torch.float32)
+    x = torch.tensor(rng.normal(size=(workload.batch, 3, workload.size, workload.size)), dtype=torch.float32)
     x = x.to(device).contiguous(memory_format=layout)
-    labels = torch.tensor(rng.integers(0, 10, task.batch), device=device)
+    labels = torch.tensor(rng.integers(0, 10, workload.batch), device=device)
     kinds = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-    autocast = torch.autocast(device, kinds.get(task.precision), enabled=task.precision != "float32")
-    if task.mode == "train":
-        return training(model.train(), compile, x, labels, autocast)
-    if task.mode == "fused":
-        if not task.arch.startswith("repvgg"):
+    autocast = torch.autocast(device, kinds.get(workload.precision), enabled=workload.precision != "float32")
+    if workload.mode == "train":
+        return time_training(model.train(), compile, x, labels, autocast)
+    if workload.mode == "fused":
+        if not workload.arch.startswith("repvgg"):
             raise Unavailable("timm re-parameterises RepVGG only")
         from timm.utils.model import reparameterize_model
 
         model = reparameterize_model(model)
-    return inference(model.eval(), compile, x, autocast)
+    return time_inference(model.eval(), compile, x, autocast)
 
 
-def training(model, compile: Callable, x, labels, autocast) -> Callable[[int], float]:
-    """Steps on one batch that is there already."""
+def time_training(model, compile: Callable, x, labels, autocast) -> Callable[[int], float]:
+    """Training steps on one batch in memory."""
     import torch
 
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, foreach=True)
     forward = compile(model)
 
-    def run(n: int) -> float:
-        began = time.perf_counter()
-        for _ in range(n):
-            with autocast:
-                logits = forward(x)
-            logits = getattr(logits, "logits", logits)  # GoogLeNet in training
-            loss = torch.nn.functional.cross_entropy(logits.float(), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        loss.item()
-        return time.perf_counter() - began
+    def step():
+        with autocast:
+            logits = forward(x)
+        logits = getattr(logits, "logits", logits)  # GoogLeNet in training
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
 
-    return run
+    return time_calls(step, lambda loss: loss.item())
 
 
-def inference(model, compile: Callable, x, autocast) -> Callable[[int], float]:
+def time_inference(model, compile: Callable, x, autocast) -> Callable[[int], float]:
     """Forward passes."""
     import torch
 
     forward = compile(model)
+    run = time_calls(lambda: forward(x), lambda out: out.float().sum().item())
 
-    def run(n: int) -> float:
-        began = time.perf_counter()
+    def infer(n: int) -> float:
         with torch.inference_mode(), autocast:
-            for _ in range(n):
-                out = forward(x)
-        out.float().sum().item()
-        return time.perf_counter() - began
+            return run(n)
 
-    return run
+    return infer
 
 
-def network(task: Task):
-    """The torch network of a task, randomly initialised."""
-    if task.arch in PLAIN:
-        return PLAIN[task.arch]()
-    library()
-    if task.arch in TORCHVISION:
+def build_network(workload: Workload):
+    """The torch network of a workload, randomly initialised."""
+    if workload.arch in PLAIN:
+        return PLAIN[workload.arch]()
+    import_torchvision()
+    if workload.arch in TORCHVISION:
         import torchvision
 
-        options = {"init_weights": False} if task.arch.startswith(("vgg", "googlenet")) else {}
-        return torchvision.models.get_model(TORCHVISION[task.arch], weights=None, **options)
-    if task.arch not in TIMM:
-        raise Unavailable(f"neither torchvision nor timm has {task.arch}")
+        options = {"init_weights": False} if workload.arch.startswith(("vgg", "googlenet")) else {}
+        return torchvision.models.get_model(TORCHVISION[workload.arch], weights=None, **options)
+    if workload.arch not in TIMM:
+        raise Unavailable(f"neither torchvision nor timm has {workload.arch}")
     try:
         import timm
     except ImportError as error:
         raise Unavailable(f"timm does not load: {error}") from None
-    return timm.create_model(TIMM[task.arch], pretrained=False)
+    return timm.create_model(TIMM[workload.arch], pretrained=False)
 
 
-def library() -> None:
+def import_torchvision() -> None:
     """Imports torchvision, which timm needs too.
 
-    The published torchvision wants compiled operators that are missing beside a CPU build of torch. No classifier
-    calls them: there they are declared, without an implementation.
+    The published torchvision needs compiled operators that are missing with a CPU build of torch. No classifier
+    calls them, so they are declared without an implementation.
     """
     import torch
 
@@ -146,7 +139,7 @@ def library() -> None:
         declared = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             declared.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-        library.declared = declared  # it ends with its object
+        import_torchvision.declared = declared  # the declaration lasts as long as this object
         import torchvision  # noqa: F401
 
 

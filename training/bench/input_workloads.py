@@ -1,19 +1,18 @@
-"""How fast photographs come: the training pipeline against the JPEG decoder alone, on the same files."""
+"""Workloads of reading photographs: the training pipeline and the JPEG decoder alone, on the same files."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from training.bench.task import Task
+from training.bench.workload import Workload, time_calls
 
 COUNT = 512
-WIDTH, HEIGHT = 500, 375  # the usual ImageNet photograph
+WIDTH, HEIGHT = 500, 375  # a typical ImageNet photograph
 QUALITY = 90
 
 
-def photographs(folder: Path, count: int | None = None) -> Path:
+def write_photographs(folder: Path, count: int | None = None) -> Path:
     """Writes `count` JPEGs of 500x375 pixels in two class folders: crops of scikit-learn's two photographs."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
@@ -34,39 +33,33 @@ def photographs(folder: Path, count: int | None = None) -> Path:
     return folder
 
 
-def make(task: Task) -> Callable[[int], float]:
-    """A function n -> seconds for n batches."""
+def make(workload: Workload) -> Callable[[int], float]:
+    """The function that runs a workload: n -> seconds for n batches."""
     import tempfile
 
     from training.data.dataset import Split
     from training.data.storage import Files
 
-    kept = tempfile.TemporaryDirectory()  # as long as the subject lives
-    files = sorted(str(path) for path in photographs(Path(kept.name)).rglob("*.jpg"))
-    # Not by the loader of folders, which would keep so few photographs of one size decoded in memory.
+    kept = tempfile.TemporaryDirectory()  # as long as the workload exists
+    files = sorted(str(path) for path in write_photographs(Path(kept.name)).rglob("*.jpg"))
+    # The loader of folders would keep these few photographs of one size decoded in memory.
     split = Split(Files(tuple(files)), np.arange(len(files)) % 2)
-    batches = iter(pipeline(task, split) if task.engine == "ours" else decoder(task, split))
-
-    def run(n: int) -> float:
-        began = time.perf_counter()
-        for _ in range(n):
-            next(batches)
-        return time.perf_counter() - began
-
+    batches = iter(make_pipeline(workload, split) if workload.engine == "ours" else make_decoder(workload, split))
+    run = time_calls(lambda: next(batches))
     run.kept = kept
     return run
 
 
-def pipeline(task: Task, split):
-    """The training stream of an ImageNet recipe: random resized crop and mirror. The step itself normalises."""
+def make_pipeline(workload: Workload, split):
+    """The training batches of an ImageNet recipe: random resized crop and flip. The step itself normalises."""
     from training.data.augment import Flip, InceptionCrop
     from training.data.pipeline import train_batches, untouched
 
     return train_batches(
         split,
-        size=task.size,
+        size=workload.size,
         channels=3,
-        batch_size=task.batch,
+        batch_size=workload.batch,
         seed=0,
         epochs=10_000,
         augment=(InceptionCrop(), Flip()),
@@ -74,8 +67,8 @@ def pipeline(task: Task, split):
     )
 
 
-def decoder(task: Task, split):
-    """The same files in the same order of decoding, whole, and nothing else."""
+def make_decoder(workload: Workload, split):
+    """The same files, decoded whole, and nothing else."""
     import tensorflow as tf
 
     paths = tf.constant(split.images.items)
@@ -84,4 +77,6 @@ def decoder(task: Task, split):
         return tf.io.decode_jpeg(tf.io.read_file(tf.gather(paths, i)), channels=3)
 
     indices = tf.data.Dataset.range(len(split)).shuffle(len(split)).repeat()
-    return indices.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(task.batch).prefetch(tf.data.AUTOTUNE)
+    return (
+        indices.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(workload.batch).prefetch(tf.data.AUTOTUNE)
+    )

@@ -1,9 +1,11 @@
-"""What one process of a benchmark measures, as a value that goes to it on its command line."""
+"""The workload that one process of a benchmark measures; its JSON is passed on the command line."""
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-# What can be measured, and what one unit of it is.
+# What can be measured: one unit of work.
 MODES = {
     "train": "a training step: forward, backward, momentum update",
     "infer": "a compiled forward pass",
@@ -21,8 +23,8 @@ MODES = {
 }
 KERAS = ("ours", "keras_applications", "stock")
 TORCH = ("torch", "torch_compiled")
-# Which engines take part where.
-FIELDS = {
+# The engines that can be measured in each mode.
+ENGINES_OF_MODE = {
     **dict.fromkeys(("train", "infer"), KERAS + TORCH),
     "fused": ("ours", *TORCH),
     **dict.fromkeys(("eager", "predict", "build", "first_step"), KERAS),
@@ -40,8 +42,8 @@ ENGINES = {
 
 
 @dataclass(frozen=True)
-class Task:
-    """One contestant in one discipline.
+class Workload:
+    """One engine in one mode on one network.
 
     Attributes:
         engine: a name of `ENGINES`.
@@ -61,14 +63,27 @@ class Task:
     xla: bool = False
 
     def to_json(self) -> str:
-        """For a command line."""
+        """As JSON."""
         return json.dumps(asdict(self))
 
     @staticmethod
-    def from_json(text: str) -> "Task":
-        """What `to_json` wrote."""
-        return Task(**json.loads(text))
+    def from_json(text: str) -> "Workload":
+        """From the JSON of `to_json`."""
+        return Workload(**json.loads(text))
 
 
 class Unavailable(Exception):
-    """This engine cannot do this; the message says why."""
+    """The engine cannot run this workload; the message says why."""
+
+
+def time_calls(call: Callable, wait: Callable = lambda result: None) -> Callable[[int], float]:
+    """A function n -> seconds of n calls; `wait` waits for the last result where calls are asynchronous."""
+
+    def run(n: int) -> float:
+        began = time.perf_counter()
+        for _ in range(n):
+            result = call()
+        wait(result)
+        return time.perf_counter() - began
+
+    return run
