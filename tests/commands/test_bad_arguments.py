@@ -80,7 +80,7 @@ CASES = [
     ("tune.py", "--space width --max-macs none", "--max-macs: must be a number above 0, such as 3e5, got 'none'"),
     ("tune.py", "--space width --objective loss", "--objective must be accuracy, accuracy-0.02*macs"),
     ("tune.py", "--space width --tuner grid", "--tuner: invalid choice: 'grid'"),
-    ("tune.py", "--space width --parallel 0", "--parallel 0, no workers here, is for a chief"),
+    ("tune.py", "--space width --parallel 0", "--parallel 0 is for a chief whose workers run elsewhere"),
     ("tune.py", "--space resnext,width --arch resnext29_32x4d", "the width follows from the rest"),
     ("tune.py", "--space width --run {}", "must be a new, an empty or a search's folder"),
     ("fit.py", "--like {}", "no run in "),

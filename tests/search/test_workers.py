@@ -68,7 +68,7 @@ def test_what_a_worker_cannot_mend_ends_the_search(start):
 
 
 def test_worn_workers_are_replaced_without_blame(start, tmp_path):
-    workers, told = start(f"echo once >> {tmp_path}/starts; exit {chief.FRESH}", trial=0)
+    workers, told = start(f"echo once >> {tmp_path}/starts; exit {chief.RESTART}", trial=0)
     turns(workers, lambda: (tmp_path / "starts").exists() and (tmp_path / "starts").read_text().count("once") >= 4)
     assert told == []
 

@@ -17,7 +17,7 @@ from keras_tuner.engine import base_tuner
 from training.errors import RunError
 from training.processes import Terminated
 from training.search import trials as folders
-from training.search.worker import FRESH, WATCH
+from training.search.worker import RESTART, WATCH
 
 POLL_SECONDS = 0.5
 MAX_CRASHES = 2  # crashes of workers in one trial, after which it has failed
@@ -118,7 +118,7 @@ class Workers:
                 continue
             if status in (1, 2):
                 raise RunError(f"{name}: {self._last_line(name)}")
-            if status != FRESH:
+            if status != RESTART:
                 self._count_crash(name, status)
             self.running[name] = self._start(name, index)
         return any(self.running.values())
