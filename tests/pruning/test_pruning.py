@@ -183,7 +183,7 @@ def test_a_damaged_network_with_compactors_is_made_again(own, capsys):
     (out / "pruning.json").unlink()
     network.write_bytes(network.read_bytes()[:2000])
     work(own / "run", out).run(print)
-    assert "it is made again from what training left" in capsys.readouterr().out
+    assert "it is made again from the checkpoints" in capsys.readouterr().out
     assert sha(out) == whole
     assert work(own / "run", out).done
 

@@ -80,9 +80,8 @@ def run_experiment(
             if twin is not trial:
                 done = replace(runs[twin.label][-1], label=trial.label)
             elif before and not before.whole:
-                done = diverged_run(
-                    trial, config, order.folder, data, f"{trial.after}, which it starts from, diverged"
-                )
+                why = f"{trial.after}, which it starts from, diverged"
+                done = diverged_run(trial, config, order.folder, data, why)
             else:
                 if before:
                     config = replace(config, weights=_start(trial, config, before, order.folder, data))
@@ -91,7 +90,7 @@ def run_experiment(
             say(f"{number}/{total} {trial.label}, seed {seed}: {report.line(done)}")
     outcome = ExperimentResults(data, trials, runs)
     if experiment.study:
-        say("studying the trained networks")
+        say("measuring the trained networks")
         outcome = replace(outcome, extra=experiment.study(outcome))
     return report.write(experiment, outcome, order)
 

@@ -46,7 +46,7 @@ SPARED = ("*/bias", "*/gamma", "*/beta", "*_compactor/kernel")
 
 @dataclass(frozen=True)
 class PruningSpec:
-    """What is asked: which run, how much of its MACs to keep, where the result goes, how long, from which seed."""
+    """The run to prune, the fraction of its MACs to keep, the folder of the result, epochs and seed."""
 
     source: Path
     keep_macs: float
@@ -56,10 +56,11 @@ class PruningSpec:
 
 
 def after_training(base: Recipe, epochs: int, name: str, citation: str) -> Recipe:
-    """How a trained network is trained on while or after it is pruned: at a small rate, along a cosine, to zero.
+    """The recipe for training a network while or after it is pruned: a small rate, along a cosine, to zero.
 
-    Images are augmented and fed as they were. Both ways of pruning take it.
+    Augmentation and preprocessing are those of the run. Both methods use it.
     """
+    kept = ("augment", "smoothing", "mix", "repeated_augmentation", "normalise", "image_size")
     return Recipe(
         name,
         citation,
@@ -69,21 +70,16 @@ def after_training(base: Recipe, epochs: int, name: str, citation: str) -> Recip
         schedule=Cosine(),
         decay=1e-4,
         no_weight_decay=SPARED,
-        **{
-            f: getattr(base, f)
-            for f in ("augment", "smoothing", "mix", "repeated_augmentation", "normalise", "image_size")
-        },
-        test_crop=base.test_crop,
-        test_views=base.test_views,
+        **{field: getattr(base, field) for field in (*kept, "test_crop", "test_views")},
     )
 
 
 class Pruning:
-    """One order, checked; `run` carries it out, or goes on with it.
+    """A checked pruning; `run` starts or continues it.
 
     Raises:
-        ValueError: the run is not finished, or nothing of its network, or not so much, can be pruned, or the
-            folder for the result holds something else.
+        ValueError: the run is not finished, its network cannot be pruned, or not to so few MACs, or the folder of
+            the result holds something else.
     """
 
     method: ClassVar[str]
@@ -98,22 +94,22 @@ class Pruning:
         self.test = result["test"]
         self.base = Config.read(order.source)
         dropout, self.architecture = self.base.recipe.dropout, self.base.architecture
-        if dropout:  # of the recipe, which cannot reach into a row after surgery
+        if dropout:  # now in the row: after surgery the recipe cannot set it there
             self.architecture = self.architecture.with_unit(dropout=dropout)
         name = self.architecture.name
         resrep.check(self.before.model)
         self.costs = Costs(self.before.model)
         inside = {layer.name for layer in compactors(resrep.compacted(self.architecture)())}
         if inside != {compactor_of(place) for place in self.costs.filters}:
-            raise ValueError(f"prune.py takes residual networks and VGG; the head of {name} convolves, too")
+            raise ValueError(f"prune.py is for residual networks and VGG, got {name}, whose head has convolutions")
         least = resrep.least(self.costs)
         if not least < order.keep_macs < 1:
             raise ValueError(
-                f"--keep-macs must be below 1 and above {least:.3f}, {name} with one "
-                f"filter wherever filters can go; {order.keep_macs:g} came"
+                f"--keep-macs must be below 1 and above {least:.3f}, the MACs of {name} with one filter in each "
+                f"layer that can be pruned, got {order.keep_macs:g}"
             )
         if order.out.resolve() == order.source.resolve():
-            raise ValueError(f"--out must be another folder than --run; {str(order.out)!r} came")
+            raise ValueError(f"--out must be another folder than --run, got {str(order.out)!r}")
         self.epochs = order.epochs or self.base.recipe.epochs
         sha = weights_sha256(self.before.model)
         self.task = pruning_folder.PruningConfig(sha, self.method, order.keep_macs, self.epochs, order.seed)
@@ -123,11 +119,11 @@ class Pruning:
 
     @property
     def done(self) -> dict | None:
-        """The record of before and after, where nothing is left to do."""
+        """The record of a finished pruning, else None."""
         return pruning_folder.record(self.order.out) if finished_result(self.order.out) else None
 
     def run(self, say: Callable[[str], None]) -> None:
-        """Prunes, or goes on with it; nobody else does in this folder at that time."""
+        """Starts or continues the pruning, with a lock on its folder."""
         with usage_errors():
             held = pruning_folder.hold(self.order.out, self.task)
         with held:
@@ -143,7 +139,7 @@ class Pruning:
         return replace(made, preprocessing=self.base.preprocessing, image_size=self.base.image_size)
 
     def _train(self, folder: Path, config: Config, start: keras.Model) -> dict:
-        """Trains from a network, or continues to train it, unless that is done."""
+        """Trains from a network, or continues that, unless it is finished."""
 
         def save_start(folder: Path) -> None:
             with deep_recursion(), replace_when_complete(folder / START) as path:  # the one there may be damaged
@@ -188,17 +184,17 @@ class ByResRep(Pruning):
         try:
             return result, from_run(inner).model
         except ValueError as error:
-            say(f"{error}; it is made again from what training left")
+            say(f"{error}; it is made again from the checkpoints")
             (inner / "result.json").unlink()
         return self._train(inner, config, start), from_run(inner).model
 
     def _settle(self, config: Config, inner: dict, trained: keras.Model) -> None:
-        """Converts what was trained and makes the folder a run."""
+        """Converts the trained network and makes the folder a run."""
         out = self.order.out
         rows, masks = resrep.lengths(trained), _masks(trained)
         kept = {name: _both(resrep.alive(rows[name]), mask) for name, mask in masks.items()}
         target = int(self.order.keep_macs * self.costs.full)
-        if early := self.costs(resrep.widths(kept)) > target:  # so few steps that the masks were still growing
+        if early := self.costs(resrep.widths(kept)) > target:  # with so few steps that masking had not ended
             kept = resrep.choose(rows, self.costs, target, sum(self.costs.filters.values()))
         gone = [rows[name][i] for name, mask in masks.items() for i in range(len(mask)) if i not in kept[name]]
         small, widths = resrep.converted(trained, kept), resrep.widths(kept)
@@ -214,23 +210,19 @@ class ByResRep(Pruning):
             longest = max(gone, default=0.0)
             log(f"{len(gone)} of {sum(map(len, rows.values()))} channels deleted, the longest row {longest:.1e}")
             if early:
-                log("the masks had not reached the target: rows that still carried the network went, too")
+                log("the masks had not reached the target: rows in use were deleted, too")
             if longest >= resrep.ZERO:
                 had = f"with them its test top-1 was {inner['test']['top1']:.4f}"
-                log(f"longer than {resrep.ZERO:g}, so the network is another ({had}); more --epochs help")
+                log(f"longer than {resrep.ZERO:g}, so the network has changed ({had}); more --epochs help")
             task = ClassificationTask(config, self.data, self.compute, out, log)
             result = finish(task, plain, pace, History(out / "history.csv"), board)
-            more = {
-                "method": self.method,
-                "lasso": config.recipe.resrep.masked,
-                "longest_deleted_row": float(longest),
-            }
-            more["with_compactors"] = inner["test"]
+            more = {"method": self.method, "lasso": config.recipe.resrep.masked}
+            more |= {"longest_deleted_row": float(longest), "with_compactors": inner["test"]}
             log(pruning_folder.summary(self._record(result, widths, more), out))
 
 
 class ByMagnitude(Pruning):
-    """Filters of small weights go at once; what is left is trained on, as long and as ResRep trains."""
+    """Deletes filters of small weights at once, then trains the rest with ResRep's recipe and epochs."""
 
     method = "magnitude"
 
@@ -255,6 +247,6 @@ def _masks(model: keras.Model) -> dict:
 
 
 def _both(alive, mask):
-    """Channels that are something and that the mask has left; one in any case, the mask's first."""
+    """Channels that are not zero and not masked; at least one, the first of the mask."""
     kept = [int(i) for i in alive if mask[i]]
     return keras.ops.convert_to_numpy(kept or [int(mask.argmax())])

@@ -147,6 +147,13 @@ def _not_finite(value, place: str = "") -> str | None:
     return next((fault for p, v in inner if (fault := _not_finite(v, p))), None)
 
 
+def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown: the first column on the left, the others on the right."""
+    head = list(head)
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
 # --- history ----------------------------------------------------------------------------------------------------
 
 
