@@ -1,7 +1,7 @@
 """The recipe of a run without `--recipe`: the paper's on its own data, else a short one; fine-tuning."""
 
-import fnmatch
 from dataclasses import replace
+from fnmatch import fnmatch
 
 import keras
 
@@ -61,16 +61,15 @@ QUICK = Recipe(
     decay=5e-4,
     no_weight_decay=BIASES + NORMS,
 )
-FINETUNE = Recipe(
-    "finetune",
-    "from weights to other images: the head first, then all layers, those near the image slowly (rates and head "
-    "first after Howard & Ruder 2018, arXiv 1801.06146), batch norms as they came",
+FINETUNE = replace(
+    QUICK,
+    name="finetune",
+    citation="from weights to other images: the head first, then all layers, those near the image slowly (rates "
+    "and head first after Howard & Ruder 2018, arXiv 1801.06146), batch norms as they came",
     epochs=12,
     batch_size=32,
-    optimizer=SGD(0.05, 0.9, nesterov=True),
-    schedule=Cosine(),
+    warm_up=None,
     decay=1e-4,
-    no_weight_decay=BIASES + NORMS,
     clip=1.0,
     augment=(ScaleCrop(1.0, 1.25), Flip()),
     normalise="network",
@@ -92,8 +91,7 @@ def finetune(data: DataSet) -> Recipe:
 
 def default_name(arch: str, data: str) -> str:
     """The paper's recipe where `data` is that paper's set, else "quick"."""
-    fits = fnmatch.fnmatch
-    return next((recipe for archs, sets, recipe in PAPERS if fits(arch, archs) and fits(data, sets)), QUICK.name)
+    return next((name for nets, sets, name in PAPERS if fnmatch(arch, nets) and fnmatch(data, sets)), QUICK.name)
 
 
 def quick(architecture: Architecture, data: DataSet) -> Recipe:
@@ -144,20 +142,24 @@ def check_name(name: str | None) -> None:
 def check_fit(architecture: Architecture, recipe: Recipe) -> None:
     """Raises ValueError where a recipe asks a network for what it does not have."""
     if recipe.soft and architecture.head.loss is not cross_entropy:
-        raise ValueError(f"{architecture.name} has a loss of its own, which knows no smoothed or mixed labels")
+        raise ValueError(
+            f"{architecture.name} has a loss of its own, which does not take smoothed or mixed labels"
+        )
     if recipe.batch_size % recipe.repeated_augmentation:
         repeats = recipe.repeated_augmentation
-        raise ValueError(f"the batch size must divide by repeated_augmentation={repeats}, got {recipe.batch_size}")
+        raise ValueError(
+            f"the batch size must be divisible by repeated_augmentation={repeats}, got {recipe.batch_size}"
+        )
     for algorithm in recipe.algorithms:
         algorithm.check_network(architecture)
     if recipe.progressive_resizing:
         try:
             architecture(input_shape=(None, None, architecture.input_shape[-1]), classes=2)
         except ValueError as error:
-            raise ValueError(f"growing needs a network that takes any size: {error}") from None
+            raise ValueError(f"progressive_resizing needs a network that takes any size: {error}") from None
     unit = getattr(architecture.row, "unit", None)
     if recipe.dropout and not hasattr(unit, "dropout"):
-        raise ValueError(f"{architecture.name} has no dropout inside its units; dropout={recipe.dropout} came")
+        raise ValueError(f"{architecture.name} has no dropout inside its units, got dropout={recipe.dropout}")
 
 
 def choose(architecture: Architecture, data: DataSet, source: str, name, epochs, budget) -> Recipe:

@@ -13,7 +13,7 @@ from training.data.augment import AUGMENTATIONS
 from training.data.mix import CutMix, Mixup, MixupOrCutMix
 from training.recipes import schedules
 from training.recipes.optimizers import SGD, Adam, Lamb
-from training.recipes.schedules import Constant, ProgressiveResizing, Schedule, Sweep, WarmUp
+from training.recipes.schedules import Constant, Factor, ProgressiveResizing, Schedule, Sweep, WarmUp
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ class BaseRecipe(Value):
         """
         by = epochs / self.epochs
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        scaled = {n: v.scaled(by) for n, v in values.items() if n in ("schedule", "warm_up") and v is not None}
-        scaled |= {name: value.scaled(by) for name, value in values.items() if isinstance(value, Algorithm)}
+        scaled = {name: v.scaled(by) for name, v in values.items() if isinstance(v, Factor | Algorithm)}
         patience = self.patience and max(1, round(self.patience * by))
         return replace(self, epochs=epochs, patience=patience, **scaled)
 
