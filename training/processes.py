@@ -1,4 +1,4 @@
-"""What commands need of the operating system: signals, file descriptor 2, free ports."""
+"""What commands need of the operating system: signals, stderr, free ports."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NOTE = b"\nfinishing the step, then saving; once more to stop at once\n"
@@ -91,13 +91,13 @@ def silence_native_stderr() -> None:
         os.dup2(nowhere.fileno(), 2)
 
 
+def report(text: str) -> None:
+    """Prints a line on stderr, after the name of the command."""
+    print(f"{os.path.basename(sys.argv[0])}: {text}", file=sys.stderr, flush=True)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of this machine that are free now."""
-    trials = [socket.socket() for _ in range(count)]
-    try:
-        for trial in trials:
-            trial.bind(("127.0.0.1", 0))
-        return [trial.getsockname()[1] for trial in trials]
-    finally:
-        for trial in trials:
-            trial.close()
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
