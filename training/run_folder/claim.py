@@ -9,7 +9,6 @@ from pathlib import Path
 from training.errors import some
 from training.report.folder import next_folder, write_text
 from training.run_folder import config as configs
-from training.run_folder.config import RunConfig
 from training.run_folder.lock import FILES, Lock
 from training.run_folder.results import finished_result
 
@@ -62,7 +61,7 @@ def check_folder(folder: Path, kind: FolderKind = RUN) -> None:
 
 
 def _names(folder: Path, patterns: tuple[str, ...]) -> Iterator[str]:
-    """What lies in the folder; of a folder in it that patterns speak of, what lies in that one."""
+    """Names of what lies in the folder; where a pattern names a subfolder, of what lies in that."""
     for path in sorted(folder.iterdir()):
         if path.is_dir() and any(pattern.startswith(f"{path.name}/") for pattern in patterns):
             yield from (f"{path.name}/{inner.name}" for inner in sorted(path.iterdir()))
@@ -70,9 +69,9 @@ def _names(folder: Path, patterns: tuple[str, ...]) -> Iterator[str]:
             yield path.name
 
 
-def check_same_config(folder: Path, config: RunConfig) -> None:
+def check_same_config(folder: Path, config: configs.RunConfig) -> None:
     """Raises ValueError where the folder holds a run of another configuration."""
-    differences = type(config).read(folder).differences(config)
+    differences = configs.differing(type(config).read(folder), config, configs.FREE)
     if differences:
         raise ValueError(f"{folder} holds another run ({'; '.join(differences)}); give another --run")
 
@@ -98,7 +97,7 @@ def lock_folder(folder: Path) -> Lock:
 
 
 def acquire(
-    asked: Path | None, config: RunConfig, besides: frozenset[str] = frozenset()
+    asked: Path | None, config: configs.RunConfig, besides: frozenset[str] = frozenset()
 ) -> tuple[Path, dict | None, Lock | None]:
     """The folder to work in; the result of a finished run, or None; the lock, unless the run is finished.
 

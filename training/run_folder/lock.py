@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import filelock
@@ -17,7 +18,7 @@ class Busy(ValueError):
     """Another process holds the folder."""
 
 
-class Lock:
+class Lock(AbstractContextManager):
     """Holds a folder until `close`, or until the process ends.
 
     A file that a killed process has left is no obstacle: the lock is the operating system's, on the open file. On
@@ -45,9 +46,6 @@ class Lock:
             if error.errno not in UNSUPPORTED:
                 raise
         self.holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *error):
         self.close()

@@ -26,7 +26,7 @@ def gather(model: keras.Model) -> dict[str, np.ndarray]:
 
 def metrics(model: keras.Model) -> dict[str, np.ndarray]:
     """The metrics' part of `gather`."""
-    return {n: _read(model, v) for n, v in _named(model).items() if n.startswith(METRIC)}
+    return {name: _read(model, v) for name, v in _named(model).items() if name.startswith(METRIC)}
 
 
 def check(model: keras.Model, arrays: dict[str, tuple]) -> None:
@@ -57,14 +57,9 @@ def scatter(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
         if variable.aggregation == "sum" and processes > 1:  # each process takes its part of the common sum
             array = (array / processes).astype(array.dtype)
         if len(array) != len(local):
-            array = _shared(array, len(local), variable.aggregation)
+            array = _redistribute(array, len(local), variable.aggregation)
         for replica, value in zip(local, array, strict=True):
             replica.assign(value)
-
-
-def not_finite(arrays: dict[str, np.ndarray]) -> str | None:
-    """Name of the first array that holds a NaN or an infinity, or None."""
-    return next((n for n, a in arrays.items() if a.dtype.kind == "f" and not np.isfinite(a).all()), None)
 
 
 def size(model: keras.Model) -> int:
@@ -96,7 +91,7 @@ def _read(model, variable) -> np.ndarray:
     return keras.ops.convert_to_numpy(variable)
 
 
-def _shared(values: np.ndarray, replicas: int, how: str) -> np.ndarray:
+def _redistribute(values: np.ndarray, replicas: int, how: str) -> np.ndarray:
     """Values of some replicas for another number of replicas, with the same sum or mean."""
     if how == "sum":
         zeros = np.zeros((replicas - 1, *values.shape[1:]), values.dtype)
