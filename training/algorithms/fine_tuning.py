@@ -11,7 +11,7 @@ from keras_cnns import graph
 from keras_cnns.values import Fraction, Range
 from training.algorithms.algorithm import Algorithm
 
-GROUP = re.compile(r"stage\d+|inception_\d|[a-z]+\d*")  # "stage3_unit2_conv1" belongs to "stage3"
+GROUP = re.compile(r"stage\d+|inception_\d|[a-z]+\d*|.+")  # "stage3_unit2_conv1" belongs to "stage3"
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,8 @@ def lr_multipliers(model: keras.Model, by: float) -> dict[str, float]:
     """
     ahead = {layer.name for layer in head(model)}
     rest = [la.name for la in model.layers if la.trainable_variables and la.name not in ahead]
-    groups = list(dict.fromkeys(GROUP.match(name)[0] if GROUP.match(name) else name for name in rest))[::-1]
-    depth = {name: groups.index(GROUP.match(name)[0] if GROUP.match(name) else name) for name in rest}
-    return dict.fromkeys(ahead, 1.0) | {name: by ** (1 + depth[name]) for name in rest}
+    groups = list(dict.fromkeys(GROUP.match(name)[0] for name in rest))[::-1]
+    return dict.fromkeys(ahead, 1.0) | {name: by ** (1 + groups.index(GROUP.match(name)[0])) for name in rest}
 
 
 def variable_lr_multipliers(model: keras.Model, by: float) -> tuple[float, ...]:

@@ -131,11 +131,8 @@ class ResRepMasks(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         kept = {name: int(ops.convert_to_numpy(self._layer(name).mask).sum()) for name in self.costs.filters}
-        gone = sum(self.costs.filters.values()) - sum(kept.values())
-        share = self.costs(kept) / self.costs.full
-        self.say(
-            f"epoch {epoch + 1}: {gone} of {sum(self.costs.filters.values())} rows masked, {share:.1%} of the MACs"
-        )
+        rows, share = sum(self.costs.filters.values()), self.costs(kept) / self.costs.full
+        self.say(f"epoch {epoch + 1}: {rows - sum(kept.values())} of {rows} rows masked, {share:.1%} of the MACs")
 
     def _layer(self, name: str) -> Compactor:
         return self.model.get_layer(compactor_of(name))
@@ -191,7 +188,7 @@ def describe(how: ResRep, total: int) -> str:
     why = "as published"
     if how.masked > PAPER.masked:
         why = (
-            f"the published {PAPER.masked:g} is less than twice what brings a row to zero in so short a run: "
+            f"the published {PAPER.masked:g} is less than twice what brings a row to zero in a run this short: "
             "lambda = 2 (1 - momentum) / (0.4 steps rate)"
         )
     return (
