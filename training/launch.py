@@ -38,7 +38,7 @@ class Workers:
     def __init__(self, count: int, arguments: list[str]):
         addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(count))
         self.processes = [
-            # In sessions of their own, so that Ctrl-C reaches this process only, and each worker once, through it.
+            # Each in its own session, so that Ctrl-C reaches this process only, which passes it on once.
             subprocess.Popen(
                 [sys.executable, FIT, *arguments, "--workers", addresses, "--worker-index", str(index)],
                 start_new_session=True,

@@ -66,7 +66,7 @@ def install() -> None:
 
 @contextmanager
 def silence_stderr(replay: bool = True) -> Iterator[None]:
-    """Hides what is written to file descriptor 2, also by native code; with `replay` an exception shows it."""
+    """Hides what is written to stderr, also by native code; with `replay` it is shown if the block raises."""
     own = os.dup(2)
     with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
@@ -83,7 +83,7 @@ def silence_stderr(replay: bool = True) -> Iterator[None]:
 
 
 def silence_native_stderr() -> None:
-    """Hides for the rest of the process what native code writes to stderr; `sys.stderr` still works."""
+    """Hides what native code writes to stderr, until the process ends; `sys.stderr` still works."""
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
         return
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)

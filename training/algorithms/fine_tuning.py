@@ -1,4 +1,4 @@
-"""Fine-tuning: frozen batch norms, a head that learns first, and smaller learning rates near the image."""
+"""Fine-tuning: frozen batch norms, a head that is trained first, smaller learning rates near the image."""
 
 import re
 from collections.abc import Callable
@@ -18,10 +18,10 @@ GROUP = re.compile(r"stage\d+|inception_\d|[a-z]+\d*|.+")  # "stage3_unit2_conv1
 class FineTuning(Algorithm):
     """Training that starts from weights of other images.
 
-    The classifier starts at zero: its classes are not those of the weights, even if they are as many. It learns
-    alone for `head_epochs` of the recipe; then all layers do, each group (a stage, say) at `by` times the rate of
-    the group behind it (Howard & Ruder 2018, arXiv 1801.06146, sections 3.2 and 3.3). Batch norms keep their
-    statistics, scales and offsets and run in inference mode: a few images would spoil the statistics.
+    The classifier starts at zero: its classes are not those of the weights, even if their number is equal. Only it
+    is trained for the first `head_epochs`; then all layers are, each group (a stage, say) at `by` times the rate
+    of the group behind it (Howard & Ruder 2018, arXiv 1801.06146, sections 3.2 and 3.3). Batch norms keep their
+    statistics, scales and offsets and run in inference mode: statistics of few images would be worse.
     """
 
     head_epochs: Annotated[int, Range(0, 65_536)] = 3

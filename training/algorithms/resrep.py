@@ -22,13 +22,13 @@ MASKED_BY = 0.1  # of a run's steps, by which the masks should have reached thei
 
 @dataclass(frozen=True)
 class ResRep(Algorithm):
-    """ResRep (Ding et al. 2021, arXiv 2007.03260): compactors lose channels until a share of the MACs is left.
+    """ResRep (Ding et al. 2021, arXiv 2007.03260): compactors lose channels until a fraction of the MACs is left.
 
     Attributes:
-        keep_macs: the share of the MACs to keep.
+        keep_macs: the fraction of the MACs to keep.
         lasso: shortens the rows of a compactor; added to its gradient (lambda).
         masked: the lasso of masked rows. The paper has one lambda; a short run needs a larger one for these rows,
-            and as much for all would shorten the rows that are to stay.
+            and as much for all rows would shorten those that are to stay.
         momentum: of the compactors, in place of the optimizer's.
         quiet: epochs before the first mask.
         every: steps between two masks.
@@ -109,7 +109,7 @@ class ResRepMasks(keras.callbacks.Callback):
         self.quiet = math.ceil(how.quiet * progress.steps)
 
     def on_train_begin(self, logs=None):
-        # Where images grow the size is open; shares of the MACs hardly depend on it.
+        # With progressive resizing the size is unknown; fractions of the MACs hardly depend on it.
         self.costs = Costs(self.model, tuple(side or OPEN_SIDE for side in self.model.input_shape[1:]))
         self.target = int(self.how.keep_macs * self.costs.full)
 

@@ -1,4 +1,4 @@
-"""Several processes that train one network, on one machine or on several: their addresses and messages.
+"""Several worker processes that train one network, on one machine or on several: addresses and messages.
 
 All workers run the same code; collective operations wait until all have called them. Only worker 0, the chief, has
 the run folder. The others work in a temporary folder and get the chief's checkpoints at the start.
@@ -170,7 +170,7 @@ class Communicator:
         others = ", ".join(worker for i, worker in enumerate(group.workers) if i != group.index)
         print(f"worker {group.index} waits for {others}, {group.timeout:.0f} seconds at most", flush=True)
         silence_native_stderr()  # TensorFlow writes many lines when a worker dies
-        # TensorFlow holds the interpreter's lock while it waits, so a thread of Python could not end the process.
+        # TensorFlow holds Python's global lock while it waits, so a Python thread could not end the process.
         with open(os.devnull, "w") as nowhere:
             faulthandler.dump_traceback_later(group.timeout, exit=True, file=nowhere)
             self.strategy = group.strategy()

@@ -1,4 +1,4 @@
-"""The training step on TensorFlow: `StepModel`, which `fit` trains on one device or on several."""
+"""The model that trains: `TrainingModel`, common to all backends, and `StepModel`, the step on TensorFlow."""
 
 import time
 from collections.abc import Callable

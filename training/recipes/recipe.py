@@ -86,9 +86,9 @@ class Recipe(BaseRecipe):
     """How to train a classifier.
 
     Attributes:
-        accumulate: passes over a device's share of a batch, one part each, before one update.
+        accumulate: forward and backward passes per update, each over one part of a device's images.
         augment: parts applied to training images, in order. Flips are left out where data must not be flipped.
-        smoothing: share of the label that is spread over all classes.
+        smoothing: fraction of the label that is spread over all classes.
         mix: Mixup, CutMix, or one of both at random.
         repeated_augmentation: copies of each image in a batch, augmented differently.
         progressive_resizing: smaller images first, for networks that take any size; or None.
@@ -99,9 +99,9 @@ class Recipe(BaseRecipe):
         initializer: weights as "published"; by He's rule with filters of mean zero ("centred"), with which
             AlexNet, VGG and NIN learn small sets that the published start leaves at chance; or with bottlenecks
             that start as their shortcuts ("identity").
-        dropout: inside units that have a socket for it (Wide ResNet).
+        dropout: rate of the dropout inside units that support it (Wide ResNet).
         fine_tuning: how training continues from other weights; None trains all layers alike from the first step.
-        resrep: how the compactors of a network that has them lose channels; None is not at all.
+        resrep: how the compactors of a network that has them lose channels; None without ResRep.
     """
 
     accumulate: Count = 1

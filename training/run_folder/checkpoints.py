@@ -74,7 +74,7 @@ def save(folder: Path, kind: str, place: Position, model: keras.Model, states: d
     Args:
         kind: `STEP` or `BEST`.
         run: the run's identity (`config.identity`).
-        sums: of the metrics, where the model's own have been reset since.
+        sums: of the metrics, in place of the model's own, which may have been reset.
 
     Raises:
         Diverged: a number is not finite.
@@ -109,7 +109,7 @@ def save(folder: Path, kind: str, place: Position, model: keras.Model, states: d
 
 
 def prune(folder: Path, kind: str) -> None:
-    """Removes all but the last two of a kind, and half-written ones."""
+    """Removes all but the last two of a kind, and unfinished ones."""
     for old in [*found(folder, kind)[KEEP:], *folder.glob(f"{kind}*.tmp-*")]:
         shutil.rmtree(old, ignore_errors=True)
 

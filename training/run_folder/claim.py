@@ -14,12 +14,12 @@ from training.run_folder.results import finished_result
 
 CHECKPOINTS = "checkpoints"
 LR_FINDER_FILES = ("rates.png", "rates.txt", "rates.csv")  # what `--find-lr` leaves
-HALF_WRITTEN = ".*.tmp"  # what a process that was killed while it wrote a file leaves
+HALF_WRITTEN = ".*.tmp"  # unfinished files of a killed process
 
 
 @dataclass(frozen=True)
 class FolderKind:
-    """What a command's folder is recognised by, and what may lie in it.
+    """How a command's folder is recognised, and what may lie in it.
 
     Attributes:
         option: that names the folder.
@@ -77,7 +77,7 @@ def check_same_config(folder: Path, config: configs.RunConfig) -> None:
 
 
 def lock_folder(folder: Path) -> Lock:
-    """Makes the folder, locks it, tries to write to it and removes what a killed run left half written.
+    """Creates the folder, locks it, tries to write to it and removes the unfinished files of a killed run.
 
     Raises:
         ValueError: it cannot be written, or another process holds it.

@@ -56,7 +56,7 @@ def differing(one: Value, other: Value, free: tuple[str, ...]) -> list[str]:
 
 
 def fixed_fields(config: RunConfig) -> dict:
-    """All that may not change when a run continues, by path."""
+    """The fields that may not change when a run continues, by path."""
     return _fixed(values.encode(config))
 
 

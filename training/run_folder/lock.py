@@ -1,4 +1,4 @@
-"""The lock of a folder: one process at a time, and free again when its holder ends, however it ends."""
+"""The lock of a folder: one process at a time holds it, until it ends or is killed."""
 
 import errno
 import os
@@ -21,9 +21,9 @@ class Busy(ValueError):
 class Lock(AbstractContextManager):
     """Holds a folder until `close`, or until the process ends.
 
-    A file that a killed process has left is no obstacle: the lock is the operating system's, on the open file. On
-    Linux it is the same as that of version 0.1.0, which wrote the holder into the file itself. On a file system
-    without locks every process gets the folder.
+    The operating system holds the lock, on the open file, so the file of a killed process does no harm. On Linux
+    it is the same lock as in version 0.1.0, which wrote the holder into the file itself. On a file system without
+    locks every process gets the folder.
 
     Args:
         refusal: the message of `Busy`, with `{holder}` for the holder; by default that of a run's folder.

@@ -20,7 +20,7 @@ COUNTED = {
 
 
 def gather(model: keras.Model) -> dict[str, np.ndarray]:
-    """Name -> array of a compiled and built model; of variables local to replicas (replicas, *shape)."""
+    """Name -> array of a compiled and built model; of variables local to replicas, of shape (replicas, *shape)."""
     return {name: _read(model, variable) for name, variable in _named(model).items()}
 
 
@@ -43,7 +43,7 @@ def check(model: keras.Model, arrays: dict[str, tuple]) -> None:
 
 
 def scatter(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
-    """Restores arrays of `gather`; they may be those of another number of replicas."""
+    """Restores arrays of `gather`, also of another number of replicas."""
     wanted = _named(model)
     for name, array in arrays.items():
         variable = wanted[name]
@@ -63,7 +63,7 @@ def scatter(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
 
 
 def size(model: keras.Model) -> int:
-    """Bytes that `gather` fills, on one replica."""
+    """Size of `gather`'s arrays in bytes, on one replica."""
     return sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in _named(model).values())
 
 
