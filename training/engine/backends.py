@@ -108,8 +108,8 @@ class Backend(Protocol):
     def is_oom(self, error: BaseException) -> bool:
         """Whether memory ran out."""
         text = f"{type(error).__name__} {error}"
-        words = ("MemoryError", "OutOfMemory", "ResourceExhausted", "RESOURCE_EXHAUSTED")
-        return any(word in text for word in words)
+        words = ("OutOfMemory", "ResourceExhausted", "RESOURCE_EXHAUSTED")
+        return isinstance(error, MemoryError) or any(word in text for word in words)
 
 
 class TensorFlow(Backend):
