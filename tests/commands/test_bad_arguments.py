@@ -89,7 +89,11 @@ CASES = [
     ("fit.py", "--find-lr --run {}/finished", "must be a new, an empty or a run's folder"),
     ("fit.py", "--save-every 0", "--save-every: must be steps (500), seconds (90s) or minutes (10m), got '0'"),
     ("fit.py", "--save-every 5h", "--save-every: must be steps"),
-    ("fit.py", "--set repeated_augmentation=3", "the batch size must divide by repeated_augmentation=3, got 64"),
+    (
+        "fit.py",
+        "--set repeated_augmentation=3",
+        "the batch size must be divisible by repeated_augmentation=3, got 64",
+    ),
     (
         "fit.py",
         "--arch alexnet --set growing=growing",

@@ -75,11 +75,11 @@ def trained(step, prepared: bool) -> tuple[list[np.ndarray], dict]:
     shares, decay, undecayed, clip = (1.0, 0.3), 0.1, ("*/bias", "norm/*"), 0.5
     if prepared:
         model = step([x], heads, shares)
-        optimizer = SGD(0.1).build(0.1, 0.9)
+        optimizer = SGD(0.1).build(0.1, use_ema=True, ema_momentum=0.9)
         configure_optimizer(optimizer, model, decay, undecayed, clip)
     else:
         model = step([x], heads, decay, undecayed, shares, clip)
-        optimizer = SGD(0.1).build(0.1, 0.9)
+        optimizer = SGD(0.1).build(0.1, use_ema=True, ema_momentum=0.9)
     model.compile(optimizer, SoftCrossEntropy())
     rng = np.random.default_rng(0)
     images, labels = (
