@@ -17,7 +17,7 @@ EXAMPLES = """examples:
 
 
 def parser() -> cli.Parser:
-    """The options of this door."""
+    """The options of this command."""
     p = cli.Parser(prog="fit.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     what = p.add_argument_group("what")
     what.add_argument("--arch", metavar="NAME", help="network (keras_cnns.list_models()); default resnet20")

@@ -21,7 +21,7 @@ from training.engine.step import SoftCrossEntropy
 from training.recipes.recipe import Recipe
 from training.report import pictures
 from training.report.folder import COLUMNS
-from training.report.stream import told
+from training.report.stream import log_messages_to
 from training.trainer.task import Task
 
 EVALUATION_BATCH = 256
@@ -46,7 +46,7 @@ class ClassificationTask(Task):
         recipe, config = self.config.recipe, self.config
         plain, logits = config.build_for_training()
         if start := starting_weights(config, self.folder):
-            with told(self.log):
+            with log_messages_to(self.log):
                 given(start, config.architecture.name).load(plain)
         outputs, loss_weights = zip(*logits, strict=True)
         model = backend.build_model(plain.inputs, list(outputs), recipe, loss_weights, config.preprocessing)

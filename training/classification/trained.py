@@ -19,7 +19,7 @@ from training.classification import config as configs
 from training.classification.config import Config
 from training.data.dataset import Split
 from training.data.eval_transform import EvalTransform
-from training.report.stream import told
+from training.report.stream import log_messages_to
 from training.run_folder.checkpoints import weights_sha256
 from training.run_folder.results import finished_result
 
@@ -73,7 +73,7 @@ def from_run(folder: Path) -> Trained:
         raise ValueError(f"the run in {str(folder)!r} is not finished: it has no model.keras (repeat its command)")
     with deep_recursion():
         model = config.build()
-    with told([].append):  # nothing to log about a run's own weights
+    with log_messages_to([].append):  # nothing to log about a run's own weights
         adapted = given(path, config.architecture.name).load(model)
     if adapted:
         raise ValueError(f"{folder}: model.keras is not the network of config.json; {adapted[0]}")

@@ -14,7 +14,7 @@ from training.detection.dataset import DetectionData
 from training.detection.metrics import Detections
 from training.engine.step import StepModel, sync_batch_norm
 from training.errors import usage_errors
-from training.report.stream import told
+from training.report.stream import log_messages_to
 from training.trainer.task import Task
 
 SHOWN = 8  # images in a picture
@@ -80,7 +80,7 @@ class DetectionTask(Task):
     def build(self):
         config, recipe, built = self.config, self.config.recipe, self.config.build()
         if config.weights:
-            with told(self.log), usage_errors():
+            with log_messages_to(self.log), usage_errors():
                 load(built.inference, config.detector, config.weights)
         how = {"decay": recipe.decay, "undecayed": recipe.no_weight_decay, "clip": recipe.clip}
         model = DetectionStep(built.learner.inputs, built.learner.outputs, **how)

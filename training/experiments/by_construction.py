@@ -16,7 +16,7 @@ from training.experiments.common import fitted
 from training.experiments.definition import Experiment, ExperimentResults, Trial
 from training.experiments.runner import images_for, start_of
 from training.experiments.welch import Finding, lower, no_worse
-from training.report.stream import told
+from training.report.stream import log_messages_to
 
 SHALLOW, DEEP = 20, 56
 KINDS = ("plain", "resnet")
@@ -101,7 +101,7 @@ def study(outcome: ExperimentResults) -> dict:
             images = images_for(config, outcome.data, "test")
             start = start_of(f"{kind}{DEEP}-built", run.seed, run.folder.parent.parent)
             built = replace(config, architecture=zoo.architecture(f"{kind}{DEEP}")).build()
-            with told([].append):
+            with log_messages_to([].append):
                 given(start, f"{kind}{DEEP}").load(built)
             both = (trained.from_run(run.folder).model, built)
             a, b = (evaluation.logits_model(model).predict_on_batch(images) for model in both)

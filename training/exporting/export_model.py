@@ -18,7 +18,7 @@ from training.data.eval_transform import EvalTransform
 from training.errors import RunError
 from training.exporting import card, qat, quantization_report
 from training.exporting.provenance import Provenance
-from training.report.stream import told
+from training.report.stream import log_messages_to
 
 CALIBRATION = 500  # training images; ranges of activations hardly change after 300
 RAW = 16  # images that also go through the signatures that take raw images
@@ -241,7 +241,7 @@ def build(network: Trained, **options) -> ExportModel:
         image = keras.Input(network.model.input_shape[1:], name="image")
         whole = keras.Model(image, network.model(network.preprocessing.as_layers(image)), name=network.model.name)
         fused = fuse(network.model)
-        with told([].append):  # the second call would log the same again
+        with log_messages_to([].append):  # the second call would log the same again
             return ExportModel(network, fused, fuse(whole), **options)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from training.report.stream import put
+from training.report.stream import write
 
 WHOLE = ("epoch", "step")
 COLUMNS = ("epoch", "step", "loss", "top1", "val_loss", "val_top1", "rate", "images_per_second", "seconds")
@@ -241,7 +241,7 @@ class Log:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", self.now())
         for line in str(text).splitlines() or [""]:
             self.file.write(f"{stamp}  {line}\n")
-            if not put(self.stream, line + "\n"):
+            if not write(self.stream, line + "\n"):
                 self.stream = None
         self.file.flush()
 

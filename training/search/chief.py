@@ -61,7 +61,7 @@ class Chief(base_tuner.BaseTuner):
             self.fault = error
 
     def serves(self) -> bool:
-        """Whether the search goes on: until all workers know that no trial is left."""
+        """Whether the search continues: until all workers have the message that no trial is left."""
         return self.thread.is_alive()
 
 
