@@ -127,3 +127,12 @@ def test_strength():
     assert strengthened(recipe, 1.0) == recipe
     assert strengthened(recipe, 2.0).augment[0].rotate == 2 * LITTLE.rotate
     assert strengthened(recipe, 0.0).augment == ()
+
+
+def test_old_names_of_recipe_fields_are_searched_as_they_were_written():
+    """The term keeps the name of the command line, by which an older search knows its trials."""
+    found = space("recipe.average=0/0.9,recipe.start")
+    assert found.names == ["recipe.average", "recipe.start"]
+    chosen = {"recipe.average": 0.9, "recipe.start": "centred"}
+    recipe = found.candidate(chosen, CostModel(10, 32, 3)).recipe
+    assert (recipe.ema, recipe.initializer) == (0.9, "centred")

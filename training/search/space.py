@@ -9,7 +9,7 @@ from typing import Any, Literal
 from keras_cnns.architecture import Architecture
 from keras_cnns.dimensions import dimensions
 from keras_cnns.spaces import Choice, Int, LogUniform, filled, openings
-from keras_cnns.values import Value
+from keras_cnns.values import Value, field_path
 from training.data.augment import Affine, PadCrop
 from training.data.policies import RandAugment
 from training.recipes.recipe import Recipe
@@ -83,11 +83,13 @@ class Space(Value):
         Raises:
             ValueError: the values do not fit together.
         """
-        fields = {name.partition(".")[2]: value for name, value in chosen.items() if "." in name}
+        fields = {name.partition(".")[2]: value for name, value in chosen.items() if name.startswith("recipe.")}
         rows = {name: value for name, value in chosen.items() if name.startswith("row.")}
+        strength = fields.pop("strength", None)
+        fields = {field_path(self.base.recipe, path): value for path, value in fields.items()}
         architecture, recipe = filled(self.base.architecture, rows), filled(self.base.recipe, fields)
-        if "strength" in fields:
-            recipe = strengthened(recipe, fields["strength"])
+        if strength is not None:
+            recipe = strengthened(recipe, strength)
         for term in self.terms:
             if term.name in (known := dimensions(architecture)):
                 architecture = known[term.name].put(architecture, chosen[term.name])

@@ -10,7 +10,7 @@ from keras_cnns.architecture import Architecture
 from keras_cnns.dimensions import Dimension, dimensions
 from keras_cnns.errors import unknown
 from keras_cnns.spaces import Choice, Int, LogUniform, opened
-from keras_cnns.values import Range, Value, describe, set_field
+from keras_cnns.values import Range, Value, describe, field_path, set_field
 from training.data.mix import CutMix, Mixup
 from training.recipes.optimizers import Adam, Lamb
 from training.recipes.recipe import PARTS, Recipe
@@ -32,8 +32,8 @@ USUAL = {  # fields of a recipe that need no values on the command line
     "dropout": Choice((0.0, 0.1, 0.2, 0.3, 0.4)),
     "smoothing": Choice((0.0, 0.05, 0.1, 0.2)),
     "batch_size": Choice((32, 64, 128, 256)),
-    "average": Choice((0.0, 0.9, 0.99)),
-    "start": Choice(("published", "centred", "identity")),
+    "ema": Choice((0.0, 0.9, 0.99)),
+    "initializer": Choice(("published", "centred", "identity")),
     "mix": Choice((None, Mixup(0.2), CutMix(1.0))),
 }
 STRENGTHS = Choice((0.0, 0.5, 1.0, 1.5, 2.0))
@@ -107,7 +107,7 @@ def _with(space: Space, probe: Architecture, name: str, values: str | None) -> t
 
 
 def _usual(recipe: Recipe, field: str) -> Domain:
-    rate = recipe.optimizer.rate
+    rate, field = recipe.optimizer.rate, Recipe.RENAMED.get(field, field)
     if field == "optimizer.rate":
         return LogUniform(rate / 10, rate * 3)
     if field == "optimizer":
@@ -125,6 +125,7 @@ MAX_NUMBER = 1e12
 
 def by_path(value: Value, path: str, text: str, parts: Mapping) -> Domain:
     """The domain of a field, with values as in `--set`."""
+    path = field_path(value, path)
 
     def one(word: str):
         found = set_field(value, path, word.strip(), parts)
