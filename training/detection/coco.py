@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.data.folder import SPLIT_NAMES
-from training.detection.annotations import assemble, check_file
+from training.detection.annotations import assemble
 from training.detection.dataset import DetectionData
 from training.detection.metrics import Detections
 from training.errors import DataError
@@ -88,6 +88,13 @@ def read(file: Path, folder: Path):
         if not listed:
             raise DataError(f"{file}: lists no {what}")
     return tuple(categories), found
+
+
+def check_file(path: Path, what: str) -> Path:
+    """The path. Raises DataError if no such file exists."""
+    if not path.is_file():
+        raise DataError(f"no {what} {str(path)!r}")
+    return path
 
 
 def category_ids(classes: tuple[str, ...], categories: tuple[int, ...]) -> dict[str, int]:

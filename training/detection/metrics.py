@@ -20,6 +20,11 @@ class Detections:
     scores: np.ndarray
     classes: np.ndarray
 
+    def above(self, score: float) -> "Detections":
+        """Those with at least this score."""
+        good = self.scores >= score
+        return Detections(self.boxes[good], self.scores[good], self.classes[good])
+
 
 def measure(found: list[Detections], split, classes: int) -> dict:
     """All figures of a split: `ap50` (VOC, area under the curve), `ap50_voc07` (11 points), `ap`, `ap75` (COCO).
@@ -52,6 +57,14 @@ def measure(found: list[Detections], split, classes: int) -> dict:
         "boxes": int(sum((~t[2]).sum() for t in truths)),
         "of_class": voc,
     }
+
+
+def describe(figures: dict) -> str:
+    """The figures of `measure` in one line."""
+    return (
+        f"AP50 {figures['ap50']:.4f} (n={figures['n']} images, {figures['boxes']} boxes), "
+        f"VOC07 11-point {figures['ap50_voc07']:.4f}, COCO AP {figures['ap']:.4f}, AP75 {figures['ap75']:.4f}"
+    )
 
 
 def match_class(found, truths, label: int, thresholds: tuple, match):
@@ -121,23 +134,22 @@ def iou(boxes, others, crowds) -> np.ndarray:
 
 
 def recall_precision(correct, counts, total: int) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and precision after each detection that counts."""
+    """Recall after each detection that counts, and the best precision at that recall or a higher one."""
     correct = correct[counts]
     hits = np.cumsum(correct)
-    return hits / max(total, 1), hits / np.arange(1, len(correct) + 1)
+    precision = hits / np.arange(1, len(correct) + 1)
+    return hits / max(total, 1), np.maximum.accumulate(precision[::-1])[::-1]
 
 
 def area_under_curve(recall, precision) -> float:
-    """Area under the curve, with precision made monotonically decreasing (VOC since 2010)."""
-    falling = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(np.concatenate([[0.0], recall])) * falling))
+    """Area under a curve of `recall_precision` (VOC since 2010)."""
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def mean_precision(recall, precision, points) -> float:
-    """Mean over recall levels of the best precision at that recall or a higher one: 11 in VOC 2007, 101 in COCO.
+    """Mean precision of a curve of `recall_precision` at recall levels: 11 in VOC 2007, 101 in COCO.
 
     >>> mean_precision(np.array([0.5, 1.0]), np.array([1.0, 0.5]), np.linspace(0, 1, 11))
     0.7727272727272727
     """
-    falling = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return float(np.mean(falling[np.searchsorted(recall, points, side="left")]))
+    return float(np.mean(np.append(precision, 0.0)[np.searchsorted(recall, points, side="left")]))

@@ -34,8 +34,8 @@ def draw(axis, image: np.ndarray, found: Detections, classes) -> None:
         )
 
 
-def sheet(images: list, found: list[Detections], classes, title: str, min_score: float = MIN_SCORE):
-    """Images with the detections whose score is at least `min_score`."""
+def sheet(images: list, found: list[Detections], classes, title: str):
+    """Images with the detections whose score is at least `MIN_SCORE`."""
     columns = min(COLUMNS, len(images))
     lines = math.ceil(len(images) / columns)
     figure = blank(3.0 * columns, 3.0 * lines + 0.5, plain(title))
@@ -43,8 +43,7 @@ def sheet(images: list, found: list[Detections], classes, title: str, min_score:
     for axis in axes:
         axis.set_axis_off()
     for axis, image, one in zip(axes, images, found, strict=False):
-        good = one.scores >= min_score
-        draw(axis, image, Detections(one.boxes[good], one.scores[good], one.classes[good]), classes)
+        draw(axis, image, one.above(MIN_SCORE), classes)
     return figure
 
 
