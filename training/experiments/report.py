@@ -35,7 +35,7 @@ def line(run: RunResult) -> str:
 
 
 def write(experiment: Experiment, outcome: ExperimentResults, order) -> Path:
-    """Writes `report.md`, `result.json` and the canvas."""
+    """Writes `report.md`, `result.json` and the pictures."""
     findings = experiment.judge(outcome)
     drawn = experiment.draw(outcome) if canvas.CAN else {}
     for name, figure in drawn.items():
