@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
+from keras_cnns import values
 from keras_cnns.dimensions import dimensions
-from keras_cnns.spaces import Choice, LogUniform
+from keras_cnns.spaces import Choice, LogUniform, label
 from training.errors import UsageError
+from training.report.folder import write_json
 from training.search import trials as folders
 from training.search.config import SearchConfig
 from training.search.cost import CostModel
@@ -169,7 +171,7 @@ def _drawn(domain, rng: random.Random, reach: float):
 
 
 def record_trial(root: Path, sampler: CandidateSampler, number: int, picks: dict) -> None:
-    """Writes `trial.json`, also if the constraints exclude it now: it has been proposed.
+    """Makes the folder of a trial with its `trial.json`, also if the constraints exclude it now: it is proposed.
 
     Raises:
         ValueError: the picks do not fit this space.
@@ -178,4 +180,8 @@ def record_trial(root: Path, sampler: CandidateSampler, number: int, picks: dict
     chosen = sampler.search.picked(picks)
     if sampler.search.space.constant != "none":
         chosen["width"] = dimensions(candidate.architecture)["width"].now
-    folders.write(root, number, picks, candidate, chosen, cost, picks.get("tuner/epochs"))
+    data = {"picks": picks, "chosen": {name: label(value) for name, value in chosen.items()}, "cost": cost}
+    data |= {"epochs": picks.get("tuner/epochs"), "candidate": values.encode(candidate)}
+    folder = folders.place(root, number)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "trial.json", data)
