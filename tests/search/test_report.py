@@ -14,7 +14,7 @@ from support import pixels
 
 from training.report.folder import Log
 from training.search import objective, plots, report
-from training.search.config import NAME, write
+from training.search.config import NAME, read, write
 from training.search.coordinator import Watcher, conclude, find_folder, score
 from training.search.live_table import Table
 from training.search.plots import ordered, parallel, pareto
@@ -163,6 +163,18 @@ def test_folders(ended, tmp_path):
         find_folder(tmp_path, plan, Formula())
     with pytest.raises(ValueError, match="must be a folder, got the file"):
         find_folder(tmp_path / "notes.txt", plan, Formula())
+
+
+def test_a_search_of_version_0_1_0_is_read(ended, tmp_path):
+    """Its names of types are aliases."""
+    _, plan, _ = ended
+    write(plan, tmp_path)
+    text = (tmp_path / NAME).read_text()
+    for name, old in (("SearchConfig", "Search"), ("Constraints", "Limits")):
+        assert f'"type": "{name}"' in text
+        text = text.replace(f'"type": "{name}"', f'"type": "{old}"')
+    (tmp_path / NAME).write_text(text)
+    assert read(tmp_path) == plan
 
 
 @pytest.fixture(params=["damaged", "missing"])
