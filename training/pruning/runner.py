@@ -41,16 +41,6 @@ from training.trainer.run import RunSpec, train_in_folder
 START, INNER = "start.keras", "compactors"
 RATE = 0.01  # section 4.1 of the paper
 SPARED = ("*/bias", "*/gamma", "*/beta", "*_compactor/kernel")
-KEPT = (
-    "augment",
-    "smoothing",
-    "mix",
-    "repeated_augmentation",
-    "normalise",
-    "image_size",
-    "test_crop",
-    "test_views",
-)
 
 
 def after_training(base: Recipe, epochs: int, name: str, citation: str) -> Recipe:
@@ -64,7 +54,12 @@ def after_training(base: Recipe, epochs: int, name: str, citation: str) -> Recip
         schedule=Cosine(),
         decay=1e-4,
         no_weight_decay=SPARED,
-        **{field: getattr(base, field) for field in KEPT},
+        **{
+            f: getattr(base, f)
+            for f in ("augment", "smoothing", "mix", "repeated_augmentation", "normalise", "image_size")
+        },
+        test_crop=base.test_crop,
+        test_views=base.test_views,
     )
 
 
@@ -105,8 +100,8 @@ class Pruning:
         least = resrep.least(self.costs)
         if not least < keep_macs < 1:
             raise ValueError(
-                f"--keep-macs must be below 1 and above {least:.3f}, with one filter in every prunable convolution "
-                f"of {name}; got {keep_macs:g}"
+                f"--keep-macs must be below 1 and above {least:.3f}, which is {name} with one filter in every "
+                f"prunable convolution; got {keep_macs:g}"
             )
         if out.resolve() == source.resolve():
             raise ValueError(f"--out must be another folder than --run, got {str(out)!r}")
@@ -172,9 +167,8 @@ class ByResRep(Pruning):
 
     def _work(self, say: Callable[[str], None]) -> None:
         architecture, steps = resrep.compacted(self.architecture), self.steps
-        recipe = after_training(
-            self.base.recipe, self.task.epochs, "resrep", f"{resrep.PAPER}, section 4.1, shortened"
-        )
+        citation = f"{resrep.PAPER}, section 4.1, shortened"
+        recipe = after_training(self.base.recipe, self.task.epochs, "resrep", citation)
         recipe = with_resrep(recipe, self.costs, self.task.keep_macs, steps)
         say(describe(recipe.resrep, recipe.epochs * steps))
         config = self._configure(architecture, recipe)
@@ -193,7 +187,7 @@ class ByResRep(Pruning):
 
     def _settle(self, config: Config, inner: dict, trained: keras.Model) -> None:
         """Converts the trained network and makes the folder a run."""
-        out, rows, kept, gone = self.out, resrep.lengths(trained), {}, []
+        out, rows, kept = self.out, resrep.lengths(trained), {}
         for layer in compactors(trained):
             name, mask = layer.name.removesuffix("_compactor"), keras.ops.convert_to_numpy(layer.mask)
             alive = [i for i in resrep.alive(rows[name]) if mask[i]]
