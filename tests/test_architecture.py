@@ -8,7 +8,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from support import MINIATURES, fresh_process, images, randomise
+from support import MINIATURES, forked_script, images, randomise
 
 from keras_cnns import ResNeSt269, ResNet20, ResNet1001V2, ResNet1202, load_model
 from keras_cnns.blocks import Stem3x3
@@ -169,7 +169,7 @@ print("trains", type(model).__name__, np.asarray(model.predict(x, verbose=0)).sh
 
 
 def test_a_plain_user_script_trains():
-    lines = fresh_process(SCRIPT).splitlines()
+    lines = forked_script(SCRIPT).splitlines()
     weights = len(ResNet20().weights)
     assert "finite True" in lines
     assert f"moved {weights} of {weights}" in lines

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from PIL import Image
@@ -157,10 +158,7 @@ CASES = [
 def outcomes(tmp_path_factory):
     root = folders(tmp_path_factory.mktemp("bad"))
     lines = [[door, *arguments.format(root, root).split()] for door, arguments, _ in CASES]
-    done = subprocess.run(
-        [sys.executable, HERE / "many.py"], input=json.dumps(lines), capture_output=True, text=True, cwd=root
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = forked.run([HERE / "many.py"], input=json.dumps(lines), cwd=root, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert not (root / "runs").exists(), "a refused run leaves no folder"
     return {case[:2]: outcome for case, outcome in zip(CASES, found, strict=True)}

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import keras
 import numpy as np
 import pytest
@@ -398,9 +399,7 @@ def test_the_door_refuses_in_one_line(done, tmp_path):
     lines[-1] += ["--draw", str(tmp_path / "drawn"), "--json", str(tmp_path / "found.json")]
     lines.append(["detect.py", "predict", "--run", str(done[0]), str(tmp_path / "no.jpg")])
     many = HERE.parent / "commands" / "many.py"
-    got = subprocess.run(
-        [sys.executable, many], input=json.dumps(lines), capture_output=True, text=True, check=True
-    )
+    got = forked.run([many], input=json.dumps(lines), check=True)
     answers = json.loads(got.stdout)
     for (line, says), answer in zip(cases.items(), answers, strict=False):
         assert answer["status"] == 2, (line, answer)
