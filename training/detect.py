@@ -149,8 +149,8 @@ def predict(args) -> None:
         found, good = detector.find(run, image).above(args.score), good + 1
         mine = coco.result_rows(found, str(path), detector.classes, known)
         rows += mine
-        told = (f"{r['category']} {r['score']:.2f} at {', '.join(f'{v:.0f}' for v in r['bbox'])}" for r in mine)
-        print(f"{path}: {'; '.join(told) or 'nothing'}", flush=True)
+        objects = (f"{r['category']} {r['score']:.2f} at {', '.join(f'{v:.0f}' for v in r['bbox'])}" for r in mine)
+        print(f"{path}: {'; '.join(objects) or 'nothing'}", flush=True)
         if args.draw:
             figure = plots.alone(image, found, detector.classes)
             canvas.save(figure, args.draw / f"{good:04d}_{path.stem}.png")
