@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,8 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def export(*args, cwd):
-    command = [sys.executable, ROOT / "training" / "export.py", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=500)
+    return forked.run([ROOT / "training" / "export.py", *args], cwd=cwd, timeout=500)
 
 
 @pytest.fixture(scope="module")
