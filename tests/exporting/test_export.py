@@ -16,7 +16,7 @@ from support import MINIATURES, fresh_process
 
 from training.classification import trained
 from training.data import pipeline, sources
-from training.exporting.runtime_client import Runtime
+from training.exporting.verification import Runtime
 from training.exporting.worker_process import WorkerError
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from training.data import pipeline
 from training.data.dataset import DataSet, Split
 from training.data.eval_transform import EvalTransform
 from training.errors import RunError
-from training.exporting import card, qat, quantization_report
+from training.exporting import card, qat
 from training.exporting.provenance import Provenance
 from training.report.stream import log_messages_to
 
@@ -174,7 +174,7 @@ class ExportModel:
         few = f" ± {figures['drop_standard_error']:.4f} on only {n} images"
         raise RunError(
             f"it loses {drop:.4f} of top-1{few if n < ENOUGH else f' (n={n})'}, --max-drop allows "
-            f"{self.max_drop:g}; {quantization_report.advise(self.whole, self.calibration, form.file, self.qat)}"
+            f"{self.max_drop:g}; {qat.advise(self.whole, self.calibration, form.file, self.qat)}"
         )
 
     # --- what is reported ---------------------------------------------------------------------------------------
