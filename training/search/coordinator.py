@@ -80,19 +80,15 @@ def foreign_trials(root: Path, search: SearchConfig, costs: CostModel) -> list[s
             trial = folders.read(folder)
         except ValueError:
             continue  # repaired when the trials are read
-        if not belongs(trial, search, costs):
+        same = ("tuner/bracket" in trial.picks) == (search.tuner == "hyperband")
+        same = same and set(trial.chosen) == set(search.space.names)
+        try:
+            same = same and search.space.candidate(search.picked(trial.picks), costs) == trial.candidate
+        except ValueError:
+            same = False
+        if not same:
             return [f"its trial {folder.name}, of {trial.choices}, is not in this search"]
     return []
-
-
-def belongs(trial: Trial, search: SearchConfig, costs: CostModel) -> bool:
-    """Whether a trial is one of this search."""
-    try:
-        candidate = search.space.candidate(search.picked(trial.picks), costs)
-    except ValueError:
-        return False
-    tuned = ("tuner/bracket" in trial.picks) == (search.tuner == "hyperband")
-    return tuned and candidate == trial.candidate and set(trial.chosen) == set(search.space.names)
 
 
 def coordinate(root: Path, search: SearchConfig, costs: CostModel, notes: list[str], budget: SearchBudget) -> None:
@@ -135,7 +131,6 @@ def _work(root: Path, made, budget: SearchBudget, watcher: "Watcher") -> None:
         port = str(free_ports(1)[0])
         os.environ |= dict(zip(chief.VARIABLES, ("chief", "127.0.0.1", port), strict=True))
     server = chief.Chief(root, made)
-    server.serve()
     workers = chief.Workers(root, budget.parallel, budget.command(root), server, watcher.table.say)
     with chief.stopping(workers):
         while workers.look() or (elsewhere and server.serves()):

@@ -10,12 +10,11 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_cnns import values
-from keras_cnns.spaces import label
 from training.recipes.recipe import Recipe
 from training.report.folder import write_json
 from training.run_folder.results import finished_result
@@ -49,7 +48,7 @@ class Trial:
     epochs: int | None = None
     result: dict | None = None
     why: str = ""
-    score: float | None = field(default=None)
+    score: float | None = None
 
     @property
     def status(self) -> str:
@@ -79,17 +78,6 @@ class Trial:
 def place(root: Path, number: int) -> Path:
     """The folder of a trial."""
     return root / FOLDER / f"{number:04d}"
-
-
-def write(
-    root: Path, number: int, picks: dict, candidate: Candidate, chosen: dict, cost: dict, epochs: int | None
-) -> None:
-    """Makes the folder of a trial, whole or not at all: a folder without `trial.json` is no trial."""
-    folder = place(root, number)
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {name: label(value) for name, value in chosen.items()}
-    data = {"picks": picks, "chosen": texts, "cost": cost, "epochs": epochs, "candidate": values.encode(candidate)}
-    write_json(folder / "trial.json", data)
 
 
 def read(folder: Path) -> Trial:
