@@ -50,17 +50,7 @@ def _add_fit(p) -> None:
         "--weights", metavar="TAG_OR_PATH", help="of the backbone (imagenet), or a whole detector's file"
     )
     p.add_argument("--recipe", metavar="NAME", help="voc, coco or quick; default: that of the data, else quick")
-    p.add_argument("--epochs", type=cli.positive_int, metavar="N", help="scales the recipe's schedule to N epochs")
-    p.add_argument("--batch-size", type=cli.positive_int, metavar="N", help="images a step, over all replicas")
-    p.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="any field of the recipe, or of the detector as detector.FIELD; repeatable",
-    )
-    p.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="default 0")
-    cli.add_training_options(p)
+    cli.add_training_options(p, p, "any field of the recipe, or of the detector as detector.FIELD; repeatable")
 
 
 def _add_evaluate(p) -> None:
