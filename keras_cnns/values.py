@@ -95,6 +95,19 @@ def field_name(kind: type, name: str) -> str:
     return current
 
 
+def field_path(value: Any, path: str) -> str:
+    """The path of a field with the names of today, from one with those or with old names.
+
+    Raises:
+        ValueError: no such field.
+    """
+    head, _, rest = path.partition(".")
+    if not isinstance(value, Value):
+        return path
+    head = field_name(type(value), head)
+    return f"{head}.{field_path(getattr(value, head), rest)}" if rest else head
+
+
 def describe(hint: Any) -> str:
     """An annotation in words, for error messages."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)

@@ -34,7 +34,7 @@ def usage_errors() -> Iterator[None]:
 
 
 class DataError(ValueError):
-    """Data that cannot be used. The text is one line: the rule, what was found, the nearest right thing."""
+    """Data that cannot be used. The text is one line: the rule, what was found, the nearest valid value."""
 
 
 def some(items, limit: int = 10) -> str:

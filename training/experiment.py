@@ -1,6 +1,6 @@
-"""Tries a claim of the articles with real training: python training/experiment.py NAME [--budget F] [--seeds N]
+"""Tests a claim of a paper by training: python training/experiment.py NAME [--budget F] [--seeds N]
 
-Writes report.md, result.json and pictures. The same command with the same --run goes on where it stopped.
+Writes report.md, result.json and pictures. The same command continues an interrupted experiment.
 """
 
 import shlex
@@ -20,16 +20,12 @@ examples:
 
 
 def parser() -> cli.Parser:
-    """The options of this door."""
+    """The options of this command."""
     p = cli.Parser(prog="experiment.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("name", metavar="NAME", help="which experiment; see below")
-    p.add_argument("--budget", type=cli.budget, default=1.0, metavar="F", help="share of the epochs; default 1")
-    p.add_argument(
-        "--seeds", type=cli.positive_int, metavar="N", help="runs of each network; default: the experiment's"
-    )
-    p.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of all recipes, as in fit.py"
-    )
+    p.add_argument("--budget", type=cli.budget, default=1.0, metavar="F", help="fraction of the epochs; default 1")
+    p.add_argument("--seeds", type=cli.positive_int, metavar="N", help="runs of each network; default 3 or 1")
+    p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of all recipes")
     p.add_argument("--data", default="digits", metavar="WHAT", help="as in fit.py")
     p.add_argument("--run", type=Path, metavar="DIR", help="folder; default: runs/experiment-NAME-DATA")
     return p

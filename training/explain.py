@@ -7,6 +7,8 @@ it takes some from the data's test split.
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from training import cli, errors
 
 EXAMPLES = """examples:
@@ -95,11 +97,9 @@ def _test_images(data) -> list:
     """The first test image of each of the first eight classes."""
     if data is None:
         return []
-    labels = data.test.labels.tolist()
-    return [
-        (f"{data.name}-{label}", data.test.images[labels.index(label)])
-        for label in sorted(set(labels))[:MAX_DATA_IMAGES]
-    ]
+    labels, first = np.unique(data.test.labels, return_index=True)
+    pairs = list(zip(labels, first, strict=True))[:MAX_DATA_IMAGES]
+    return [(f"{data.name}-{label}", data.test.images[i]) for label, i in pairs]
 
 
 if __name__ == "__main__":

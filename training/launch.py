@@ -3,7 +3,6 @@
 If one ends with an error, the others end, too, and all are started again from the last checkpoint.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import time
 from pathlib import Path
 
 from training import cli, errors
-from training.processes import SIGNALS, free_ports
+from training.processes import SIGNALS, free_ports, report
 
 FIT = Path(__file__).with_name("fit.py")
 GRACE = 30.0  # seconds in which workers may end by themselves
@@ -28,13 +27,7 @@ def parser() -> cli.Parser:
     """The options of this command."""
     p = cli.Parser(prog="launch.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("--workers", type=cli.positive_int, default=2, metavar="N", help="processes; default 2")
-    p.add_argument(
-        "--restarts",
-        type=cli.non_negative_int,
-        default=3,
-        metavar="N",
-        help="how often the workers are started again; default 3",
-    )
+    p.add_argument("--restarts", type=cli.non_negative_int, default=3, metavar="N", help="restarts; default 3")
     p.add_argument("fit", nargs="*", metavar="-- ...", help="arguments of fit.py, --run DIR among them")
     return p
 
@@ -45,7 +38,7 @@ class Workers:
     def __init__(self, count: int, arguments: list[str]):
         addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(count))
         self.processes = [
-            # In sessions of their own, so that Ctrl-C reaches this process only, and each worker once, through it.
+            # Each in its own session, so that Ctrl-C reaches this process only, which passes it on once.
             subprocess.Popen(
                 [sys.executable, FIT, *arguments, "--workers", addresses, "--worker-index", str(index)],
                 start_new_session=True,
@@ -104,11 +97,6 @@ def main() -> int:
             time.sleep(pause)
     report(f"worker {index} ended with status {status} after {args.restarts} restarts")
     return 1
-
-
-def report(text: str) -> None:
-    """Prints a line on stderr."""
-    print(f"{os.path.basename(sys.argv[0])}: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

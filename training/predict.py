@@ -41,6 +41,7 @@ def main() -> None:
     cli.log_to_stderr()
     with errors.usage_errors():
         from training.classification import trained
+        from training.engine.backends import backend
         from training.report import canvas
         from training.report.progress import ImageBar
         from training.visualize.contact_sheet import Sheet

@@ -1,4 +1,4 @@
-"""What commands need of the operating system: signals, file descriptor 2, free ports."""
+"""What commands need of the operating system: signals, stderr, free ports."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NOTE = b"\nfinishing the step, then saving; once more to stop at once\n"
@@ -66,7 +66,7 @@ def install() -> None:
 
 @contextmanager
 def silence_stderr(replay: bool = True) -> Iterator[None]:
-    """Hides what is written to file descriptor 2, also by native code; with `replay` an exception shows it."""
+    """Hides what is written to stderr, also by native code; with `replay` it is shown if the block raises."""
     own = os.dup(2)
     with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
@@ -83,7 +83,7 @@ def silence_stderr(replay: bool = True) -> Iterator[None]:
 
 
 def silence_native_stderr() -> None:
-    """Hides for the rest of the process what native code writes to stderr; `sys.stderr` still works."""
+    """Hides what native code writes to stderr, until the process ends; `sys.stderr` still works."""
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
         return
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
@@ -91,13 +91,13 @@ def silence_native_stderr() -> None:
         os.dup2(nowhere.fileno(), 2)
 
 
+def report(text: str) -> None:
+    """Prints a line on stderr, after the name of the command."""
+    print(f"{os.path.basename(sys.argv[0])}: {text}", file=sys.stderr, flush=True)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of this machine that are free now."""
-    trials = [socket.socket() for _ in range(count)]
-    try:
-        for trial in trials:
-            trial.bind(("127.0.0.1", 0))
-        return [trial.getsockname()[1] for trial in trials]
-    finally:
-        for trial in trials:
-            trial.close()
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]

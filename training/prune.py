@@ -1,7 +1,7 @@
 """Makes a trained network smaller: python training/prune.py --run DIR --keep-macs 0.5 [--out DIR]
 
-ResRep trains with compactors until channels of them are zero, and deletes these. The result is a run like any
-other: evaluate.py, predict.py, export.py and prune.py itself take it. The same command goes on where it stopped.
+ResRep trains with compactors until some of their channels are zero, and deletes these. The result is a run folder
+for evaluate.py, predict.py, export.py and prune.py itself. The same command continues an interrupted pruning.
 """
 
 from pathlib import Path
@@ -15,16 +15,16 @@ EXAMPLES = """examples:
 
 
 def parser() -> cli.Parser:
-    """The options of this door."""
+    """The options of this command."""
     p = cli.Parser(prog="prune.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
     p.add_argument("--run", type=Path, required=True, metavar="DIR", help="a finished run")
-    p.add_argument("--keep-macs", type=cli.budget, required=True, metavar="F", help="share of the MACs to keep")
+    p.add_argument("--keep-macs", type=cli.budget, required=True, metavar="F", help="fraction of the MACs to keep")
     p.add_argument("--out", type=Path, metavar="DIR", help="default: beside the run, named after it")
     p.add_argument(
         "--method",
         default="resrep",
         choices=("resrep", "magnitude"),
-        help="magnitude: filters of small weights go at once, then as much training (to compare with)",
+        help="magnitude: removes filters of small weights at once, then trains as long (to compare with)",
     )
     p.add_argument("--epochs", type=cli.positive_int, metavar="N", help="default: as many as the run had")
     p.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of the order and the augmentation")
@@ -32,7 +32,7 @@ def parser() -> cli.Parser:
 
 
 def default_out(run: Path, method: str, keep: float) -> Path:
-    """Where the result goes by default: next to the run, named after it.
+    """The default of --out: beside the run, named after it.
 
     >>> print(default_out(Path("runs/a"), "resrep", 0.5))
     runs/a-resrep-0.5
@@ -50,11 +50,11 @@ def main() -> None:
         from training.pruning import folder, runner
 
         if backend.name != "tensorflow":
-            raise ValueError(f"prune.py needs KERAS_BACKEND=tensorflow; {backend.name} came")
+            raise ValueError(f"prune.py needs KERAS_BACKEND=tensorflow, got {backend.name}")
         out = args.out or default_out(args.run, args.method, args.keep_macs)
-        order = runner.PruningSpec(args.run, args.keep_macs, out, args.epochs, args.seed)
+        what = (args.run, out, args.keep_macs, args.epochs, args.seed)
         compute = backend.choose(None, "float32", "auto", False)
-        work = runner.METHODS[args.method](order, sources.load, compute)
+        work = runner.METHODS[args.method](*what, sources.load, compute)
         if done := work.done:
             print(f"this is done already\n{folder.summary(done, out)}")
             return

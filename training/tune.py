@@ -1,6 +1,6 @@
 """Searches dimensions and recipes with KerasTuner: python training/tune.py --arch NAME --space width,depth
 
-Every trial is an ordinary run folder. Killed at any time, the same command goes on where it stopped.
+Every trial is an ordinary run folder. The same command continues an interrupted search.
 """
 
 import os
@@ -19,63 +19,48 @@ EXAMPLES = """examples:
 
 
 def parser() -> cli.Parser:
-    """The options of this door."""
+    """The options of this command."""
     p = cli.Parser(prog="tune.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES + _ready())
     what = p.add_argument_group("what")
     what.add_argument("--arch", default="resnet20", metavar="NAME", help="network to start from; default resnet20")
     what.add_argument("--data", default="digits", metavar="WHAT", help="as in fit.py; default: the digits")
     what.add_argument("--space", metavar="NAME[=VALUES],...", help="dimensions; `list` shows those of --arch")
-    what.add_argument(
-        "--constant", choices=("none", "macs", "params"), default="none", help="fit the width to the base's cost"
-    )
+    costs = ("none", "macs", "params")
+    what.add_argument("--constant", choices=costs, default="none", help="fit the width to this cost of --arch")
     what.add_argument("--recipe", metavar="NAME", help="as in fit.py, the same for all trials")
     what.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="field of the recipe")
     what.add_argument("--epochs", type=cli.positive_int, metavar="N", help="of a trial; Hyperband's longest")
     what.add_argument("--batch-size", type=cli.positive_int, metavar="N", help="images a step")
-    what.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of trials and proposals; default 0")
+    what.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of trials and oracle; default 0")
     how = p.add_argument_group("how")
-    how.add_argument(
-        "--trials", type=cli.positive_int, metavar="N", help="default 20, or as many as Hyperband takes"
-    )
+    how.add_argument("--trials", type=cli.positive_int, metavar="N", help="default 20; Hyperband: all it needs")
     how.add_argument("--tuner", default="random", choices=("random", "bayesian", "hyperband"))
-    how.add_argument(
-        "--objective",
-        default="accuracy",
-        metavar="WHAT",
-        help="accuracy (on the validation split), accuracy-0.02*macs (less for every doubling), pareto:params",
-    )
-    how.add_argument(
-        "--max-params", type=cli.positive_number, metavar="X", help="trainable parameters: 300000, 3e5"
-    )
-    how.add_argument("--max-macs", type=cli.positive_number, metavar="X", help="multiply-accumulates of an image")
-    how.add_argument(
-        "--max-latency-ms", type=cli.positive_number, metavar="X", help="here, fused, one image at a time"
-    )
+    ways = "accuracy (on the validation split), accuracy-0.02*macs (less for every doubling), pareto:params"
+    how.add_argument("--objective", default="accuracy", metavar="WHAT", help=ways)
+    bound = {"type": cli.positive_number, "metavar": "X"}
+    how.add_argument("--max-params", **bound, help="trainable parameters: 300000, 3e5")
+    how.add_argument("--max-macs", **bound, help="multiply-accumulates of an image")
+    how.add_argument("--max-latency-ms", **bound, help="on this machine, fused, one image at a time")
     where = p.add_argument_group("where")
     where.add_argument("--run", type=Path, metavar="DIR", help="folder of the search; default: the next in runs/")
+    where.add_argument("--parallel", type=cli.non_negative_int, default=1, metavar="N", help="workers; default 1")
     where.add_argument(
-        "--parallel", type=cli.non_negative_int, default=1, metavar="N", help="processes; default 1"
-    )
-    where.add_argument(
-        "--keep", type=cli.positive_int, default=3, metavar="K", help="weights of the best; default 3"
+        "--keep", type=cli.positive_int, default=3, metavar="K", help="best weights kept; default 3"
     )
     where.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
-    where.add_argument(
-        "--save-every", type=cli.interval, default="10m", metavar="T", help="within an epoch, as in fit.py"
-    )
+    where.add_argument("--save-every", type=cli.interval, default="10m", metavar="T", help="as in fit.py")
     return p
 
 
 def _ready() -> str:
-    """The ready spaces, for --help; the module that has them takes seconds to import."""
+    """The ready spaces, for --help only: their module takes seconds to import."""
     if "--help" not in sys.argv and "-h" not in sys.argv:
         return ""
     cli.import_keras_quietly()
     from training.search.space_parser import READY
 
-    return "\nready spaces:\n" + "".join(
-        f"  {name:10}{what}: {terms}\n" for name, (terms, _, what) in READY.items()
-    )
+    lines = [f"  {name:10}{what}: {terms}\n" for name, (terms, _, what) in READY.items()]
+    return "\nready spaces:\n" + "".join(lines)
 
 
 def main() -> None:
@@ -93,25 +78,24 @@ def main() -> None:
             work(args)
             return
         if not args.parallel and part != "chief":
-            raise ValueError("--parallel 0, no workers here, is for a chief whose workers are elsewhere")
-        search, sizes, notes = prepare(args)
+            raise ValueError("--parallel 0 is for a chief whose workers run elsewhere")
+        search, costs, notes = prepare(args)
         from training.search.candidates import CandidateSampler
-        from training.search.coordinator import SearchBudget, coordinate, resumed
+        from training.search.coordinator import SearchBudget, coordinate, find_folder
         from training.search.trials import begun
 
         if not begun(args.run):
-            CandidateSampler(search, sizes).first()
-        root = resumed(args.run, search, sizes)
+            CandidateSampler(search, costs).find_allowed()
+        root = find_folder(args.run, search, costs)
+    budget = SearchBudget(args.trials, args.parallel, args.keep, args.save_every)
     try:
-        coordinate(
-            root, search, sizes, notes, SearchBudget(args.trials, args.parallel, args.keep, args.save_every)
-        )
+        coordinate(root, search, costs, notes, budget)
     except (KeyboardInterrupt, cli.Terminated) as error:
         raise type(error)(f"continue with: {cli.resume_command(root)}") from None
 
 
 def show_dimensions(args) -> None:
-    """Prints what can be searched of a network."""
+    """Prints the dimensions of a network."""
     from keras_cnns import zoo
     from keras_cnns.dimensions import dimensions
     from keras_cnns.spaces import Choice, label
@@ -119,19 +103,16 @@ def show_dimensions(args) -> None:
 
     found = dimensions(zoo.architecture(args.arch))
     for d in found.values():
-        domain = d.domain
-        usual = (
-            "/".join(map(label, domain.options)) if isinstance(domain, Choice) else f"{domain.low}..{domain.high}"
-        )
+        listed = isinstance(d.domain, Choice)
+        usual = "/".join(map(label, d.domain.options)) if listed else f"{d.domain.low}..{d.domain.high}"
         print(f"{d.name:14}{usual:28}now {label(d.now)}: {d.what}")
     fields = ", ".join(f"recipe.{name}" for name in ("rate", "optimizer", "strength", *USUAL))
-    print(
-        f"{len(found)} dimensions of {args.arch}; besides {fields}, row.FIELD=..., seed, split, {', '.join(READY)}"
-    )
+    others = f"{fields}, row.FIELD=..., seed, split, {', '.join(READY)}"
+    print(f"{len(found)} dimensions of {args.arch}; besides {others}")
 
 
 def prepare(args):
-    """Arguments -> (search, what counts sizes, lines for the log). Raises ValueError for a bad argument."""
+    """Arguments -> (search, cost model, lines for the log). Raises ValueError for a bad argument."""
     from keras_cnns import __version__, zoo
     from training.classification.setup import configure
     from training.data import sources
@@ -144,7 +125,7 @@ def prepare(args):
     from training.search.space_parser import parse
 
     if backend.name != "tensorflow":
-        raise ValueError(f"tune.py runs on TensorFlow; KERAS_BACKEND={backend.name} came")
+        raise ValueError(f"tune.py needs KERAS_BACKEND=tensorflow, got {backend.name}")
     architecture = zoo.architecture(args.arch)
     defaults.check_name(args.recipe)
     goal = objective.parse(args.objective)
@@ -170,15 +151,15 @@ def prepare(args):
         precision=args.precision,
         version=__version__,
     )
-    sizes = CostModel(config.image_size, config.channels, len(data.classes))
+    costs = CostModel(config.image_size, config.channels, len(data.classes))
     size = "any number of" if space.size is None else f"{space.size:,}"
     names = ", ".join(term.name for term in space.terms)
-    notes = [f"space: {size} choices of {names}; {recipe.name}, {recipe.epochs} epochs a trial; {chosen.why}"]
-    return search, sizes, notes
+    notes = [f"space: {size} candidates of {names}; {recipe.name}, {recipe.epochs} epochs a trial; {chosen.why}"]
+    return search, costs, notes
 
 
 def work(args) -> None:
-    """A worker: trains what the chief gives, until there is no more."""
+    """A worker: trains the trials of the chief, until none is left."""
     from keras_tuner.errors import FatalError
 
     from training.search import config as search_config
@@ -188,7 +169,7 @@ def work(args) -> None:
     if os.environ.get(WATCH):
         watch_parent()
     if args.run is None:
-        raise ValueError("a worker needs --run, the folder of the search, which it shares with the chief")
+        raise ValueError("a worker needs --run, the folder of the search, shared with the chief")
     search = search_config.read(args.run)
     if search is None:
         raise ValueError(f"no search in {str(args.run)!r} yet: start the chief first")

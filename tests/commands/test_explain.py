@@ -109,7 +109,7 @@ def test_towers_of_alexnet(tmp_path, monkeypatch, capsys):
     ("arguments", "line"),
     [
         ((*OWN, "--what", "filter"), "no view 'filter'; did you mean 'filters'?"),
-        ((*OWN, "--what", "towers"), "has no two towers"),
+        ((*OWN, "--what", "towers"), "towers: 'resnet20' does not have the two towers"),
         ((*OWN, "--what", "gradcam"), "gradcam: give images, or --data"),
         ((*OWN, "--what", "heat"), "gradcam: give images, or --data"),  # old names
         ((*OWN, "--what", "places"), "class_map: give images, or --data"),

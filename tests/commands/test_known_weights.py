@@ -76,7 +76,7 @@ def test_evaluate_of_other_classes_is_refused(hub, tmp_path, monkeypatch):
     for name in ("cats", "dogs"):
         (tmp_path / name).mkdir()
         Image.fromarray(np.zeros((9, 9, 3), "uint8")).save(tmp_path / name / "0.png")
-    with pytest.raises(errors.UsageError, match="knows 1000 classes; the data set has 2"):
+    with pytest.raises(errors.UsageError, match="has 1000 classes, the data set has 2"):
         run("evaluate.py", monkeypatch, "--arch", "resnet18", "--weights", "imagenet", "--data", tmp_path)
 
 
@@ -99,7 +99,7 @@ def test_a_file_says_how_many_classes_it_knows(tmp_path, monkeypatch, capsys):
     keras_cnns.save_torch_weights(small(classes=4), tmp_path / "net.safetensors")
     network = classification_trained.from_weights("resnet20", str(tmp_path / "net.safetensors"))
     assert network.classes == ("0", "1", "2", "3")
-    with pytest.raises(ValueError, match="knows 4 classes; the data set has 10"):
+    with pytest.raises(ValueError, match="has 4 classes, the data set has 10"):
         classification_trained.with_classes(network, tuple("0123456789"))
 
 

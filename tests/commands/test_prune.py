@@ -61,7 +61,7 @@ def test_killed_and_repeated_it_ends_alike(runs):
     root, done = runs
     assert outcome(root / "b") == outcome(root / "a")
     assert "continuing after epoch 1 of 3" in done[3]["out"]
-    assert "this is done already" in done[5]["out"]
+    assert "already finished" in done[5]["out"]
     assert done[5]["out"].splitlines()[-1] == done[4]["out"].splitlines()[-1]
 
 

@@ -290,7 +290,7 @@ def test_too_many_unreadable_images(photo_folder, save, pictures, monkeypatch):
     monkeypatch.setattr("training.data.folder.MAX_PIXELS", 10_000)
     text = refusal(folder)
     assert text == (
-        f"{folder}: at most 1 % of the images may be unreadable; 4 of 23 are: "
+        f"{folder}: at most 1 % of the images may be unreadable, got 4 of 23: "
         f"{cat}/000.png (truncated or damaged), {cat}/001.jpg (no image inside), "
         f"{cat}/002.jpg (TIFF is not JPEG, PNG, BMP or GIF), {cat}/003.bmp (200x200 is more than 10,000 pixels)"
     )

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import keras
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from small_detectors import SIDE, SMALL, decide, scenes, squares
 
 from keras_cnns.detection import LOSSES
 from training.classification.config import Config
-from training.detection import exporting, pipeline, recipe, scoring, trained
+from training.detection import exporting, metrics, pipeline, recipe, trained
 from training.detection.config import DetectionConfig
 from training.detection.dataset import NONE, BoxDataset, pad_boxes
 from training.detection.pipeline import ResizeRule
@@ -108,10 +109,10 @@ def test_a_run_is_taken_up_for_use(done):
     folder, result = done
     detector = trained.from_run(folder)
     data = scenes()
-    found = scoring.detections(scoring.forward(detector.model), data.test, detector.fit, detector.preprocessing)
-    figures = scoring.metrics.measure(found, data.test, 2)
+    found = trained.detect_split(trained.forward(detector.model), data.test, detector.config)
+    figures = metrics.measure(found, data.test, 2)
     assert figures == result["test"]
-    one = detector.find(scoring.forward(detector.model), data.test.images[2])
+    one = detector.find(trained.forward(detector.model), data.test.images[2])
     np.testing.assert_allclose(one.boxes, found[2].boxes, atol=1e-3)
     other = detector.in_order(("dark", "bright"), data.test)
     assert (other.labels[data.test.labels != NONE] == data.test.labels[data.test.labels != NONE]).sum() == 0
@@ -263,7 +264,7 @@ def test_batches_fit_their_canvas():
     split, fit = mixed(), ResizeRule(40, 60)
     options = {"resize": fit, "seed": 0, "mirror": False, "preprocess": as_they_are}
     batches = list(pipeline.train_batches(split, batch=2, epochs=1, **options))
-    assert len(batches) == pipeline.steps_per_epoch(split, 2) == 3
+    assert len(batches) == len(pipeline.train_indices(split, 2, 0, 0)) == 3
     for (images, boxes, labels, extent), again in batches:
         assert images.shape[1:] in ((40, 60, 3), (60, 40, 3))
         np.testing.assert_array_equal(labels, again)
@@ -398,9 +399,7 @@ def test_the_door_refuses_in_one_line(done, tmp_path):
     lines[-1] += ["--draw", str(tmp_path / "drawn"), "--json", str(tmp_path / "found.json")]
     lines.append(["detect.py", "predict", "--run", str(done[0]), str(tmp_path / "no.jpg")])
     many = HERE.parent / "commands" / "many.py"
-    got = subprocess.run(
-        [sys.executable, many], input=json.dumps(lines), capture_output=True, text=True, check=True
-    )
+    got = forked.run([many], input=json.dumps(lines), check=True)
     answers = json.loads(got.stdout)
     for (line, says), answer in zip(cases.items(), answers, strict=False):
         assert answer["status"] == 2, (line, answer)

@@ -75,11 +75,11 @@ def trained(step, prepared: bool) -> tuple[list[np.ndarray], dict]:
     shares, decay, undecayed, clip = (1.0, 0.3), 0.1, ("*/bias", "norm/*"), 0.5
     if prepared:
         model = step([x], heads, shares)
-        optimizer = SGD(0.1).build(0.1, 0.9)
+        optimizer = SGD(0.1).build(0.1, use_ema=True, ema_momentum=0.9)
         configure_optimizer(optimizer, model, decay, undecayed, clip)
     else:
         model = step([x], heads, decay, undecayed, shares, clip)
-        optimizer = SGD(0.1).build(0.1, 0.9)
+        optimizer = SGD(0.1).build(0.1, use_ema=True, ema_momentum=0.9)
     model.compile(optimizer, SoftCrossEntropy())
     rng = np.random.default_rng(0)
     images, labels = (
@@ -163,7 +163,7 @@ def test_a_run_of_another_engine_is_measured_here(runs):
     network = classification_trained.from_run(folder / "unbroken")
     data = sources.load("digits")
     logits, labels = evaluation.split_logits(
-        backend.forward(evaluation.logits_model(network.model)),
+        backends.backend.forward(evaluation.logits_model(network.model)),
         data.test.take(range(30)),
         size=8,
         channels=3,

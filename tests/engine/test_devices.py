@@ -8,21 +8,13 @@ from training.engine import devices
 from training.engine.cluster import Group
 
 
-def machine(*capabilities):
-    """A TensorFlow with GPUs of these compute capabilities."""
-    gpus = list(range(len(capabilities)))
-    details = SimpleNamespace(get_device_details=lambda g: {"compute_capability": capabilities[g]})
-    return SimpleNamespace(config=SimpleNamespace(experimental=details)), gpus
-
-
 @pytest.mark.parametrize(
     ("capabilities", "expected"),
-    [((), "float32"), (((8, 0),), "bfloat16"), (((9, 0), (8, 6)), "bfloat16"), (((9, 0), (7, 5)), "float32")],
+    [([], "float32"), ([8], "bfloat16"), ([9, 8], "bfloat16"), ([9, 7], "float32")],
 )
 def test_auto_precision(capabilities, expected):
-    tf, gpus = machine(*capabilities)
-    assert devices._precision(tf, gpus, "auto")[0] == expected
-    assert devices._precision(tf, gpus, "float16") == ("float16", "as asked")
+    assert devices.choose_precision("auto", capabilities)[0] == expected
+    assert devices.choose_precision("float16", capabilities) == ("float16", "as asked")
 
 
 def test_xla_is_off_on_cpus_and_on_with_a_gpu():

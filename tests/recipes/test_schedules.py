@@ -89,7 +89,7 @@ def test_images_grow_from_a_share_of_the_side_to_all_of_it():
     assert sides[65] == 168
     assert [ProgressiveResizing(0.5, 0.0, 1.0).side(e, 4, 32) for e in range(4)] == [32] * 4
     assert [ProgressiveResizing(0.5, 0.5, 0.5).side(e, 4, 32) for e in range(4)] == [16, 16, 32, 32]
-    with pytest.raises(ValueError, match="at most 1 together"):
+    with pytest.raises(ValueError, match="delay plus finetune must be at most 1"):
         ProgressiveResizing(0.5, 0.7, 0.7)
 
 

@@ -45,9 +45,9 @@ def test_written_and_read(config, tmp_path):
 
 def test_differences_name_the_fields_and_forgive_the_devices(config):
     other = replace(config, seed=3, replicas=2, recipe=config.recipe.scaled(20))
-    assert config.differences(config) == []
-    assert config.differences(replace(config, replicas=4, xla="on")) == []
-    found = config.differences(other)
+    assert run_folder_config.differing(config, config, run_folder_config.FREE) == []
+    assert run_folder_config.differing(config, replace(config, replicas=4, xla="on"), run_folder_config.FREE) == []
+    found = run_folder_config.differing(config, other, run_folder_config.FREE)
     assert "seed: 0 here, 3 asked" in found
     assert "recipe.epochs: 200 here, 20 asked" in found
 

@@ -38,13 +38,13 @@ def search(
     return SearchConfig(parse(space, base), tuner, objective, limits, seed, 10, 8, 3)
 
 
-def proposals(plan, past=()):
+def sampler(plan, past=()):
     return CandidateSampler(plan, Formula(), list(past))
 
 
 def past(root, plan, said=None):
     """The trials as a new start finds them."""
-    fresh = proposals(plan)
+    fresh = sampler(plan)
     lines = [] if said is None else said
     return folders.read_all(root, lambda number, picks: record_trial(root, fresh, number, picks), lines.append)
 
@@ -70,7 +70,7 @@ class Session:
         for trial in found:
             if trial.result:
                 trial.score = plan.objective.score(trial.top1, trial.cost["macs"])
-        self.oracle = oracle(root, plan, proposals(plan, found), found, count)
+        self.oracle = oracle(root, plan, sampler(plan, found), found, count)
         self.oracle._set_project_dir(str(root), "oracle")
 
     def ask(self, worker="w0"):

@@ -5,14 +5,14 @@ import random
 
 import keras_tuner
 import pytest
-from fakes import Session, finish, past, proposals, search
+from fakes import Session, finish, past, sampler, search
 
 from keras_cnns.dimensions import dimensions
 from keras_cnns.models.resnet import ResNet20
 from training.errors import UsageError
 from training.search import trials as folders
 from training.search.cost import Constraints, CostModel
-from training.search.objective import Objective, front, parse, weighings
+from training.search.objective import Objective, front, parse, weighted_scores
 from training.search.oracles import Bayesian, Hyperband, Random
 
 TUNERS = ("random", "bayesian")
@@ -121,7 +121,7 @@ def test_two_choices_that_mean_the_same_are_one(tmp_path):
 )
 def test_impossible_limits_are_one_line(space, limits, line):
     with pytest.raises(UsageError, match=f"^(no candidate of this space is allowed|found none allowed) {line}"):
-        proposals(search(space, limits=limits)).first()
+        sampler(search(space, limits=limits)).find_allowed()
 
 
 ONE_OF_558 = Constraints(params=192)  # depth 1, width 8
@@ -130,7 +130,7 @@ ONE_OF_558 = Constraints(params=192)  # depth 1, width 8
 @pytest.mark.parametrize("seed", range(5))
 def test_the_only_one_that_is_allowed_is_found(tmp_path, seed):
     plan = search("depth=1..6,width=8..100", limits=ONE_OF_558, seed=seed)
-    proposals(plan).first()
+    sampler(plan).find_allowed()
     session = Session(tmp_path, plan, 3)
     session.end(session.ask())
     assert session.ask() is None
@@ -140,7 +140,7 @@ def test_the_only_one_that_is_allowed_is_found(tmp_path, seed):
 @pytest.mark.parametrize("space", ["depth=1..6,width=8..100,recipe.rate=0.01..0.1", "depth=1..6,width=8..9000"])
 def test_what_is_allowed_is_found_where_nothing_can_be_listed(tmp_path, space):
     plan = search(space, limits=ONE_OF_558)
-    proposals(plan).first()
+    sampler(plan).find_allowed()
     session = Session(tmp_path, plan, 3)
     session.end(session.ask())
     (trial,) = past(tmp_path, plan)
@@ -148,14 +148,14 @@ def test_what_is_allowed_is_found_where_nothing_can_be_listed(tmp_path, space):
 
 
 def test_small_values_come_first_however_they_are_given():
-    looked = proposals(search("width=100/8/32,depth=6/1", limits=ONE_OF_558))
-    looked.first()
-    assert len(looked.known) == 1
+    looked = sampler(search("width=100/8/32,depth=6/1", limits=ONE_OF_558))
+    looked.find_allowed()
+    assert len(looked.checked) == 1
 
 
 def test_what_cannot_be_built_does_not_hide_what_can():
-    proposals(search("depth=7/7.0/12")).first()
-    proposals(search("width=8/16,depth=7/6", limits=Constraints(params=2_000))).first()
+    sampler(search("depth=7/7.0/12")).find_allowed()
+    sampler(search("width=8/16,depth=7/6", limits=Constraints(params=2_000))).find_allowed()
 
 
 def test_the_look_for_what_is_allowed_ends(monkeypatch):
@@ -163,7 +163,7 @@ def test_the_look_for_what_is_allowed_ends(monkeypatch):
     with pytest.raises(
         UsageError, match=r"^found none allowed \(1 different tries\); the nearest: 192 parameters"
     ):
-        proposals(search("depth=1..6,width=8..100", limits=Constraints(params=10))).first()
+        sampler(search("depth=1..6,width=8..100", limits=Constraints(params=10))).find_allowed()
 
 
 def test_a_space_without_number(tmp_path):
@@ -197,7 +197,7 @@ def test_keras_tuner_draws_where_we_think(tmp_path):
         assert callable(getattr(ours.__mro__[2], "_random_values", None))
     assert keras_tuner.__version__.startswith("1.4.")
     session = Session(tmp_path, search("depth=1..3", "hyperband"), None)
-    session.oracle.proposals.draw = lambda: {"depth": 2, "gate": 0}
+    session.oracle.sampler.sample = lambda: {"depth": 2, "gate": 0}
     assert session.ask().hyperparameters.values["depth"] == 2
 
 
@@ -209,9 +209,9 @@ def test_objectives():
     assert parse("pareto:latency") == Objective("pareto", "latency_ms")
     assert parse("accuracy").score(0.9, 10**9) == 0.9
     for wrong, line in (
-        ("loss", "--objective wants"),
+        ("loss", "--objective must be"),
         ("pareto:flops", "no cost 'flops'"),
-        ("accuracy-2*macs", "wants"),
+        ("accuracy-2*macs", "must be accuracy, "),
     ):
         with pytest.raises(ValueError, match=line):
             parse(wrong)
@@ -229,11 +229,11 @@ def test_the_front_is_what_nobody_beats():
     assert [points[i][1] for i in found] == sorted(points[i][1] for i in found)
 
 
-def test_weighings_favour_the_front():
+def test_weighted_scores_favour_the_front():
     points = [(0.9, 100), (0.5, 10), (0.5, 100), (0.95, 1000), (0.6, 500)]
     winners = set()
     for number in range(50):
-        scores = weighings(points, number)
+        scores = weighted_scores(points, number)
         winners.add(scores.index(max(scores)))
     assert winners <= set(front(points))
     assert len(winners) > 1
@@ -346,7 +346,7 @@ def test_equal_networks_have_equal_latencies(tmp_path):
     plan = search("depth=1/2/3,seed=0/1", limits=Constraints(latency_ms=2.5))
     for count in (2, 9):
         session = Session(tmp_path, plan, count)
-        session.oracle.proposals.sizes._time = lambda a, n=count: a.row.depths[0] + 0.01 * n
+        session.oracle.sampler.costs._time = lambda a, n=count: a.row.depths[0] + 0.01 * n
         while record := session.ask():
             session.end(record)
     found = past(tmp_path, plan)

@@ -15,7 +15,7 @@ from support import pixels
 from training.report.folder import Log
 from training.search import objective, plots, report
 from training.search.config import NAME, write
-from training.search.coordinator import Watcher, conclude, resumed, score
+from training.search.coordinator import Watcher, conclude, find_folder, score
 from training.search.live_table import Table
 from training.search.plots import ordered, parallel, pareto
 from training.search.trials import begun
@@ -68,7 +68,7 @@ def test_the_report(ended):
     assert f"`{report.again(root)}`" in text
     assert "- 0005: the loss is nan | at step 3" in text
     means = text.partition("## Means over seeds and splits")[2]
-    rows = [line.split(" | ") for line in means.splitlines() if line.startswith("| ")][1:]
+    rows = [line.split(" | ") for line in means.splitlines() if line.startswith("| ")][2:]
     assert sum(int(row[4]) for row in rows) == 11
     assert {row[4] for row in rows} == {"1", "2"}
     assert rows[-1][-1].startswith("+0.1160 +- 0.0000 (n=2)")  # two units and eight channels more than the first
@@ -155,14 +155,14 @@ def test_folders(ended, tmp_path):
     assert begun(root)  # then it goes on, even if nothing is allowed any more on a busier machine
     assert not begun(tmp_path)
     assert not begun(None)
-    assert resumed(root, plan, Formula()) == root
+    assert find_folder(root, plan, Formula()) == root
     with pytest.raises(ValueError, match=r"holds another search \(tuner: 'random' here, 'bayesian' asked\)"):
-        resumed(root, search("depth=1/2/3,width=8/16,seed=0/1", "bayesian"), Formula())
+        find_folder(root, search("depth=1/2/3,width=8/16,seed=0/1", "bayesian"), Formula())
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"a search's folder, got .*, which holds notes\.txt"):
-        resumed(tmp_path, plan, Formula())
+        find_folder(tmp_path, plan, Formula())
     with pytest.raises(ValueError, match="must be a folder, got the file"):
-        resumed(tmp_path / "notes.txt", plan, Formula())
+        find_folder(tmp_path / "notes.txt", plan, Formula())
 
 
 @pytest.fixture(params=["damaged", "missing"])
@@ -179,7 +179,7 @@ def test_a_damaged_description_is_written_again(undescribed, capsys):
     root, plan, how = undescribed
     (root / "trials" / "0099").mkdir()
     (root / "trials" / "0099" / "trial.json").write_text("{")  # is looked after later
-    assert resumed(root, plan, Formula()) == root
+    assert find_folder(root, plan, Formula()) == root
     shutil.rmtree(root / "trials" / "0099")
     assert ("it is written again" in capsys.readouterr().out) == (how == "damaged")
 
@@ -198,9 +198,9 @@ def test_a_damaged_description_is_written_again(undescribed, capsys):
 def test_another_search_does_not_take_the_place_of_a_damaged_description(undescribed, other, capsys):
     root, *_ = undescribed
     with pytest.raises(
-        ValueError, match=r"holds another search \(its trial 0000, of depth=\d, width=.* is none of"
+        ValueError, match=r"holds another search \(its trial 0000, of depth=\d, width=.* is not in this search"
     ):
-        resumed(root, other, Formula())
+        find_folder(root, other, Formula())
     assert capsys.readouterr().out == ""
 
 

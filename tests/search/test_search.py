@@ -145,7 +145,7 @@ def test_another_search_is_refused(searched):
     assert "holds another search" in err
     status, out, _ = done(start(root, *SPACE, "--trials", "12", "--parallel", "2"))
     assert status == 0
-    assert "going on: 12 trials have ended, 0 are open" in out
+    assert "continuing: 12 trials have ended, 0 are open" in out
 
 
 def test_failures_are_recorded_and_the_search_goes_on(tmp_path):
@@ -182,5 +182,5 @@ def test_a_trial_that_kills_its_process_is_given_up(tmp_path):
         killed.append(pid)
     status, out, err = done(search)
     assert status == 0, err
-    assert "its process died 2 times (signal 9): out of memory?" in out
+    assert "its process crashed 2 times (signal 9): out of memory?" in out
     assert "done: 2 trials, 1 failed" in out

@@ -50,25 +50,25 @@ def test_ready_spaces(name):
     [
         ("wdth", {}, "no dimension of resnet20 'wdth'; did you mean 'width'?"),
         ("radix", {}, "no dimension of resnet20 'radix'"),
-        (",", {}, "--space wants at least one dimension"),
-        ("width,width=1", {}, "width and width set the same thing"),
-        ("recipe.optimizer,recipe.rate", {}, "recipe.optimizer.rate and recipe.optimizer set the same thing"),
+        (",", {}, "--space must have at least one dimension"),
+        ("width,width=1", {}, "width and width set the same field"),
+        ("recipe.optimizer,recipe.rate", {}, "recipe.optimizer.rate and recipe.optimizer set the same field"),
         ("gate=no", {}, "no value of gate 'no'; did you mean 'none'?"),
-        ("width=wide", {}, "width wants numbers, as width=1/2/4"),
-        ("width=0/8", {}, "width wants numbers above 0"),
-        ("depth=inf", {}, "depth wants numbers, as depth=1/2/4 or depth=1..4; 'inf' came"),
-        ("width=8/nan", {}, "width wants numbers"),
-        ("width=1..inf", {}, "width wants numbers"),
-        ("depth=-inf..3", {}, "depth wants numbers"),
-        ("depth=1e300", {}, "must be from -1e+12 to 1e+12: 1e300 came"),
-        (f"width=1..1{'0' * 400}", {}, "width wants numbers"),
+        ("width=wide", {}, "width must be numbers, as width=1/2/4"),
+        ("width=0/8", {}, "width must be numbers above 0"),
+        ("depth=inf", {}, "depth must be numbers, as depth=1/2/4 or depth=1..4, got 'inf'"),
+        ("width=8/nan", {}, "width must be numbers"),
+        ("width=1..inf", {}, "width must be numbers"),
+        ("depth=-inf..3", {}, "depth must be numbers"),
+        ("depth=1e300", {}, "must be from -1e+12 to 1e+12, got 1e300"),
+        (f"width=1..1{'0' * 400}", {}, "width must be numbers"),
         (f"recipe.rate=1..1{'0' * 400}", {}, "SGD.rate must be float"),
         ("seed=-1", {}, "(must be int from 0 to 2.14748e+09, got -1)"),
         ("seed=0.5..3", {}, "must be int from 0"),
         ("split=-1", {}, "(must be int from 0 to 999999, got -1)"),
         ("split=0.5", {}, "(must be int from 0 to 999999, got 0.5)"),
         ("recipe.strength=-1", {}, "(must be float from 0 to 100, got -1)"),
-        ("recipe.strength=nan", {}, "recipe.strength wants numbers"),
+        ("recipe.strength=nan", {}, "recipe.strength must be numbers"),
         ("recipe.strength=-1..1", {}, "must be float from 0 to 100"),
         ("depth=4..1", {}, "an Int must have low <= high, got 4 and 1"),
         ("recipe.clip", {}, "recipe.clip needs values, as recipe.clip=1/2/4"),
@@ -76,7 +76,7 @@ def test_ready_spaces(name):
         ("recipe.smoothing=2", {}, "Recipe.smoothing must be float from 0 to 1, got '2'"),
         ("row.unit.gate", {}, "row.unit.gate needs values"),
         ("row.unit.gat=none", {}, "no field of Basic 'gat'; did you mean 'gate'?"),
-        ("split", {"data": "cifar10"}, "split cuts the digits anew"),
+        ("split", {"data": "cifar10"}, "split is for --data digits, got --data cifar10"),
         ("depth,width", {"constant": "macs"}, "at constant macs the width follows from the rest"),
         ("recipe.rate", {"arch": "lenet5", "constant": "macs"}, "lenet5 has no width to fit"),
     ],
@@ -111,7 +111,7 @@ def test_the_width_that_table_2_of_resnext_has(zeros):
 
 def test_a_constant_that_cannot_be_kept(zeros):
     found = space("cardinality=32/512,depth=1", "resnext29_32x4d", "macs")
-    with pytest.raises(ValueError, match="no width comes within a tenth of the base's"):
+    with pytest.raises(ValueError, match="macs must be within a tenth of the base's"):
         found.candidate({"cardinality": 512, "depth": 1}, DIGITS)
 
 
@@ -127,3 +127,12 @@ def test_strength():
     assert strengthened(recipe, 1.0) == recipe
     assert strengthened(recipe, 2.0).augment[0].rotate == 2 * LITTLE.rotate
     assert strengthened(recipe, 0.0).augment == ()
+
+
+def test_old_names_of_recipe_fields_are_searched_as_they_were_written():
+    """The term keeps the name of the command line, by which an older search knows its trials."""
+    found = space("recipe.average=0/0.9,recipe.start")
+    assert found.names == ["recipe.average", "recipe.start"]
+    chosen = {"recipe.average": 0.9, "recipe.start": "centred"}
+    recipe = found.candidate(chosen, CostModel(10, 32, 3)).recipe
+    assert (recipe.ema, recipe.initializer) == (0.9, "centred")

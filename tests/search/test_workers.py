@@ -48,16 +48,16 @@ def turns(workers, until, most=200):
 def test_a_deadly_trial_is_given_up(start, tmp_path):
     workers, told = start("kill -9 $$", trial=3)
     turns(workers, lambda: len(told) >= 3)
-    assert told[0] == "local0 died at trial 3 (signal 9); another goes on"
-    assert (told[2].status, told[2].message) == ("FAILED", "its process died 2 times (signal 9): out of memory?")
+    assert told[0] == "local0 crashed in trial 3 (signal 9); another worker continues it"
+    why = "its process crashed 2 times (signal 9): out of memory?"
+    assert (told[2].status, told[2].message) == ("FAILED", why)
     assert "out of memory?" in (tmp_path / "trials" / "0003" / "failed.json").read_text()
 
 
 def test_workers_that_never_get_to_a_trial(start):
     workers, _ = start("echo no such file >&2; kill -6 $$")
-    with pytest.raises(
-        RunError, match=f"local0 died {MAX_IDLE_CRASHES} times before it had a trial: no such file"
-    ):
+    message = f"local0 crashed {MAX_IDLE_CRASHES} times before it had a trial: no such file"
+    with pytest.raises(RunError, match=message):
         turns(workers, lambda: False)
 
 
@@ -68,7 +68,7 @@ def test_what_a_worker_cannot_mend_ends_the_search(start):
 
 
 def test_worn_workers_are_replaced_without_blame(start, tmp_path):
-    workers, told = start(f"echo once >> {tmp_path}/starts; exit {chief.FRESH}", trial=0)
+    workers, told = start(f"echo once >> {tmp_path}/starts; exit {chief.RESTART}", trial=0)
     turns(workers, lambda: (tmp_path / "starts").exists() and (tmp_path / "starts").read_text().count("once") >= 4)
     assert told == []
 
@@ -100,7 +100,7 @@ def test_roles(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     assert role() == "alone"
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
-    with pytest.raises(ValueError, match="go together; KERASTUNER_ORACLE_IP is not set"):
+    with pytest.raises(ValueError, match="must be set together, got no KERASTUNER_ORACLE_IP"):
         role()
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
     monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "8000")

@@ -1,1 +1,1 @@
-"""How a network is trained beyond plain descent: fine-tuning, ResRep."""
+"""How a network is trained beyond plain gradient descent: fine-tuning, ResRep."""

@@ -13,8 +13,8 @@ class Algorithm(Value):
     """One way to change training, as a field of a recipe: fine-tuning, ResRep.
 
     The trainer calls `attach` before the first step, adds `callbacks` to its own, and calls `detach` after the
-    last step. An algorithm keeps no state of its own between steps: all that it changes stands in weights of the
-    model or follows from the epoch, so checkpoints need nothing more and a resumed run equals an unbroken one.
+    last step. An algorithm has no state of its own: all that it changes is in weights of the model or follows from
+    the epoch. So checkpoints need nothing more, and a resumed run equals an uninterrupted one.
 
     Attributes:
         needs_weights: whether training starts from weights that were trained before.

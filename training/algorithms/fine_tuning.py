@@ -1,4 +1,4 @@
-"""Fine-tuning: frozen batch norms, a head that learns first, and smaller learning rates near the image."""
+"""Fine-tuning: frozen batch norms, a head that is trained first, smaller learning rates near the image."""
 
 import re
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from keras_cnns import graph
 from keras_cnns.values import Fraction, Range
 from training.algorithms.algorithm import Algorithm
 
-GROUP = re.compile(r"stage\d+|inception_\d|[a-z]+\d*")  # "stage3_unit2_conv1" belongs to "stage3"
+GROUP = re.compile(r"stage\d+|inception_\d|[a-z]+\d*|.+")  # "stage3_unit2_conv1" belongs to "stage3"
 
 
 @dataclass(frozen=True)
 class FineTuning(Algorithm):
     """Training that starts from weights of other images.
 
-    The classifier starts at zero: its classes are not those of the weights, even if they are as many. It learns
-    alone for `head_epochs` of the recipe; then all layers do, each group (a stage, say) at `by` times the rate of
-    the group behind it (Howard & Ruder 2018, arXiv 1801.06146, sections 3.2 and 3.3). Batch norms keep their
-    statistics, scales and offsets and run in inference mode: a few images would spoil the statistics.
+    The classifier starts at zero: its classes are not those of the weights, even if their number is equal. Only it
+    is trained for the first `head_epochs`; then all layers are, each group (a stage, say) at `by` times the rate
+    of the group behind it (Howard & Ruder 2018, arXiv 1801.06146, sections 3.2 and 3.3). Batch norms keep their
+    statistics, scales and offsets and run in inference mode: statistics of few images would be worse.
     """
 
     head_epochs: Annotated[int, Range(0, 65_536)] = 3
@@ -93,9 +93,8 @@ def lr_multipliers(model: keras.Model, by: float) -> dict[str, float]:
     """
     ahead = {layer.name for layer in head(model)}
     rest = [la.name for la in model.layers if la.trainable_variables and la.name not in ahead]
-    groups = list(dict.fromkeys(GROUP.match(name)[0] if GROUP.match(name) else name for name in rest))[::-1]
-    depth = {name: groups.index(GROUP.match(name)[0] if GROUP.match(name) else name) for name in rest}
-    return dict.fromkeys(ahead, 1.0) | {name: by ** (1 + depth[name]) for name in rest}
+    groups = list(dict.fromkeys(GROUP.match(name)[0] for name in rest))[::-1]
+    return dict.fromkeys(ahead, 1.0) | {name: by ** (1 + groups.index(GROUP.match(name)[0])) for name in rest}
 
 
 def variable_lr_multipliers(model: keras.Model, by: float) -> tuple[float, ...]:

@@ -22,13 +22,13 @@ MASKED_BY = 0.1  # of a run's steps, by which the masks should have reached thei
 
 @dataclass(frozen=True)
 class ResRep(Algorithm):
-    """ResRep (Ding et al. 2021, arXiv 2007.03260): compactors lose channels until a share of the MACs is left.
+    """ResRep (Ding et al. 2021, arXiv 2007.03260): compactors lose channels until a fraction of the MACs is left.
 
     Attributes:
-        keep_macs: the share of the MACs to keep.
+        keep_macs: the fraction of the MACs to keep.
         lasso: shortens the rows of a compactor; added to its gradient (lambda).
         masked: the lasso of masked rows. The paper has one lambda; a short run needs a larger one for these rows,
-            and as much for all would shorten the rows that are to stay.
+            and as much for all rows would shorten those that are to stay.
         momentum: of the compactors, in place of the optimizer's.
         quiet: epochs before the first mask.
         every: steps between two masks.
@@ -109,7 +109,7 @@ class ResRepMasks(keras.callbacks.Callback):
         self.quiet = math.ceil(how.quiet * progress.steps)
 
     def on_train_begin(self, logs=None):
-        # Where images grow the size is open; shares of the MACs hardly depend on it.
+        # With progressive resizing the size is unknown; fractions of the MACs hardly depend on it.
         self.costs = Costs(self.model, tuple(side or OPEN_SIDE for side in self.model.input_shape[1:]))
         self.target = int(self.how.keep_macs * self.costs.full)
 
@@ -131,11 +131,8 @@ class ResRepMasks(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         kept = {name: int(ops.convert_to_numpy(self._layer(name).mask).sum()) for name in self.costs.filters}
-        gone = sum(self.costs.filters.values()) - sum(kept.values())
-        share = self.costs(kept) / self.costs.full
-        self.say(
-            f"epoch {epoch + 1}: {gone} of {sum(self.costs.filters.values())} rows masked, {share:.1%} of the MACs"
-        )
+        rows, share = sum(self.costs.filters.values()), self.costs(kept) / self.costs.full
+        self.say(f"epoch {epoch + 1}: {rows - sum(kept.values())} of {rows} rows masked, {share:.1%} of the MACs")
 
     def _layer(self, name: str) -> Compactor:
         return self.model.get_layer(compactor_of(name))
@@ -191,7 +188,7 @@ def describe(how: ResRep, total: int) -> str:
     why = "as published"
     if how.masked > PAPER.masked:
         why = (
-            f"the published {PAPER.masked:g} is less than twice what brings a row to zero in so short a run: "
+            f"the published {PAPER.masked:g} is less than twice what brings a row to zero in a run this short: "
             "lambda = 2 (1 - momentum) / (0.4 steps rate)"
         )
     return (

@@ -12,13 +12,12 @@ WIDTH, HEIGHT = 500, 375  # a typical ImageNet photograph
 QUALITY = 90
 
 
-def write_photographs(folder: Path, count: int | None = None) -> Path:
+def write_photographs(folder: Path, count: int) -> Path:
     """Writes `count` JPEGs of 500x375 pixels in two class folders: crops of scikit-learn's two photographs."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
     rng = np.random.default_rng(0)
-    count = COUNT if count is None else count
     for label, image in enumerate(load_sample_images().images):
         place = folder / ("temple", "flower")[label]
         place.mkdir(parents=True, exist_ok=True)
@@ -41,7 +40,7 @@ def make(workload: Workload) -> Callable[[int], float]:
     from training.data.storage import Files
 
     kept = tempfile.TemporaryDirectory()  # as long as the workload exists
-    files = sorted(str(path) for path in write_photographs(Path(kept.name)).rglob("*.jpg"))
+    files = sorted(str(path) for path in write_photographs(Path(kept.name), COUNT).rglob("*.jpg"))
     # The loader of folders would keep these few photographs of one size decoded in memory.
     split = Split(Files(tuple(files)), np.arange(len(files)) % 2)
     batches = iter(make_pipeline(workload, split) if workload.engine == "ours" else make_decoder(workload, split))

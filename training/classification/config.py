@@ -1,4 +1,4 @@
-"""Everything needed to repeat a run, as a value: `config.json` is this, and a run is rebuilt from it."""
+"""`Config`: all that is needed to repeat a classifier's run; its `config.json`."""
 
 import os
 from dataclasses import dataclass, replace
@@ -26,15 +26,15 @@ class Config(RunConfig):
         architecture, recipe: the values themselves.
         data: as given to `--data`.
         classes: names, in the order of the outputs.
-        preprocessing: from 0-255 pixels to what the network is fed.
-        image_size, channels: of what the network is fed.
+        preprocessing: from 0-255 pixels to the network's input.
+        image_size, channels: of the network's input.
         seed: of the weights, the order and the augmentation.
         replicas, precision, xla: as chosen.
         workers: processes, as chosen.
-        norms: batch statistics of every replica's "own" share, or "synchronised" over all.
-        weights: tag or file the run started from, or None; "run:start.keras" is a file made for it, which goes
-            wherever the run's folder goes. `starting_weights` resolves it.
-        engine: what Keras ran on; another draws other numbers.
+        norms: batch statistics of each replica alone ("own"), or "synchronised" over all.
+        weights: tag or file the run started from, or None; "run:start.keras" is a file in the run's folder, which
+            may be moved. `starting_weights` resolves it.
+        engine: the Keras backend; another one draws other random numbers.
         dry: one step of everything.
     """
 
@@ -63,7 +63,7 @@ class Config(RunConfig):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """What the network is fed, without the batch axis."""
+        """Of the network, without the batch axis."""
         return (self.image_size, self.image_size, self.channels)
 
     @property
@@ -77,10 +77,10 @@ class Config(RunConfig):
         return self._build(self.input_shape)[0]
 
     def build_for_training(self) -> tuple[keras.Model, list[tuple]]:
-        """The network, and the logits to train on, each with its share in the loss, the network's own first.
+        """The network, and the logits to train on, each with its loss weight, the network's own first.
 
-        The heads of GoogLeNet share its layers and are no part of the network itself. Where images grow, the
-        network takes any size.
+        The heads of GoogLeNet share its layers and are no part of the network itself. With progressive resizing
+        the network takes any size.
         """
         plain, logits = self._build(
             (None, None, self.channels) if self.recipe.progressive_resizing else self.input_shape
@@ -99,7 +99,7 @@ class Config(RunConfig):
         whole = arch(aux_heads=True, **options)
         plain = keras.Model(whole.input, whole.outputs[0], name=whole.name)
         names = (("logits", 1.0), ("aux1_logits", AUX_WEIGHT), ("aux2_logits", AUX_WEIGHT))
-        return plain, [(whole.get_layer(name).output, share) for name, share in names]
+        return plain, [(whole.get_layer(name).output, weight) for name, weight in names]
 
 
 PARTS = Config.PARTS = {**zoo.PARTS, **recipe.PARTS, "Config": Config}
@@ -113,7 +113,7 @@ def starting_weights(config: Config, folder: Path) -> str | None:
 
 
 def with_run_preprocessing(architecture: Architecture, weights: Path | None) -> Architecture:
-    """The architecture with the preprocessing of the run whose `model.keras` these weights are, if they are one's.
+    """The architecture, with the preprocessing of a run if the weights are that run's `model.keras`.
 
     Raises:
         ValueError: the file lies in a run folder whose `config.json` cannot be read.

@@ -21,7 +21,7 @@ from training.engine.backends import backend
 from training.engine.devices import Compute
 from training.recipes import defaults
 from training.recipes.recipe import Recipe
-from training.report.stream import told
+from training.report.stream import log_messages_to
 from training.trainer.run import RunSpec
 
 
@@ -39,7 +39,7 @@ def prepare(args) -> RunSpec:
     architecture = like.architecture if like else zoo.architecture(name)
     asked = given(weights, name) if weights else None
     if asked:
-        with told([].append):
+        with log_messages_to([].append):
             asked.fetch()  # before there is a run folder
             architecture = with_run_preprocessing(architecture.for_weights(weights), asked.path)
     if args.epochs and args.budget:
@@ -57,7 +57,7 @@ def prepare(args) -> RunSpec:
     backend.check_supported(args, recipe)
     config = configure(architecture, recipe, data, source, compute, seed, asked and asked.asked)
     if asked and asked.path:  # a file may not fit: known before there is a run folder
-        with told([].append), deep_recursion():
+        with log_messages_to([].append), deep_recursion():
             asked.load(config.build())
     return RunSpec(ClassificationTask, config, data, compute, _notes(config, data, compute))
 
@@ -104,7 +104,7 @@ def configure(
     seed: int = 0,
     weights: str | None = None,
 ) -> Config:
-    """The configuration of a run of this network with this recipe on these data, which came from `source`.
+    """The configuration of a run: a network with a recipe on data; `source` is what `--data` named.
 
     Raises:
         ValueError: the recipe's image size is too small for the network, or its batch does not suit the devices.

@@ -1,7 +1,7 @@
-"""Networks to evaluate and to predict with: from a run folder, or an architecture with a weights file.
+"""Trained classifiers: from a run folder, or an architecture with a weights file.
 
-A run is rebuilt from this package's code, its validated `config.json` and the weights in `model.keras`; nothing
-that a file says is executed.
+A run is rebuilt from this package's code, its validated `config.json` and the weights in `model.keras`; no code
+of a file is executed.
 """
 
 from dataclasses import dataclass, replace
@@ -19,14 +19,14 @@ from training.classification import config as configs
 from training.classification.config import Config
 from training.data.dataset import Split
 from training.data.eval_transform import EvalTransform
-from training.report.stream import told
+from training.report.stream import log_messages_to
 from training.run_folder.checkpoints import weights_sha256
 from training.run_folder.results import finished_result
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network with what it needs to see images and name classes.
+    """A trained classifier, with how its images are preprocessed and the names of its classes.
 
     Attributes:
         name: for people.
@@ -73,7 +73,7 @@ def from_run(folder: Path) -> Trained:
         raise ValueError(f"the run in {str(folder)!r} is not finished: it has no model.keras (repeat its command)")
     with deep_recursion():
         model = config.build()
-    with told([].append):  # a run's own weights are no news
+    with log_messages_to([].append):  # nothing to log about a run's own weights
         adapted = given(path, config.architecture.name).load(model)
     if adapted:
         raise ValueError(f"{folder}: model.keras is not the network of config.json; {adapted[0]}")
@@ -85,7 +85,7 @@ def from_run(folder: Path) -> Trained:
 
 
 def check_hash(model: keras.Model, folder: Path) -> None:
-    """Raises ValueError where the weights are not those that the run's `result.json` tells of."""
+    """Raises ValueError where the weights are not those of the run's `result.json`."""
     result = finished_result(folder)
     known = result and result.get("weights_sha256")
     if known and weights_sha256(model) != known:
@@ -95,8 +95,8 @@ def check_hash(model: keras.Model, folder: Path) -> None:
 def from_weights(arch: str, weights: str, classes: tuple[str, ...] | None = None) -> Trained:
     """A network of the zoo with known weights (a tag) or a weights file.
 
-    Known weights are taken as they were measured: their size, crop, filter, preprocessing, and ImageNet's classes.
-    A file says how many classes it knows; `classes` are their names, by default ImageNet's or numbers.
+    Known weights are evaluated as published: with their size, crop, filter, preprocessing, and ImageNet's classes.
+    A file holds a number of classes; `classes` are their names, by default ImageNet's or numbers.
 
     Raises:
         ValueError: no such architecture, tag or file, or they do not fit.
@@ -125,10 +125,10 @@ def from_weights(arch: str, weights: str, classes: tuple[str, ...] | None = None
 
 
 def load_networks(runs: list[Path], arch: str | None, weights: str | None, classes=None) -> list[Trained]:
-    """What a door was asked to load: runs, or an architecture with weights and `classes`.
+    """The networks that a command's arguments name: runs, or an architecture with weights and `classes`.
 
     Raises:
-        ValueError: neither, both, or networks that do not know the same classes.
+        ValueError: neither, both, or networks of different classes.
     """
     if bool(runs) == bool(arch):
         raise ValueError("give --run DIR, or --arch NAME with --weights TAG_OR_PATH")
@@ -139,7 +139,7 @@ def load_networks(runs: list[Path], arch: str | None, weights: str | None, class
     networks = [from_run(run) for run in runs] if runs else [from_weights(arch, weights, classes)]
     for other in networks[1:]:
         if other.classes != networks[0].classes:
-            raise ValueError(f"networks of an ensemble know the same classes; {other.name} knows others")
+            raise ValueError(f"networks of an ensemble must have the same classes, {other.name} has others")
     return networks
 
 
@@ -150,14 +150,14 @@ def with_classes(network: Trained, classes: tuple[str, ...]) -> Trained:
         ValueError: another number of classes.
     """
     if len(classes) != len(network.classes):
-        raise ValueError(f"{network.name} knows {len(network.classes)} classes; the data set has {len(classes)}")
+        raise ValueError(f"{network.name} has {len(network.classes)} classes, the data set has {len(classes)}")
     return replace(network, classes=classes)
 
 
 def with_labels_of(network: Trained, classes: tuple[str, ...], split: Split) -> tuple[Trained, Split]:
-    """A network and images of some classes, so that both count the classes alike.
+    """A network and a split whose labels count the classes alike.
 
-    Folders with the names of classes (ImageNet's WordNet ids) may be some of those that the network knows.
+    Folders named by the network's ids (ImageNet's WordNet ids) may be some of its classes.
 
     Raises:
         ValueError: another number of classes, and not such folders.

@@ -31,17 +31,10 @@ class EvalTransform(Value):
         import tensorflow as tf
 
         images = tf.convert_to_tensor(images)
-        height, width = tf.shape(images)[1], tf.shape(images)[2]
-        least = tf.minimum(height, width)
-        sides = [
-            side * self.shorter // least for side in (height, width)
-        ]  # the longer side is truncated, not rounded
+        sides = tf.shape(images)[1:3]
+        sides = sides * self.shorter // tf.reduce_min(sides)  # the longer side is truncated, not rounded
         images = round_to_uint8(tf.image.resize(images, sides, self.interpolation, antialias=True))
-        top, left = (self._edge(side) for side in sides)
+        half = (sides - self.size) // 2
+        top, left = tf.unstack(half + (sides - self.size) % 2 * (half % 2))  # half a pixel is rounded to even
         images = images[:, top : top + self.size, left : left + self.size]
         return tf.ensure_shape(images, (None, self.size, self.size, images.shape[-1]))
-
-    def _edge(self, side):
-        """Half of the margin; half a pixel is rounded to even, as Python rounds."""
-        half = (side - self.size) // 2
-        return half + (side - self.size) % 2 * (half % 2)

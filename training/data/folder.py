@@ -33,29 +33,20 @@ def load(folder: Path) -> DataSet:
     """
     roots = split_roots(folder)
     classes = class_names(folder, roots)
-    paths, labels, starts, others = [], [], [], 0
-    for root in roots.values():
-        starts.append(len(paths))
+    paths, labels, owners, others = [], [], [], 0
+    for split, root in roots.items():
         for label, name in enumerate(classes):
             images, rest = image_files(root / name)
             if not images:
                 raise DataError(f"{root / name}: the class {name!r} has no images ({', '.join(SUFFIXES)})")
             paths += images
             labels += [label] * len(images)
+            owners += [split] * len(images)
             others += rest
     sizes, reasons, turns = inspect(paths)
-    skipped = tuple((paths[i], reason) for i, reason in enumerate(reasons) if reason)
-    if len(skipped) > MAX_UNREADABLE * len(paths):
-        listed = some(f"{path} ({reason})" for path, reason in skipped)
-        raise DataError(
-            f"{folder}: at most 1 % of the images may be unreadable; {len(skipped)} of {len(paths)} are: {listed}"
-        )
-    good = [
-        np.array([i for i in range(a, b) if not reasons[i]], int)
-        for a, b in zip(starts, [*starts[1:], len(paths)], strict=True)
-    ]
-    files, split = Files(tuple(paths), turns=turns), dict(zip(roots, good, strict=True))
-    return assemble(folder, classes, files, labels, sizes, split, skipped, others)
+    skipped = list_unreadable(str(folder), paths, reasons)
+    good = {s: [i for i, owner in enumerate(owners) if owner == s and not reasons[i]] for s in roots}
+    return assemble(folder, classes, Files(tuple(paths), turns=turns), labels, sizes, good, skipped, others)
 
 
 def to_measure(folder: Path, wanted: str | None = None) -> tuple[tuple[str, ...], Split, str, list[str]]:
@@ -152,6 +143,16 @@ def inspect(paths: list[str]) -> tuple[list[tuple[int, int] | None], list[str | 
     )
 
 
+def list_unreadable(name: str, paths, reasons) -> tuple[tuple[str, str], ...]:
+    """(path, reason) of the unreadable files. Raises DataError if more than 1 % are unreadable."""
+    bad = tuple((path, reason) for path, reason in zip(paths, reasons, strict=True) if reason)
+    if len(bad) > MAX_UNREADABLE * len(paths):
+        listed = some(f"{path} ({reason})" for path, reason in bad)
+        rule = "at most 1 % of the images may be unreadable"
+        raise DataError(f"{name}: {rule}, got {len(bad)} of {len(paths)}: {listed}")
+    return bad
+
+
 def decoded(path: str, turn: int) -> np.ndarray:
     """A file's image as training decodes it, upright. Raises ValueError if that fails."""
     import tensorflow as tf
@@ -231,10 +232,9 @@ def unreadable(split: Split) -> list[tuple[str, str]]:
 
 def assemble(folder, classes, files, labels, sizes, good, skipped, others) -> DataSet:
     """The data set of the readable files; `good` is split name -> indices of its readable files."""
-    every = np.concatenate(list(good.values()))
-    shapes = {sizes[i] for i in every}
+    shapes = {sizes[i] for indices in good.values() for i in indices}
     height, width = shapes.pop() if len(shapes) == 1 else (None, None)
-    small = height is not None and len(every) * height * width * 3 <= MAX_DECODED_BYTES
+    small = height is not None and sum(map(len, good.values())) * height * width * 3 <= MAX_DECODED_BYTES
     splits = {}
     for name, indices in good.items():
         own = files.take(indices)

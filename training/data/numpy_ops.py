@@ -124,20 +124,18 @@ TWINS = {PadCrop: pad_crop, Flip: flip, AlternatingFlip: alternating_flip, Affin
 def resize_and_crop(images, size: int, crop: float | EvalTransform = 1.0) -> np.ndarray:
     """`pipeline.resize_and_crop`: uint8 (b, h, w, c) -> uint8 (b, size, size, c)."""
     images = np.asarray(images)
-    height, width = images.shape[1:3]
-    if isinstance(crop, EvalTransform):
-        least, size = min(height, width), crop.size
-        sides = [side * crop.shorter // least for side in (height, width)]
-        edges = [round((side - size) / 2) for side in sides]  # half to even, like EvalTransform
-        kernel = KERNELS[crop.interpolation]
-    elif (height, width) == (size, size) and crop == 1:
+    if images.shape[1:3] == (size, size) and crop == 1:
         return images
+    sides = np.array(images.shape[1:3])
+    if isinstance(crop, EvalTransform):
+        sides, size, kernel = sides * crop.shorter // sides.min(), crop.size, KERNELS[crop.interpolation]
+        top, left = np.rint((sides - size) / 2).astype(int)
     else:
-        shorter = round(size / crop)
-        sides = [max(shorter, round(side * (shorter / min(height, width)))) for side in (height, width)]
-        edges, kernel = [(side - size) // 2 for side in sides], triangle
+        shorter, kernel = round(size / crop), triangle
+        sides = np.maximum(shorter, np.rint(sides * (shorter / sides.min())).astype(int))
+        top, left = (sides - size) // 2
     resized = np.clip(np.rint(resize(images, *sides, kernel)), 0, 255).astype(np.uint8)
-    return resized[:, edges[0] : edges[0] + size, edges[1] : edges[1] + size]
+    return resized[:, top : top + size, left : left + size]
 
 
 def resize(images, height: int, width: int, kernel: Callable) -> np.ndarray:

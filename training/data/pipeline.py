@@ -248,15 +248,11 @@ def resize_and_crop(images, size: int, crop: float | EvalTransform = 1.0):
     images = tf.convert_to_tensor(images)
     if images.shape[1:3] == (size, size) and crop == 1:
         return images
-    height, width = tf.shape(images)[1], tf.shape(images)[2]
-    shorter = round(size / crop)
-    scale = shorter / tf.minimum(height, width)
-    sides = [
-        tf.maximum(shorter, tf.cast(tf.round(tf.cast(side, scale.dtype) * scale), tf.int32))
-        for side in (height, width)
-    ]
+    sides, shorter = tf.shape(images)[1:3], round(size / crop)
+    scale = shorter / tf.reduce_min(sides)
+    sides = tf.maximum(shorter, tf.cast(tf.round(tf.cast(sides, scale.dtype) * scale), tf.int32))
     images = round_to_uint8(tf.image.resize(images, sides, antialias=True))
-    top, left = (sides[0] - size) // 2, (sides[1] - size) // 2
+    top, left = tf.unstack((sides - size) // 2)
     return tf.ensure_shape(images[:, top : top + size, left : left + size], (None, size, size, images.shape[-1]))
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.data.folder import SPLIT_NAMES
-from training.detection.annotations import assemble, check_file
+from training.detection.annotations import assemble
 from training.detection.dataset import DetectionData
 from training.detection.metrics import Detections
 from training.errors import DataError
@@ -49,11 +49,8 @@ def split_files(folder: Path) -> dict[str, Path]:
 
 def image_folder(file: Path, given: Path, images: Path | None) -> Path:
     """The folder of the images of a JSON file."""
-    own = file.parent.parent / file.stem.removeprefix("instances_")
-    if images is not None:
-        inside = images / file.stem.removeprefix("instances_")
-        return inside if given.is_dir() and inside.is_dir() else images
-    return own if given.is_dir() and own.is_dir() else file.parent
+    own = (images or file.parent.parent) / file.stem.removeprefix("instances_")
+    return own if given.is_dir() and own.is_dir() else images or file.parent
 
 
 def read(file: Path, folder: Path):
@@ -88,6 +85,13 @@ def read(file: Path, folder: Path):
         if not listed:
             raise DataError(f"{file}: lists no {what}")
     return tuple(categories), found
+
+
+def check_file(path: Path, what: str) -> Path:
+    """The path. Raises DataError if no such file exists."""
+    if not path.is_file():
+        raise DataError(f"no {what} {str(path)!r}")
+    return path
 
 
 def category_ids(classes: tuple[str, ...], categories: tuple[int, ...]) -> dict[str, int]:

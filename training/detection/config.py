@@ -1,4 +1,4 @@
-"""`DetectionConfig`: all that is needed to repeat a detector's run; its `config.json`."""
+"""`DetectionConfig`: everything needed to repeat a detector's run; its `config.json`."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from keras_cnns import zoo
 from keras_cnns.detection.layers import PARTS as LAYER_PARTS
 from keras_cnns.detection.network import Built, FasterRCNN
+from keras_cnns.preprocessing import Preprocessing
 from keras_cnns.values import Count, Range
 from training.detection import recipe
 from training.detection.recipe import DetectionRecipe
@@ -17,9 +18,9 @@ class DetectionConfig(RunConfig):
     """One training run of a detector; fields mean what they do in `training.classification.config.Config`.
 
     Attributes:
-        weights: of the backbone or of the whole, as given; None from nothing.
+        weights: of the backbone or of the whole detector, as given; None without.
         images: folder of the images of a JSON file, as given.
-        categories: numbers of the classes in that file.
+        categories: category ids of the classes in that file.
     """
 
     detector: FasterRCNN
@@ -43,8 +44,13 @@ class DetectionConfig(RunConfig):
         return self.detector.name
 
     @property
+    def preprocessing(self) -> Preprocessing:
+        """From 0-255 pixels to what the network is fed."""
+        return self.detector.backbone.preprocessing
+
+    @property
     def canvas(self) -> tuple[int | None, int | None, int]:
-        """The shape of the images of a batch; open where batches of wide and of high images differ."""
+        """Shape of the images of a batch; None where landscape and portrait batches differ."""
         fit = self.recipe.resize
         return (*(fit.canvas(False) if fit.shorter == fit.longer else (None, None)), 3)
 

@@ -57,8 +57,8 @@ class BoxDataset:
 class DetectionData:
     """Images with boxes in three disjoint splits.
 
-    `mirror` says whether a mirrored object keeps its class. `origin` is one line for the log; `notes` are further
-    lines: what was left out or clipped, and why. `categories` are the category ids of COCO's files, or ().
+    `mirror` says whether a mirrored object keeps its class. `origin` and `notes` are lines for the log: where the
+    data come from, and what was left out or clipped. `categories` are the category ids of COCO's files, or ().
     """
 
     name: str
@@ -95,7 +95,7 @@ def pad_boxes(truths: list[tuple]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def clip_boxes(boxes, labels, ignore, size: tuple[int, int]):
-    """Clips boxes to the image and drops empty and non-finite ones; also the numbers of clipped and dropped."""
+    """Boxes clipped to the image, without empty and non-finite ones; the numbers of clipped and of dropped."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     height, width = size
     finite = np.isfinite(boxes).all(axis=1)
@@ -105,8 +105,8 @@ def clip_boxes(boxes, labels, ignore, size: tuple[int, int]):
     return (inside[good], np.asarray(labels)[good], np.asarray(ignore)[good]), clipped, int((~good).sum())
 
 
-def clip_and_pad(truths: list[tuple], sizes: list[tuple[int, int]]) -> tuple[tuple, list[str]]:
-    """The arrays of `pad_boxes` after `clip_boxes` of every image, and lines for the log."""
+def clipped_dataset(images: Encoded, sizes: list, truths: list[tuple], ids) -> tuple[BoxDataset, list[str]]:
+    """The data set of the (boxes, classes, ignore flags) of each image, clipped to it; and lines for the log."""
     kept, clipped, dropped = zip(
         *(clip_boxes(*t, size) for t, size in zip(truths, sizes, strict=True)), strict=True
     )
@@ -115,4 +115,4 @@ def clip_and_pad(truths: list[tuple], sizes: list[tuple[int, int]]) -> tuple[tup
         notes.append(f"{sum(clipped):,} boxes reached beyond their image and were clipped")
     if sum(dropped):
         notes.append(f"{sum(dropped):,} boxes without area or outside their image were left out")
-    return pad_boxes(kept), notes
+    return BoxDataset(images, np.array(sizes, np.int32), *pad_boxes(kept), tuple(ids)), notes

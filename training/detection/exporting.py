@@ -10,8 +10,7 @@ import numpy as np
 
 from keras_cnns.deep import deep_recursion
 from training.detection import sources, trained
-from training.detection.config import DetectionConfig
-from training.detection.pipeline import pad_image, resize_image
+from training.detection.pipeline import fit_to_canvas
 from training.detection.trained import Detector
 from training.errors import RunError
 from training.exporting import card, provenance, tflite, writers
@@ -44,17 +43,10 @@ class ExportDetector:
         "images": lambda figures: f"{figures['images']}",
     }
 
-    def __post_init__(self):
-        if None in self.network.canvas:
-            raise ValueError(
-                "an exported detector takes images of one size: train with equal resize.shorter and resize.longer,"
-                f" got {self.network.fit.shorter} and {self.network.fit.longer}"
-            )
-
     @cached_property
     def whole(self) -> keras.Model:
         """The network with its preprocessing in front: (n, h, w, 3) of 0 to 255."""
-        image = keras.Input(self.network.canvas, name="image")
+        image = keras.Input(self.network.config.canvas, name="image")
         with deep_recursion():
             return keras.Model(
                 image, self.network.model(self.network.preprocessing.as_layers(image)), name="detector"
@@ -63,8 +55,7 @@ class ExportDetector:
     @cached_property
     def samples(self) -> np.ndarray:
         """The images, each at its size in the upper left corner of a canvas of zeros."""
-        fit = self.network.fit
-        return np.stack([pad_image(resize_image(i, fit)[0], fit, i.shape[0] > i.shape[1]) for i in self.images])
+        return np.stack([fit_to_canvas(image, self.network.config.recipe.resize) for image in self.images])
 
     def run(self, form: Format, runtime, run_network) -> dict[str, np.ndarray]:
         return runtime.run_batches(self.samples, self.batch, "serving_default")
@@ -95,9 +86,9 @@ class ExportDetector:
             raise RunError(f"a box differs by {figures['worst']:.2f} pixels; at most {MAX_SHIFT:g} are allowed")
 
     def record(self) -> dict:
-        height, width, _ = self.network.canvas
+        height, width, _ = self.network.config.canvas
         return {
-            "data": self.network.data,
+            "data": self.network.config.data,
             "split": "test",
             "input": {"height": height, "width": width, "range": [0, 255]},
         }
@@ -106,9 +97,9 @@ class ExportDetector:
         return f"Compared with the Keras network on {len(self.images)} images of {record['data']}, test split."
 
     def usage(self, files) -> str:
-        height, width, _ = self.network.canvas
-        fit, limit = self.network.fit, self.network.model.output["scores"].shape[1]
-        return card.fill(USAGE, files, height=height, width=width, longer=fit.longer, limit=limit)
+        height, width, _ = self.network.config.canvas
+        limit = self.network.model.output["scores"].shape[1]
+        return card.fill(USAGE, files, height=height, width=width, limit=limit)
 
 
 FORMATS = {
@@ -124,10 +115,15 @@ def from_run(folder: Path) -> ExportDetector:
     Raises:
         ValueError: no finished run of a detector, or one that cannot be exported.
     """
-    detector, config = trained.from_run(folder), DetectionConfig.read(folder)
-    measured = (finished_result(folder) or {}).get("test")
+    detector, result = trained.from_run(folder), finished_result(folder) or {}
+    config, measured = detector.config, result.get("test")
+    if None in config.canvas:
+        raise ValueError(
+            "an exported detector takes images of one size: train with equal resize.shorter and resize.longer, "
+            f"got {config.recipe.resize.shorter} and {config.recipe.resize.longer}"
+        )
     accuracy = f"AP50 (VOC) {measured['ap50']:.4f} on the test split (n={measured['n']})" if measured else ""
-    size = " x ".join(map(str, detector.canvas[:2]))
+    size = " x ".join(map(str, config.canvas[:2]))
     origin = provenance.from_config(config, config.detector, f"{size} pixels", accuracy or "not measured")
-    test = sources.load(detector.data, detector.images).test
+    test = sources.load(config.data, config.images).test
     return ExportDetector(detector, origin, [test.images[i] for i in range(min(IMAGES, len(test)))])

@@ -20,6 +20,11 @@ class Detections:
     scores: np.ndarray
     classes: np.ndarray
 
+    def above(self, score: float) -> "Detections":
+        """Those with at least this score."""
+        good = self.scores >= score
+        return Detections(self.boxes[good], self.scores[good], self.classes[good])
+
 
 def measure(found: list[Detections], split, classes: int) -> dict:
     """All figures of a split: `ap50` (VOC, area under the curve), `ap50_voc07` (11 points), `ap`, `ap75` (COCO).
@@ -54,60 +59,61 @@ def measure(found: list[Detections], split, classes: int) -> dict:
     }
 
 
+def describe(figures: dict) -> str:
+    """The figures of `measure` in one line."""
+    return (
+        f"AP50 {figures['ap50']:.4f} (n={figures['n']} images, {figures['boxes']} boxes), "
+        f"VOC07 11-point {figures['ap50_voc07']:.4f}, COCO AP {figures['ap']:.4f}, AP75 {figures['ap75']:.4f}"
+    )
+
+
 def match_class(found, truths, label: int, thresholds: tuple, match):
     """Of all detections of a class, best first: which are correct and which count, (t, k); and the true boxes.
 
     VOC takes the true box with the largest overlap; the detection is wrong if another has matched that box. COCO
     takes the best unmatched box, and uses at most 100 detections per image.
     """
-    scores, correct, counts, total, coco = [], [], [], 0, match is _match_coco
+    rows, total, coco = [], 0, match is _match_coco
     for one, (boxes, labels, ignore) in zip(found, truths, strict=True):
         own = np.flatnonzero(one.classes == label)
         own = own[np.argsort(-one.scores[own], kind="stable")][: COCO_MAX_DETECTIONS if coco else None]
         same = labels == label
         total += int((same & ~ignore).sum())
-        right, counted = match(iou(one.boxes[own], boxes[same], ignore[same] & coco), ignore[same], thresholds)
-        scores.append(one.scores[own])
-        correct.append(right)
-        counts.append(counted)
-    scores, correct, counts = np.concatenate(scores), np.concatenate(correct, 1), np.concatenate(counts, 1)
+        ious = iou(one.boxes[own], boxes[same], ignore[same] & coco)
+        right, counted = zip(*(match(ious, ignore[same], threshold) for threshold in thresholds), strict=True)
+        rows.append((one.scores[own], right, counted))
+    scores, correct, counts = (np.concatenate(column, axis=-1) for column in zip(*rows, strict=True))
     order = np.argsort(-scores, kind="mergesort")
     return correct[:, order], counts[:, order], total
 
 
-def _match_voc(ious, ignore, thresholds):
-    k = len(ious)
-    correct, counts = np.zeros((len(thresholds), k), bool), np.ones((len(thresholds), k), bool)
-    for t, threshold in enumerate(thresholds):
-        matched = np.zeros(len(ignore), bool)
-        for i in range(k):
-            j = int(ious[i].argmax()) if len(ignore) else -1
-            if j < 0 or ious[i, j] <= threshold:
-                continue
-            counts[t, i] = not ignore[j]
-            correct[t, i] = not ignore[j] and not matched[j]
-            matched[j] = True
+def _match_voc(ious, ignore, threshold):
+    correct, counts, matched = np.zeros(len(ious), bool), np.ones(len(ious), bool), np.zeros(len(ignore), bool)
+    for i, row in enumerate(ious):
+        j = int(row.argmax()) if len(ignore) else -1
+        if j < 0 or row[j] <= threshold:
+            continue
+        counts[i] = not ignore[j]
+        correct[i] = not ignore[j] and not matched[j]
+        matched[j] = True
     return correct, counts
 
 
-def _match_coco(ious, ignore, thresholds):
-    k = len(ious)
-    correct, counts = np.zeros((len(thresholds), k), bool), np.ones((len(thresholds), k), bool)
+def _match_coco(ious, ignore, threshold):
+    correct, counts, matched = np.zeros(len(ious), bool), np.ones(len(ious), bool), np.zeros(len(ignore), bool)
     order = np.argsort(ignore, kind="stable")  # true boxes before crowds, as in the reference
-    for t, threshold in enumerate(thresholds):
-        matched = np.zeros(len(ignore), bool)
-        for i in range(k):
-            best, chosen = min(threshold, 1 - 1e-10), -1
-            for j in order:
-                if matched[j] and not ignore[j]:
-                    continue
-                if chosen >= 0 and not ignore[chosen] and ignore[j]:
-                    break
-                if ious[i, j] >= best:
-                    best, chosen = ious[i, j], j
-            if chosen >= 0:
-                matched[chosen] = True
-                counts[t, i] = correct[t, i] = not ignore[chosen]
+    for i, row in enumerate(ious):
+        best, chosen = min(threshold, 1 - 1e-10), -1
+        for j in order:
+            if matched[j] and not ignore[j]:
+                continue
+            if chosen >= 0 and not ignore[chosen] and ignore[j]:
+                break
+            if row[j] >= best:
+                best, chosen = row[j], j
+        if chosen >= 0:
+            matched[chosen] = True
+            counts[i] = correct[i] = not ignore[chosen]
     return correct, counts
 
 
@@ -121,23 +127,22 @@ def iou(boxes, others, crowds) -> np.ndarray:
 
 
 def recall_precision(correct, counts, total: int) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and precision after each detection that counts."""
+    """Recall after each detection that counts, and the best precision at that recall or a higher one."""
     correct = correct[counts]
     hits = np.cumsum(correct)
-    return hits / max(total, 1), hits / np.arange(1, len(correct) + 1)
+    precision = hits / np.arange(1, len(correct) + 1)
+    return hits / max(total, 1), np.maximum.accumulate(precision[::-1])[::-1]
 
 
 def area_under_curve(recall, precision) -> float:
-    """Area under the curve, with precision made monotonically decreasing (VOC since 2010)."""
-    falling = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(np.concatenate([[0.0], recall])) * falling))
+    """Area under a curve of `recall_precision` (VOC since 2010)."""
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def mean_precision(recall, precision, points) -> float:
-    """Mean over recall levels of the best precision at that recall or a higher one: 11 in VOC 2007, 101 in COCO.
+    """Mean precision of a curve of `recall_precision` at recall levels: 11 in VOC 2007, 101 in COCO.
 
     >>> mean_precision(np.array([0.5, 1.0]), np.array([1.0, 0.5]), np.linspace(0, 1, 11))
     0.7727272727272727
     """
-    falling = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return float(np.mean(falling[np.searchsorted(recall, points, side="left")]))
+    return float(np.mean(np.append(precision, 0.0)[np.searchsorted(recall, points, side="left")]))

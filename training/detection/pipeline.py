@@ -11,9 +11,12 @@ from typing import ClassVar
 import numpy as np
 
 from keras_cnns.values import Count, Value
+from training.data.pipeline import untouched
 from training.data.stateless_random import uniform
 from training.data.storage import Pixels
 from training.detection.dataset import NONE, BoxDataset
+
+EVALUATION_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -58,17 +61,6 @@ def train_indices(split: BoxDataset, batch: int, seed: int, epoch: int) -> list[
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def eval_indices(split: BoxDataset, batch: int) -> list[np.ndarray]:
-    """Indices of all images in batches, landscape images first."""
-    groups = [np.flatnonzero(is_portrait(split) == shape) for shape in (False, True)]
-    return [g[i : i + batch] for g in groups for i in range(0, len(g), batch)]
-
-
-def steps_per_epoch(split: BoxDataset, batch: int) -> int:
-    """Batches of an epoch."""
-    return len(train_indices(split, batch, 0, 0))
-
-
 def train_batches(
     split: BoxDataset,
     *,
@@ -97,10 +89,14 @@ def train_batches(
                     yield epoch, index
 
     spec = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.int32))
-    truth, portrait = BoxTensors(split), is_portrait(split)
+    learned = np.where(split.ignore, NONE, split.labels) + 1
+    all_boxes = tf.constant(np.where(learned[..., None] > 0, split.boxes, 0), tf.float32)
+    all_labels, portrait = tf.constant(learned, tf.int32), is_portrait(split)
 
     def load(epoch, index):
-        image, boxes, labels, extent = read_resized(split, truth, resize, index)
+        image, scale = resize_image(read_image(split, index), resize)
+        boxes = tf.gather(all_boxes, index) * tf.tile(scale[::-1], [2])
+        labels, extent = tf.gather(all_labels, index), tf.cast(tf.shape(image)[:2], tf.float32)
         if mirror:
             flip = uniform(seed, epoch, index, 0)(0) < 0.5
             image, boxes = tf.cond(flip, lambda: flip_image(image, boxes, extent), lambda: (image, boxes))
@@ -111,46 +107,38 @@ def train_batches(
     return stream.batch(batch, drop_remainder=True).prefetch(2)
 
 
-def eval_batches(split: BoxDataset, *, resize: ResizeRule, batch: int, preprocess: Callable):
-    """Pairs (indices, images (b, h, w, c)) of a whole split."""
+def eval_batches(split: BoxDataset, resize: ResizeRule, preprocess: Callable):
+    """Pairs (indices, images (b, h, w, c)) of a whole split, landscape images first."""
     import tensorflow as tf
 
-    truth, portrait = BoxTensors(split), is_portrait(split)
-
     def load(index):
-        image = preprocess(read_resized(split, truth, resize, index)[0])
-        return pad_image(image, resize, tf.gather(portrait, index))
+        return fit_to_canvas(read_image(split, index), resize, preprocess)
 
-    for indices in eval_indices(split, batch):
-        images = tf.data.Dataset.from_tensor_slices(indices.astype(np.int32))
-        images = images.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        yield indices, next(iter(images.batch(len(indices))))
-
-
-class BoxTensors:
-    """The boxes of a split as tensors, without those to ignore."""
-
-    def __init__(self, split: BoxDataset):
-        import tensorflow as tf
-
-        labels = np.where(split.ignore, NONE, split.labels) + 1
-        with tf.init_scope():
-            self.boxes = tf.constant(np.where(labels[..., None] > 0, split.boxes, 0), tf.float32)
-            self.labels = tf.constant(labels, tf.int32)
+    for shape in (False, True):
+        same = np.flatnonzero(is_portrait(split) == shape).astype(np.int32)
+        for first in range(0, len(same), EVALUATION_BATCH):
+            indices = same[first : first + EVALUATION_BATCH]
+            images = tf.data.Dataset.from_tensor_slices(indices)
+            images = images.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            yield indices, next(iter(images.batch(len(indices))))
 
 
-def read_resized(split: BoxDataset, truth: BoxTensors, resize: ResizeRule, index):
-    """One resized image, float32 0 to 255, with boxes, labels and extent."""
+def read_image(split: BoxDataset, index):
+    """One image, uint8 (h, w, c); `index` may be a tensor."""
     import tensorflow as tf
 
     images = split.images
     if isinstance(images, Pixels):
-        image = tf.gather(images.tensor, index)
-    else:
-        image = images.decoded(images.read(index), index)
-    image, scale = resize_image(image, resize)
-    boxes = tf.gather(truth.boxes, index) * tf.tile(scale[::-1], [2])
-    return image, boxes, tf.gather(truth.labels, index), tf.cast(tf.shape(image)[:2], tf.float32)
+        return tf.gather(images.tensor, index)
+    return images.decoded(images.read(index), index)
+
+
+def fit_to_canvas(image, resize: ResizeRule, preprocess: Callable = untouched):
+    """A stored image, uint8 (h, w, c), resized, preprocessed and padded to the shape of its batch."""
+    import tensorflow as tf
+
+    height, width = tf.unstack(tf.shape(image)[:2])
+    return pad_image(preprocess(resize_image(image, resize)[0]), resize, height > width)
 
 
 def resize_image(image, resize: ResizeRule):

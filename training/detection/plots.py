@@ -14,18 +14,19 @@ MIN_SCORE = 0.5  # of the boxes drawn on a sheet
 
 
 def draw(axis, image: np.ndarray, found: Detections, classes) -> None:
-    """Draws an image and its boxes, each with class and score, in the colour of its class."""
+    """Draws an image and its boxes, each with its class and, unless it is infinite, its score."""
     from matplotlib.patches import Rectangle
 
     axis.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=255)
     axis.set_axis_off()
     for box, score, label in zip(found.boxes, found.scores, found.classes, strict=True):
         colour = COLOURS[int(label) % len(COLOURS)]
-        x1, y1, x2, y2 = map(float, box)
+        x1, y1, x2, y2 = (float(side) - 0.5 for side in box)  # the first pixel is drawn from -0.5 to 0.5
+        text = short(classes[int(label)], 16) + (f" {score:.2f}" if np.isfinite(score) else "")
         axis.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))
         axis.text(
             *(x1, max(y1, image.shape[0] / 20)),  # inside the image
-            f"{short(classes[int(label)], 16)} {score:.2f}",
+            text,
             fontsize=7,
             color="black",
             va="bottom",
@@ -34,8 +35,8 @@ def draw(axis, image: np.ndarray, found: Detections, classes) -> None:
         )
 
 
-def sheet(images: list, found: list[Detections], classes, title: str, min_score: float = MIN_SCORE):
-    """Images with the detections whose score is at least `min_score`."""
+def sheet(images: list, found: list[Detections], classes, title: str):
+    """Images with the detections whose score is at least `MIN_SCORE`."""
     columns = min(COLUMNS, len(images))
     lines = math.ceil(len(images) / columns)
     figure = blank(3.0 * columns, 3.0 * lines + 0.5, plain(title))
@@ -43,8 +44,7 @@ def sheet(images: list, found: list[Detections], classes, title: str, min_score:
     for axis in axes:
         axis.set_axis_off()
     for axis, image, one in zip(axes, images, found, strict=False):
-        good = one.scores >= min_score
-        draw(axis, image, Detections(one.boxes[good], one.scores[good], one.classes[good]), classes)
+        draw(axis, image, one.above(MIN_SCORE), classes)
     return figure
 
 

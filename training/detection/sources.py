@@ -8,7 +8,7 @@ from training.detection.dataset import DetectionData
 from training.errors import DataError
 
 
-def load(spec: str, images: Path | None = None, *, data_dir: str | None = None) -> DetectionData:
+def load(spec: str, images: Path | str | None = None, *, data_dir: str | None = None) -> DetectionData:
     """The data that `spec` names.
 
     `spec` is, in this order: a path (a JSON file or folder in COCO's format, a folder in VOC's), the word
@@ -26,7 +26,7 @@ def load(spec: str, images: Path | None = None, *, data_dir: str | None = None) 
         if path.is_dir() and voc.is_voc(path):
             return voc.load(path)
         if path.suffix == ".json" or path.is_dir():
-            return coco.load(path, images)
+            return coco.load(path, images and Path(images))
         raise DataError(f"{path}: annotations must be COCO's JSON files or VOC's folders of XML files")
     if images is not None:
         raise DataError(f"--images needs a JSON file in COCO's format, got --data {spec}")

@@ -8,13 +8,13 @@ import numpy as np
 
 from keras_cnns.detection import LOSSES
 from keras_cnns.detection.weights import load
-from training.detection import metrics, pipeline, plots, scoring
+from training.detection import metrics, pipeline, plots, trained
 from training.detection.config import DetectionConfig
 from training.detection.dataset import DetectionData
 from training.detection.metrics import Detections
 from training.engine.step import StepModel, sync_batch_norm
 from training.errors import usage_errors
-from training.report.stream import told
+from training.report.stream import log_messages_to
 from training.trainer.task import Task
 
 SHOWN = 8  # images in a picture
@@ -80,18 +80,19 @@ class DetectionTask(Task):
     def build(self):
         config, recipe, built = self.config, self.config.recipe, self.config.build()
         if config.weights:
-            with told(self.log), usage_errors():
+            with log_messages_to(self.log), usage_errors():
                 load(built.inference, config.detector, config.weights)
         how = {"decay": recipe.decay, "undecayed": recipe.no_weight_decay, "clip": recipe.clip}
         model = DetectionStep(built.learner.inputs, built.learner.outputs, **how)
-        forward = scoring.forward(built.inference)
-        model.measure = lambda: self._validate(model, forward)
-        return model, built.inference
+        forward = trained.forward(built.inference)
 
-    def _validate(self, model: DetectionStep, forward) -> dict:
-        sync_batch_norm(model)
-        figures = self.figures(self.predict(forward, "val"), "val")
-        return {name: figures[name] for name in self.compared}
+        def measure() -> dict:
+            sync_batch_norm(model)
+            figures = self.figures(self.predict(forward, "val"), "val")
+            return {name: figures[name] for name in self.compared}
+
+        model.measure = measure
+        return model, built.inference
 
     def loss(self):
         return None
@@ -107,7 +108,7 @@ class DetectionTask(Task):
 
     @property
     def steps(self):
-        return pipeline.steps_per_epoch(self.data.train, self.config.recipe.batch_size)
+        return len(pipeline.train_indices(self.data.train, self.config.recipe.batch_size, self.config.seed, 0))
 
     def train_batches(self, epoch: int = 0, step: int = 0):
         config, recipe = self.config, self.config.recipe
@@ -120,7 +121,7 @@ class DetectionTask(Task):
             first_epoch=epoch,
             first_step=step,
             mirror=self.data.mirror,
-            preprocess=config.detector.backbone.preprocessing,
+            preprocess=config.preprocessing,
         )
 
     def image_names(self, epoch, step):
@@ -141,18 +142,15 @@ class DetectionTask(Task):
     # --- figures and pictures
 
     def forward(self, model):
-        return scoring.forward(model)
+        return trained.forward(model)
 
     def sample(self):
-        preprocess = self.config.detector.backbone.preprocessing
         few = self.data.val.take(range(min(SHOWN, len(self.data.val))))
-        batches = pipeline.eval_batches(few, resize=self.config.recipe.resize, batch=SHOWN, preprocess=preprocess)
-        return next(batches)[1]
+        return next(pipeline.eval_batches(few, self.config.recipe.resize, self.config.preprocessing))[1]
 
     def predict(self, forward, split):
         """The detections on each image of a split."""
-        preprocess = self.config.detector.backbone.preprocessing
-        return scoring.detections(forward, getattr(self.data, split), self.config.recipe.resize, preprocess)
+        return trained.detect_split(forward, getattr(self.data, split), self.config)
 
     def figures(self, predictions, split):
         return metrics.measure(predictions, getattr(self.data, split), len(self.config.classes))
@@ -177,7 +175,8 @@ class DetectionTask(Task):
         low, high = images.min(), images.max()
         shown = [np.uint8(255 * (image - low) / max(high - low, 1e-6)) for image in images]
         truth = [
-            Detections(b[k > 0], np.ones((k > 0).sum()), k[k > 0] - 1) for b, k in zip(boxes, labels, strict=True)
+            Detections(b[k > 0], np.full((k > 0).sum(), np.inf), k[k > 0] - 1)
+            for b, k in zip(boxes, labels, strict=True)
         ]
         return plots.sheet(shown, truth, self.config.classes, f"{self._title}: the first training batch")
 
@@ -188,9 +187,5 @@ class DetectionTask(Task):
 
     @classmethod
     def summary(cls, result: dict, folder: Path) -> str:
-        test = result["test"]
-        return (
-            f"done: test AP50 {test['ap50']:.4f} (n={test['n']} images, {test['boxes']} boxes), VOC07 11-point "
-            f"{test['ap50_voc07']:.4f}, COCO AP {test['ap']:.4f}, AP75 {test['ap75']:.4f}, "
-            f"{result['images_per_second']:.0f} images/s, run {folder}"
-        )
+        rate = f"{result['images_per_second']:.0f} images/s"
+        return f"done: test {metrics.describe(result['test'])}, {rate}, run {folder}"

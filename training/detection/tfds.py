@@ -1,11 +1,13 @@
 """The reader of detection data sets of TensorFlow Datasets, by name; several names are joined by a plus sign."""
 
+import io
+
 import numpy as np
 
 from training.data import tfds as classification_tfds
 from training.data.storage import Encoded
 from training.detection.annotations import cut_splits
-from training.detection.dataset import BoxDataset, DetectionData, clip_and_pad
+from training.detection.dataset import DetectionData, clipped_dataset
 from training.errors import DataError, some
 
 UNLABELLED_TEST = ("voc/2012", "coco/2014", "coco/2017")
@@ -49,63 +51,38 @@ def check_features(name: str, features) -> None:
 
 def read(tfds, names: str, builders, classes: tuple[str, ...]) -> DetectionData:
     """All splits in memory, images encoded."""
-    size = sum(b.info.splits[s].num_bytes for n, b in builders for s in labelled_splits(n, b))
+    labelled = [
+        (builder, split)
+        for name, builder in builders
+        for split in ("train", "validation", "test")
+        if split in builder.info.splits and not (split == "test" and name.startswith(UNLABELLED_TEST))
+    ]
+    size = sum(builder.info.splits[split].num_bytes for builder, split in labelled)
     classification_tfds.check_memory(names, size, "a folder with COCO's annotations")
-    examples, given = [], {"train": [], "test": []}
-    for name, builder in builders:
-        for split in labelled_splits(name, builder):
-            found = list(stream(tfds, builder, split))
-            part = "test" if split == "test" else "train"
-            if part == "train" or not given["test"]:
-                given[part] += range(len(examples), len(examples) + len(found))
-                examples += found
-    given = {k: v for k, v in given.items() if v}
-    if "test" not in given:
-        given = {"all": given["train"]}
-    parts, how = cut_splits(given)
-    whole, notes = to_box_dataset(examples)
-    origin = f"TFDS {', '.join(b.info.full_name for _, b in builders)}; {how}"
-    splits = {name: whole.take(rows) for name, rows in parts.items()}
-    return DetectionData(names, classes, **splits, mirror=True, origin=origin, notes=tuple(notes))
+    examples, train, test, encoded = [], [], [], {"image": tfds.decode.SkipDecoding()}
+    for builder, split in labelled:
+        if split != "test" or not test:
+            first = len(examples)
+            examples += classification_tfds.stream(tfds, builder, split, encoded).as_numpy_iterator()
+            (test if split == "test" else train).extend(range(first, len(examples)))
+    sizes, truths, ids = zip(*(read_example(i, example) for i, example in enumerate(examples)), strict=True)
+    whole, notes = clipped_dataset(Encoded(tuple(e["image"] for e in examples)), sizes, truths, ids)
+    origin = f"TFDS {', '.join(builder.info.full_name for _, builder in builders)}"
+    given = {"train": train, "test": test} if test else {"all": train}
+    return cut_splits(names, classes, whole, given, origin, notes)
 
 
-def labelled_splits(name: str, builder) -> list[str]:
-    """The splits with boxes."""
-    have = [s for s in ("train", "validation", "test") if s in builder.info.splits]
-    return [s for s in have if s != "test" or not name.startswith(UNLABELLED_TEST)]
-
-
-def stream(tfds, builder, split: str):
-    """Examples of a split as NumPy: encoded images, boxes from 0 to 1 as top, left, bottom, right."""
-    yield from classification_tfds.stream(
-        tfds, builder, split, {"image": tfds.decode.SkipDecoding()}
-    ).as_numpy_iterator()
-
-
-def to_box_dataset(examples: list[dict]) -> tuple[BoxDataset, list[str]]:
-    """Examples as one `BoxDataset`, and lines for the log."""
-    sizes, truths, ids = [], [], []
-    for i, example in enumerate(examples):
-        objects = example["objects"]
-        size = image_size(example["image"])
-        top, left, bottom, right = np.reshape(objects["bbox"], (-1, 4)).T
-        boxes = np.stack([left * size[1], top * size[0], right * size[1], bottom * size[0]], axis=1)
-        ignore = objects.get("is_difficult", objects.get("is_crowd", np.zeros(len(boxes), bool)))
-        sizes.append(size)
-        truths.append((boxes, objects["label"], ignore))
-        name = example.get("image/filename", i)
-        name = name.decode() if isinstance(name, bytes) else name
-        ids.append(int(example["image/id"]) if "image/id" in example else name)
-    images = Encoded(tuple(e["image"] for e in examples))
-    arrays, notes = clip_and_pad(truths, sizes)
-    return BoxDataset(images, np.array(sizes, np.int32), *arrays, tuple(ids)), notes
-
-
-def image_size(encoded: bytes) -> tuple[int, int]:
-    """Height and width, from the header alone."""
-    import io
-
+def read_example(index: int, example: dict) -> tuple:
+    """((height, width), (boxes, classes, ignore flags), id) of an example; TFDS has y1, x1, y2, x2 from 0 to 1."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(encoded)) as image:
-        return image.height, image.width
+    with Image.open(io.BytesIO(example["image"])) as image:  # reads the header alone
+        width, height = image.size
+    objects = example["objects"]
+    top, left, bottom, right = np.reshape(objects["bbox"], (-1, 4)).T
+    boxes = np.stack([left * width, top * height, right * width, bottom * height], axis=1)
+    ignore = objects.get("is_difficult", objects.get("is_crowd", np.zeros(len(boxes), bool)))
+    name = example.get("image/filename", index)
+    name = name.decode() if isinstance(name, bytes) else name
+    key = int(example["image/id"]) if "image/id" in example else name
+    return (height, width), (boxes, objects["label"], ignore), key

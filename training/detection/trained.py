@@ -1,6 +1,7 @@
-"""Detectors to measure and to use: from a run folder."""
+"""Trained detectors: loaded from a run folder, run on whole splits and on single images, on one device."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -10,41 +11,63 @@ from keras_cnns.deep import deep_recursion
 from keras_cnns.detection.weights import load
 from keras_cnns.preprocessing import Preprocessing
 from training.classification.trained import check_hash
-from training.detection import scoring
 from training.detection.config import DetectionConfig
 from training.detection.dataset import BoxDataset
 from training.detection.metrics import Detections
-from training.detection.pipeline import ResizeRule, pad_image, resize_image
+from training.detection.pipeline import ResizeRule, eval_batches, fit_to_canvas
 from training.errors import DataError
+
+
+def forward(model: keras.Model):
+    """images -> detections in inference mode, compiled once for each batch shape."""
+    import tensorflow as tf
+
+    return tf.function(lambda images: model(images, training=False), autograph=False)
+
+
+def detect_split(run, split: BoxDataset, config: DetectionConfig) -> list[Detections]:
+    """The detections of a function of `forward` on each image of a split, in pixels of the stored images."""
+    found = {}
+    for indices, images in eval_batches(split, config.recipe.resize, config.preprocessing):
+        stored = undo_resize(run(images), split.sizes[indices], config.recipe.resize)
+        found.update(zip(indices, stored, strict=True))
+    return [found[index] for index in range(len(split))]
+
+
+def undo_resize(outputs: dict, sizes, resize: ResizeRule) -> Iterator[Detections]:
+    """The detections of each image of a batch, in pixels of the stored images of (height, width) `sizes`."""
+    boxes, scores, classes, counts = (np.asarray(outputs[k]) for k in ("boxes", "scores", "classes", "count"))
+    for i, (count, size) in enumerate(zip(counts, np.asarray(sizes, np.float64), strict=True)):
+        grown = np.maximum(np.rint(size * resize.scale(*size)), 1) / size
+        stored = np.clip(boxes[i, :count] / np.tile(grown[::-1], 2), 0, np.tile(size[::-1], 2))
+        yield Detections(stored.astype(np.float32), scores[i, :count], classes[i, :count])
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A trained network with what it needs to see images and name classes.
+    """A trained network, images of the canvas of `config` -> detections, with the configuration of its run.
 
-    Attributes:
-        name: for people.
-        model: images of its canvas -> detections.
-        data, images: what it was trained on, as given.
-        canvas: shape of the images that the model takes.
-        categories: numbers of the classes in its annotations, if they had any.
+    `name` has the run's folder, for messages.
     """
 
     name: str
     model: keras.Model
-    classes: tuple[str, ...]
-    fit: ResizeRule
-    preprocessing: Preprocessing
-    data: str
-    canvas: tuple
-    images: Path | None = None
-    categories: tuple[int, ...] = ()
+    config: DetectionConfig
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of the outputs."""
+        return self.config.classes
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """From 0-255 pixels to what the model takes."""
+        return self.config.preprocessing
 
     def find(self, run, image: np.ndarray) -> Detections:
-        """What `scoring.forward(model)` finds on a uint8 image (h, w, 3), in its own pixels."""
-        high = image.shape[0] > image.shape[1]
-        seen = pad_image(self.preprocessing(resize_image(image, self.fit)[0]), self.fit, high)[None]
-        return scoring.undo_resize(next(scoring.split_batch(run(seen))), image.shape[:2], self.fit)
+        """The detections of a function of `forward` on a uint8 image (h, w, 3), in its own pixels."""
+        seen = fit_to_canvas(image, self.config.recipe.resize, self.preprocessing)[None]
+        return next(undo_resize(run(seen), [image.shape[:2]], self.config.recipe.resize))
 
     def in_order(self, classes: tuple[str, ...], split: BoxDataset) -> BoxDataset:
         """A split of data with other classes, in the order of the network's.
@@ -52,13 +75,11 @@ class Detector:
         Raises:
             DataError: the data have a class that the network does not know.
         """
-        if classes == self.classes:
-            return split
         odd = [c for c in classes if c not in self.classes]
         if odd:
             raise DataError(f"{self.name} does not know the class {odd[0]!r} (it knows {', '.join(self.classes)})")
         places = np.array([self.classes.index(c) for c in classes] + [-1], np.int32)  # the last is for none
-        return BoxDataset(split.images, split.sizes, split.boxes, places[split.labels], split.ignore, split.ids)
+        return replace(split, labels=places[split.labels])
 
 
 def from_run(folder: Path) -> Detector:
@@ -75,14 +96,4 @@ def from_run(folder: Path) -> Detector:
         model = config.build().inference
     load(model, config.detector, path)
     check_hash(model, folder)
-    return Detector(
-        f"{config.detector.name} ({folder})",
-        model,
-        config.classes,
-        config.recipe.resize,
-        config.detector.backbone.preprocessing,
-        config.data,
-        config.canvas,
-        config.images and Path(config.images),
-        config.categories,
-    )
+    return Detector(f"{config.detector.name} ({folder})", model, config)

@@ -1,4 +1,4 @@
-"""Several processes that train one network, on one machine or on several: their addresses and messages.
+"""Several worker processes that train one network, on one machine or on several: addresses and messages.
 
 All workers run the same code; collective operations wait until all have called them. Only worker 0, the chief, has
 the run folder. The others work in a temporary folder and get the chief's checkpoints at the start.
@@ -8,7 +8,6 @@ import faulthandler
 import json
 import os
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import RunError, UsageError
-from training.processes import silence_native_stderr
+from training.processes import report, silence_native_stderr
 
 CHUNK = 2**24  # int32 numbers in one message: 64 MiB
 RESTART = "start all workers again with the same command, and the run continues from its last checkpoint"
@@ -73,12 +72,10 @@ class Group:
         import tensorflow as tf
 
         port = int(self.workers[self.index].rpartition(":")[2])
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind(("", port))
-            except OSError as error:
-                raise ValueError(f"worker {self.index} cannot use port {port}: {error.strerror}") from None
+        try:
+            socket.create_server(("", port)).close()
+        except OSError as error:
+            raise ValueError(f"worker {self.index} cannot use port {port}: {os.strerror(error.errno)}") from None
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             tf.train.ClusterSpec({"worker": list(self.workers)}),
             task_type="worker",
@@ -155,9 +152,7 @@ class Watchdog:
             if self.over:
                 return
             self.fed.clear()
-        name = os.path.basename(sys.argv[0])
-        line = f"no step for {self.seconds:.0f} seconds: another worker hangs; {RESTART}"
-        print(f"{name}: {line}", file=sys.stderr, flush=True)
+        report(f"no step for {self.seconds:.0f} seconds: another worker hangs; {RESTART}")
         os._exit(1)
 
 
@@ -175,16 +170,13 @@ class Communicator:
         others = ", ".join(worker for i, worker in enumerate(group.workers) if i != group.index)
         print(f"worker {group.index} waits for {others}, {group.timeout:.0f} seconds at most", flush=True)
         silence_native_stderr()  # TensorFlow writes many lines when a worker dies
-        # TensorFlow holds the interpreter's lock while it waits, so a thread of Python could not end the process.
+        # TensorFlow holds Python's global lock while it waits, so a Python thread could not end the process.
         with open(os.devnull, "w") as nowhere:
             faulthandler.dump_traceback_later(group.timeout, exit=True, file=nowhere)
             self.strategy = group.strategy()
             faulthandler.cancel_dump_traceback_later()
         self.watchdog = Watchdog(group.timeout)
-
-    def alive(self) -> None:
-        """Restarts the watchdog's countdown."""
-        self.watchdog.feed()
+        self.alive = self.watchdog.feed  # restarts its countdown
 
     def close(self) -> None:
         """Waits for the other workers, which treat a process that ends early as dead."""

@@ -10,7 +10,7 @@ from training.engine.cluster import Communicator, Group, lost_peers
 
 ALONE = Group()
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-FIRST_BFLOAT16 = (8, 0)  # compute capability with fast bfloat16 (Ampere)
+FIRST_BFLOAT16 = 8  # compute capability with fast bfloat16 (Ampere)
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,8 @@ class Compute:
         by = lcm(self.replicas * parts, pairs)
         if size % by:
             near = max(by, size // by * by)
-            what = (
-                f" parts ({self.replicas} replicas, {parts} passes, pairs)" if by > self.replicas else " replicas"
-            )
-            raise ValueError(f"the batch size must be divisible by {by}{what}, got {size}; try {near}")
+            what = f"parts ({self.replicas} replicas, {parts} passes, pairs)" if by > self.replicas else "replicas"
+            raise ValueError(f"the batch size must be divisible by {by} {what}, got {size}; try {near}")
 
 
 def choose(
@@ -114,7 +112,8 @@ def choose(
         raise ValueError(f"--replicas must be at most the number of GPUs, {len(gpus)}, got {replicas}")
     if not gpus and replicas > 1 and not group.alone:
         raise ValueError(f"--replicas must be 1 on a worker without GPUs, got {replicas}")
-    precision, reason = _precision(tf, gpus, precision)
+    details = map(tf.config.experimental.get_device_details, gpus)
+    precision, reason = choose_precision(precision, [d.get("compute_capability", (0, 0))[0] for d in details])
     compiled, xla_reason = _xla(gpus, replicas * group.count, xla, norms)
     # With determinism XLA cannot compile the gradient of max-pooling, even on CPUs, so with XLA it is on request.
     if deterministic or not (gpus or compiled):
@@ -130,17 +129,17 @@ def choose(
     if gpus and not group.alone:
         tf.config.set_visible_devices(gpus[:replicas], "GPU")
     communicator = None if group.alone else Communicator(group)
-    strategy = _mirrored(tf, gpus, replicas) if communicator is None else communicator.strategy
+    strategy = _mirrored(tf, kind, replicas) if communicator is None else communicator.strategy
     return Compute(kind, replicas * group.count, precision, compiled, strategy, why, communicator, norms)
 
 
-def _precision(tf, gpus, asked: str) -> tuple[str, str]:
+def choose_precision(asked: str, capabilities: list[int]) -> tuple[str, str]:
+    """(precision, reason), by the major compute capabilities of the GPUs; on a CPU there are none."""
     if asked != "auto":
         return asked, "as asked"
-    if not gpus:
+    if not capabilities:
         return "float32", "the default on CPUs"
-    able = [tf.config.experimental.get_device_details(g).get("compute_capability", (0, 0)) for g in gpus]
-    if min(able) >= FIRST_BFLOAT16:
+    if min(capabilities) >= FIRST_BFLOAT16:
         return "bfloat16", "the GPUs have it"
     return "float32", "the GPUs have no fast bfloat16"
 
@@ -155,11 +154,10 @@ def _xla(gpus, replicas: int, asked: str, norms: str) -> tuple[bool, str]:
     return (True, "the default on GPUs") if gpus else (False, "slower on CPUs")
 
 
-def _mirrored(tf, gpus, replicas: int):
+def _mirrored(tf, kind: str, replicas: int):
     if replicas == 1:
         return None  # several features of Keras fail under any strategy, even one of a single device
-    if not gpus:
+    if kind == "CPU":
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
-    kind = "GPU" if gpus else "CPU"
     return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(replicas)])

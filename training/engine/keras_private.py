@@ -1,4 +1,4 @@
-"""All uses of Keras' private methods: two, for training on several devices. Tested on keras 3.15.1.
+"""All uses of private methods of Keras: two, for training on several devices. Tested on keras 3.15.1.
 
 - `Trainer._maybe_symbolic_build` reduces the first batch to its mean over replicas, which fails where shards
   differ in length and on several workers (keras issue 20585). A functional model is built already.

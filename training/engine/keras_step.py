@@ -1,46 +1,31 @@
 """Training by Keras' own `fit`, for JAX and torch: the model, its optimizer and its batches."""
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
-from fnmatch import fnmatch
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 from keras import ops
 
+from training.engine.step import TrainingModel, add_decay
+
 BUFFER = 4  # batches that are made in advance
 
 
-class KerasStep(keras.Model):
-    """A functional model that trains as a `StepModel` does, on any backend; gives logits.
+class KerasStep(TrainingModel):
+    """The model that trains by Keras' `fit`, on any backend.
 
-    Loss, weights of training heads, decay, clipping and metrics are the same; so are the numbers, up to rounding.
-    It cannot accumulate gradients. Several devices of JAX compute one step together (`keras.distribution`), so
-    batch norm takes its statistics over the whole batch.
-
-    Attributes:
-        loss_weights: of each output; the first output has the logits, others are training heads.
-        preprocess: from the images of a batch to the input of the network; runs on the device.
-        xla: whether XLA compiles the step.
-        data_wait_seconds: seconds that training has waited for input so far.
+    Loss, weights of training heads, decay, clipping and metrics are those of `StepModel`; so are the numbers, up
+    to rounding. It cannot accumulate gradients. Several devices of JAX compute one step together
+    (`keras.distribution`), so batch norm takes its statistics over the whole batch.
     """
 
-    def __init__(
-        self, inputs, outputs, loss_weights: tuple[float, ...] = (1.0,), preprocess: Callable | None = None
-    ):
-        super().__init__(inputs[0] if len(inputs) == 1 else inputs, outputs)  # torch warns of a list of one
-        self.loss_weights = loss_weights
-        self.preprocess = preprocess or (lambda images: images)
-        self.counted = len(loss_weights)  # outputs in the loss
-        self.data_wait_seconds = 0.0
-        self.mean_loss = keras.metrics.Mean("loss")
-        self.top1 = keras.metrics.SparseCategoricalAccuracy("top1")
-
-    @property
-    def metrics(self):
-        return [self.mean_loss, self.top1]
+    def __init__(self, inputs, outputs, *options):
+        inputs = inputs[0] if len(inputs) == 1 else inputs  # torch warns of a list of one
+        super().__init__(inputs, outputs, *options)
+        self.counted = len(self.loss_weights)  # outputs in the loss
 
     def compile(self, optimizer, loss, xla: bool = False):
         """With `xla` XLA compiles the step."""
@@ -57,9 +42,8 @@ class KerasStep(keras.Model):
         return ops.mean(losses) + sum(self.losses)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        labels = y if len(y.shape) == 1 else ops.argmax(y, axis=-1)
-        self.mean_loss.update_state(self._loss_of_each(y, y_pred), sample_weight=sample_weight)
-        self.top1.update_state(labels, keras.tree.flatten(y_pred)[0], sample_weight=sample_weight)
+        logits = keras.tree.flatten(y_pred)[0]
+        self.update_metrics(self._loss_of_each(y, y_pred), y, logits, sample_weight, counted=sample_weight)
         return self.get_metrics_result()
 
     def test_step(self, *given):
@@ -73,10 +57,7 @@ class KerasStep(keras.Model):
     def _loss_of_each(self, labels, y_pred):
         """Loss of each image, (n,)."""
         outputs = keras.tree.flatten(y_pred)[: self.counted]
-        return sum(
-            w * self.loss.call(labels, ops.cast(o, "float32"))
-            for w, o in zip(self.loss_weights, outputs, strict=False)
-        )
+        return sum(w * self.example_losses(labels, o) for w, o in zip(self.loss_weights, outputs, strict=False))
 
 
 def configure_optimizer(
@@ -95,53 +76,31 @@ def configure_optimizer(
         if clip is not None:
             norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients))
             gradients = [g * ops.cast(clip / ops.maximum(norm, clip), g.dtype) for g in gradients]
-        decayed = [not any(fnmatch(v.path, p) for p in undecayed) for v in variables]
-        gradients = [
-            g + ops.cast(decay, g.dtype) * v if yes else g
-            for g, v, yes in zip(gradients, variables, decayed, strict=True)
-        ]
-        apply(gradients, trainable_variables)
+        apply(add_decay(gradients, variables, decay, undecayed), trainable_variables)
 
     optimizer.apply = clip_decay_apply
 
 
 def prefetch(batches, model) -> Iterator[tuple]:
     """The batches as NumPy arrays, made in a thread; adds the seconds of waiting to `model.data_wait_seconds`."""
-    ready, over = queue.Queue(BUFFER), threading.Event()
+    stream, pool = iter(batches), ThreadPoolExecutor(1)
 
-    def work():
-        try:
-            for batch in batches:
-                if not put(tuple(map(np.asarray, batch))):
-                    return
-            put(None)
-        except BaseException as error:  # raised in the main thread, in place of the batch
-            put(error)
+    def make():
+        batch = next(stream, None)
+        return batch and tuple(map(np.asarray, batch))
 
-    def put(item) -> bool:
-        while not over.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+    ready = deque(pool.submit(make) for _ in range(BUFFER))
     try:
         while True:
             began = time.perf_counter()
-            item = ready.get()
+            batch = ready.popleft().result()
             model.data_wait_seconds += time.perf_counter() - began
-            if item is None:
+            if batch is None:
                 return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+            ready.append(pool.submit(make))
+            yield batch
     finally:
-        over.set()
-        thread.join()
+        pool.shutdown(cancel_futures=True)
 
 
 class PaddedBatches(keras.utils.PyDataset):

@@ -1,4 +1,4 @@
-"""The training step on TensorFlow: `StepModel`, which `fit` trains on one device or on several."""
+"""The model that trains: `TrainingModel`, common to all backends, and `StepModel`, the step on TensorFlow."""
 
 import time
 from collections.abc import Callable
@@ -10,13 +10,61 @@ import keras
 from training.engine import keras_private
 
 
-class StepModel(keras_private.Built, keras.Model):
-    """A functional model with this project's training step; gives logits.
+class TrainingModel(keras.Model):
+    """A functional model that gives logits, with the loss and the metrics of training on all backends.
+
+    Metrics are the mean loss and top-1.
+
+    Attributes:
+        loss_weights: of each output; the first output has the logits, others are training heads.
+        preprocess: from the images of a batch to the input of the network; runs on the device.
+        xla: whether XLA compiles the step; set by `compile`.
+        data_wait_seconds: seconds that training has waited for input so far.
+    """
+
+    def __init__(
+        self, inputs, outputs, loss_weights: tuple[float, ...] = (1.0,), preprocess: Callable | None = None
+    ):
+        super().__init__(inputs, outputs)
+        if len(loss_weights) != len(self.outputs):
+            raise ValueError(f"{len(self.outputs)} outputs need as many loss_weights, got {loss_weights}")
+        self.loss_weights = loss_weights
+        self.preprocess = preprocess or (lambda images: images)
+        self.data_wait_seconds = 0.0
+        self.mean_loss = keras.metrics.Mean("loss")
+        self.top1 = keras.metrics.SparseCategoricalAccuracy("top1")
+
+    @property
+    def metrics(self):
+        return [self.mean_loss, self.top1]
+
+    def example_losses(self, labels, logits):
+        """Loss of each image, (n,)."""
+        return keras.losses.get(self.loss).call(labels, keras.ops.cast(logits, "float32"))
+
+    def update_metrics(self, losses, labels, logits, weights, counted=None):
+        """Adds a batch; `weights` are of the losses, `counted` of top-1."""
+        # Metrics keep sums and counts, since replicas may have unequal parts of a last batch, or none.
+        self.mean_loss.update_state(losses, sample_weight=weights)
+        labels = labels if len(labels.shape) == 1 else keras.ops.argmax(labels, axis=-1)
+        self.top1.update_state(labels, logits, sample_weight=counted)
+
+
+def add_decay(gradients, variables, decay, undecayed: tuple[str, ...]) -> list:
+    """Adds decay times the weight to the gradients, but for weights whose path fits a pattern in `undecayed`."""
+    return [
+        g if any(fnmatch(v.path, p) for p in undecayed) else g + keras.ops.cast(decay, g.dtype) * v
+        for g, v in zip(gradients, variables, strict=True)
+    ]
+
+
+class StepModel(keras_private.Built, TrainingModel):
+    """The model that trains on TensorFlow, with this project's training step.
 
     `StepModel(plain.inputs, logits)` shares the layers of the model `plain` and so trains its weights.
-    `compile(optimizer, loss)` as usual; metrics are the mean loss and top-1. Labels are integers (n,) or, where
-    images are mixed or labels smoothed, probabilities (n, classes); weights of images (n,), also those that `fit`
-    makes of `class_weight`, multiply their losses.
+    `compile(optimizer, loss)` as usual. Labels are integers (n,) or, where images are mixed or labels smoothed,
+    probabilities (n, classes); weights of images (n,), also those that `fit` makes of `class_weight`, multiply
+    their losses.
 
     The step has two functions. `gradients` is the forward and backward pass of one replica over one part of its
     images. `update` sums the gradients over parts and replicas, clips, decays and applies them. With
@@ -28,13 +76,10 @@ class StepModel(keras_private.Built, keras.Model):
     Attributes:
         decay: L2 coefficient; decay times the weight is added to the gradient.
         undecayed: patterns of the paths of weights without decay, as ("*/bias", "*/gamma").
-        loss_weights: of each output; the first output has the logits, others are training heads.
         clip: largest norm of all gradients together, after their sum over replicas and before decay, or None.
         accumulate: parts into which a replica's images are divided, one forward and backward pass each.
-        preprocess: from the images of a batch to the input of the network; runs on the device.
         gradient_hook: changes the gradients after clipping, before decay; or None.
         learning_variables: the variables that are trained; see `set_trainable_subset`.
-        data_wait_seconds: seconds that training has waited for input so far.
         traces: how often `gradients` was traced; once per replica if shapes never change.
     """
 
@@ -49,25 +94,10 @@ class StepModel(keras_private.Built, keras.Model):
         accumulate: int = 1,
         preprocess: Callable | None = None,
     ):
-        super().__init__(inputs, outputs)
-        if len(loss_weights) != len(self.outputs):
-            raise ValueError(f"{len(self.outputs)} outputs need as many loss_weights, got {loss_weights}")
-        self.decay = decay
-        self.undecayed = undecayed
-        self.loss_weights = loss_weights
-        self.clip = clip
-        self.accumulate = accumulate
-        self.preprocess = preprocess or (lambda images: images)
-        self.gradient_hook = None
-        self.trainable_subset = None
-        self.data_wait_seconds = 0.0
+        super().__init__(inputs, outputs, loss_weights, preprocess)
+        self.decay, self.undecayed, self.clip, self.accumulate = decay, undecayed, clip, accumulate
+        self.gradient_hook = self.trainable_subset = None
         self.traces = 0
-        self.mean_loss = keras.metrics.Mean("loss")
-        self.top1 = keras.metrics.SparseCategoricalAccuracy("top1")
-
-    @property
-    def metrics(self):
-        return [self.mean_loss, self.top1]
 
     def compile(self, optimizer, loss, xla: bool = False, steps_per_execution: int = 1):
         """`xla` replaces Keras' `jit_compile`, which silently does nothing under a strategy or with determinism.
@@ -129,7 +159,10 @@ class StepModel(keras_private.Built, keras.Model):
             gradients = [g * keras.ops.cast(limit / tf.maximum(norm, limit), g.dtype) for g in gradients]
         if self.gradient_hook is not None:
             gradients = self.gradient_hook(gradients, self.learning_variables)
-        self.optimizer.apply_gradients(zip(self._decayed(gradients), self.learning_variables, strict=True))
+        if self.decay:
+            decay = self.optimizer.scale_loss(keras.ops.cast(self.decay, "float32"))
+            gradients = add_decay(gradients, self.learning_variables, decay, self.undecayed)
+        self.optimizer.apply_gradients(zip(gradients, self.learning_variables, strict=True))
 
     @property
     def learning_variables(self) -> list:
@@ -150,46 +183,39 @@ class StepModel(keras_private.Built, keras.Model):
 
     def make_train_function(self, force=False):
         """Overrides Keras': the batch is taken outside the graph, so that the wait for it can be measured."""
-        if self.train_function is not None and not force:
-            return self.train_function
-        if self.gradient_fn is None:
-            self.make_functions()
-        step = self._on_every_replica(self.train_step)
-
-        def train(iterator):
-            self._execute(step, iterator)
-            return self.get_metrics_result()
-
-        self.train_function = train
-        return train
+        if self.train_function is None or force:
+            if self.gradient_fn is None:
+                self.make_functions()
+            self.train_function = self._run_steps(self.train_step, timed=True)
+        return self.train_function
 
     def make_test_function(self, force=False):
         """Overrides Keras', whose mean over replicas fails on several workers."""
-        if self.test_function is not None and not force:
-            return self.test_function
-        step = self._on_every_replica(self.test_step)
+        if self.test_function is None or force:
+            self.test_function = self._run_steps(self.test_step, timed=False)
+        return self.test_function
 
-        def test(iterator):
-            waited = self.data_wait_seconds
-            self._execute(step, iterator)
-            self.data_wait_seconds = waited
+    def _run_steps(self, step, timed: bool):
+        """A function that runs `steps_per_execution` steps, or fewer at the end of the data.
+
+        With `timed` the wait for input counts as `data_wait_seconds`.
+        """
+        step = self._on_every_replica(step)
+
+        def run(iterator):
+            for number in range(self.steps_per_execution):
+                began = time.perf_counter()
+                try:
+                    data = next(iterator)
+                except StopIteration:
+                    if number:
+                        break
+                    raise
+                self.data_wait_seconds += timed * (time.perf_counter() - began)
+                step(data)
             return self.get_metrics_result()
 
-        self.test_function = test
-        return test
-
-    def _execute(self, step, iterator) -> None:
-        """Runs `steps_per_execution` steps, or fewer at the end of the data; StopIteration without any."""
-        for number in range(self.steps_per_execution):
-            began = time.perf_counter()
-            try:
-                data = next(iterator)
-            except StopIteration:
-                if number:
-                    return
-                raise
-            self.data_wait_seconds += time.perf_counter() - began
-            step(data)
+        return run
 
     def make_functions(self) -> None:
         """Makes `gradient_fn` and `update_fn`, compiled if `xla`, and builds the optimizer."""
@@ -237,25 +263,6 @@ class StepModel(keras_private.Built, keras.Model):
         missing = tf.maximum(0, 1 - tf.shape(images)[0])
         # Not tf.pad: oneDNN fuses it with the first convolution and drops the padding of the batch.
         return tf.concat([images, tf.zeros([missing, *images.shape[1:]], images.dtype)], axis=0)
-
-    def _decayed(self, gradients):
-        if not self.decay:
-            return gradients
-        decay = self.optimizer.scale_loss(keras.ops.cast(self.decay, "float32"))
-        return [
-            g if any(fnmatch(v.path, p) for p in self.undecayed) else g + keras.ops.cast(decay, g.dtype) * v
-            for g, v in zip(gradients, self.learning_variables, strict=True)
-        ]
-
-    def example_losses(self, labels, logits):
-        """Loss of each image, (n,)."""
-        return keras.losses.get(self.loss).call(labels, keras.ops.cast(logits, "float32"))
-
-    def update_metrics(self, losses, labels, logits, weights, counted=None):
-        # Metrics keep sums and counts, since replicas may have unequal parts of a last batch, or none.
-        self.mean_loss.update_state(losses, sample_weight=weights)
-        labels = labels if len(labels.shape) == 1 else keras.ops.argmax(labels, axis=-1)
-        self.top1.update_state(labels, logits, sample_weight=counted)
 
 
 class SoftCrossEntropy(keras.losses.Loss):

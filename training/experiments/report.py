@@ -12,7 +12,7 @@ from training.experiments.welch import Finding
 from training.recipes.recipe import Recipe
 from training.report import canvas
 from training.report.evaluation import mean_std
-from training.report.folder import write_json, write_text
+from training.report.folder import markdown_table, write_json, write_text
 
 HELD = {True: "held", False: "did not hold", None: "undecided"}
 COLUMNS = ("trial", "parameters", "MACs", "epochs", *(f"{split} error %" for split in ("train", "val", "test")))
@@ -35,7 +35,7 @@ def line(run: RunResult) -> str:
 
 
 def write(experiment: Experiment, outcome: ExperimentResults, order) -> Path:
-    """Writes `report.md`, `result.json` and the canvas."""
+    """Writes `report.md`, `result.json` and the pictures."""
     findings = experiment.judge(outcome)
     drawn = experiment.draw(outcome) if canvas.CAN else {}
     for name, figure in drawn.items():
@@ -77,7 +77,7 @@ def text(
         "+- the standard deviation over seeds; train errors are measured after training, without augmentation",
         f"- keras_cnns {__version__}, Keras {keras.__version__} on {keras.backend.backend()}, "
         f"{first['precision']}, {platform.machine()}; speeds and times depend on the other work of the machine",
-        _table(COLUMNS, rows),
+        markdown_table(COLUMNS, rows),
     ]
     fallen = [f"{run.label}, seed {run.seed}" for runs in outcome.runs.values() for run in runs if not run.whole]
     if fallen:
@@ -119,11 +119,6 @@ def _recipes(trials: tuple[Trial, ...]) -> list[str]:
         told += [f"{name} {getattr(recipe, name)!r}" for name in differ]
         lines.append(f"- {who}: `{recipe.name}` ({recipe.citation}): {', '.join(told)}")
     return lines
-
-
-def _table(heads, rows) -> str:
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))
 
 
 def record(experiment: Experiment, outcome: ExperimentResults, order, findings: list[Finding]) -> dict:

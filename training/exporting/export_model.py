@@ -16,9 +16,9 @@ from training.data import pipeline
 from training.data.dataset import DataSet, Split
 from training.data.eval_transform import EvalTransform
 from training.errors import RunError
-from training.exporting import card, qat, quantization_report
+from training.exporting import card, qat
 from training.exporting.provenance import Provenance
-from training.report.stream import told
+from training.report.stream import log_messages_to
 
 CALIBRATION = 500  # training images; ranges of activations hardly change after 300
 RAW = 16  # images that also go through the signatures that take raw images
@@ -174,7 +174,7 @@ class ExportModel:
         few = f" ± {figures['drop_standard_error']:.4f} on only {n} images"
         raise RunError(
             f"it loses {drop:.4f} of top-1{few if n < ENOUGH else f' (n={n})'}, --max-drop allows "
-            f"{self.max_drop:g}; {quantization_report.advise(self.whole, self.calibration, form.file, self.qat)}"
+            f"{self.max_drop:g}; {qat.advise(self.whole, self.calibration, form.file, self.qat)}"
         )
 
     # --- what is reported ---------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def build(network: Trained, **options) -> ExportModel:
         image = keras.Input(network.model.input_shape[1:], name="image")
         whole = keras.Model(image, network.model(network.preprocessing.as_layers(image)), name=network.model.name)
         fused = fuse(network.model)
-        with told([].append):  # the second call would log the same again
+        with log_messages_to([].append):  # the second call would log the same again
             return ExportModel(network, fused, fuse(whole), **options)
 
 

@@ -29,17 +29,13 @@ class Format:
     needs_images: bool = False
 
 
-def _tflite(quantize: str, file: str, **options) -> Format:
-    return Format(file, "tflite", partial(tflite.write, quantize), **options)
+def _tflite(kind: str) -> Format:
+    file = "model.tflite" if kind == "none" else f"model_{kind}.tflite"
+    exact, needs_images = kind == "none", kind not in ("none", "float16")
+    return Format(file, "tflite", partial(tflite.write, kind), exact, needs_images)
 
 
-QUANTIZE = {
-    "none": _tflite("none", "model.tflite"),
-    "float16": _tflite("float16", "model_float16.tflite", exact=False),
-    "dynamic": _tflite("dynamic", "model_dynamic.tflite", exact=False, needs_images=True),
-    "int8": _tflite("int8", "model_int8.tflite", exact=False, needs_images=True),
-    "int16x8": _tflite("int16x8", "model_int16x8.tflite", exact=False, needs_images=True),
-}
+QUANTIZE = {kind: _tflite(kind) for kind in tflite.KINDS}
 TO = {
     "saved_model": Format("saved_model", "saved_model", writers.saved_model),
     "tflite": QUANTIZE["none"],

@@ -1,7 +1,7 @@
-"""The recipe of a run without `--recipe`: the paper's on its own data, else a short one; fine-tuning."""
+"""Default recipes: the paper's on the paper's data, `quick` on other data, `finetune` with weights."""
 
-import fnmatch
 from dataclasses import replace
+from fnmatch import fnmatch
 
 import keras
 
@@ -41,14 +41,14 @@ PAPERS = (
 )
 
 # `quick` counts work in multiply-accumulates of training (three times those of inference), a machine-independent
-# measure: equal commands make equal runs anywhere. Two cores do some 5e10 to 1.5e11 a second.
+# measure: equal commands make equal runs on any machine. Two cores do about 5e10 to 1.5e11 a second.
 WORK = 3.5e12  # what a run should cost
 MOST_WORK = 6e13  # what it may cost before the images are made smaller
 FEWEST_IMAGES, MOST_EPOCHS = 15_000, 30
 SMALLEST_IMAGE = 16
-MANY_UNITS = 12  # bottlenecks, from which on they start as their shortcuts; a few learn faster as published
+MANY_UNITS = 12  # bottlenecks; from this number on they start as their shortcuts; fewer learn faster as published
 
-LITTLE = Affine(rotate=10, shift=0.1, zoom=0.1)  # what digits and letters bear
+LITTLE = Affine(rotate=10, shift=0.1, zoom=0.1)  # small enough for digits and letters
 
 QUICK = Recipe(
     "quick",
@@ -61,16 +61,15 @@ QUICK = Recipe(
     decay=5e-4,
     no_weight_decay=BIASES + NORMS,
 )
-FINETUNE = Recipe(
-    "finetune",
-    "from weights to other images: the head first, then all layers, those near the image slowly (rates and head "
-    "first after Howard & Ruder 2018, arXiv 1801.06146), batch norms as they came",
+FINETUNE = replace(
+    QUICK,
+    name="finetune",
+    citation="from weights to other images: the head first, then all layers, those near the image slowly (rates "
+    "and head first after Howard & Ruder 2018, arXiv 1801.06146), batch norms as they came",
     epochs=12,
     batch_size=32,
-    optimizer=SGD(0.05, 0.9, nesterov=True),
-    schedule=Cosine(),
+    warm_up=None,
     decay=1e-4,
-    no_weight_decay=BIASES + NORMS,
     clip=1.0,
     augment=(ScaleCrop(1.0, 1.25), Flip()),
     normalise="network",
@@ -79,11 +78,11 @@ FINETUNE = Recipe(
     fine_tuning=FineTuning(head_epochs=3, by=0.7),
 )
 OURS = (QUICK.name, FINETUNE.name)
-TUNED_IMAGES = 12_800  # images that a run of `finetune` sees, few or many as there are
+TUNED_IMAGES = 12_800  # images that a run of `finetune` trains on, with repetitions
 
 
 def finetune(data: DataSet) -> Recipe:
-    """The fine-tuning recipe, more epochs of smaller batches the fewer images there are."""
+    """The fine-tuning recipe: fewer images get more epochs and smaller batches."""
     images = len(data.train)
     epochs = int(min(60, max(8, round(TUNED_IMAGES / images))))
     augment = FINETUNE.augment if data.mirror else (LITTLE,)
@@ -92,12 +91,11 @@ def finetune(data: DataSet) -> Recipe:
 
 def default_name(arch: str, data: str) -> str:
     """The paper's recipe where `data` is that paper's set, else "quick"."""
-    fits = fnmatch.fnmatch
-    return next((recipe for archs, sets, recipe in PAPERS if fits(arch, archs) and fits(data, sets)), QUICK.name)
+    return next((name for nets, sets, name in PAPERS if fnmatch(arch, nets) and fnmatch(data, sets)), QUICK.name)
 
 
 def quick(architecture: Architecture, data: DataSet) -> Recipe:
-    """The quick recipe, fitted to the network's cost and to the data."""
+    """The quick recipe; its length and image size depend on the network's cost and on the data."""
     network = architecture(classes=len(data.classes))
     images = len(data.train)
     size, work = _size(architecture, 3 * measure(network).macs, data)
@@ -120,9 +118,9 @@ def quick(architecture: Architecture, data: DataSet) -> Recipe:
 
 
 def _size(architecture: Architecture, work: float, data: DataSet) -> tuple[int, float]:
-    """Side of the training images, and the work of one of them (it goes with the area).
+    """(side of the training images, multiply-accumulates of one of them, in proportion to its area).
 
-    The native side, or for 224-pixel networks no more than the data have; halved while that costs too much.
+    It is the network's own side, or for 224-pixel networks at most the data's; halved while it costs too much.
     """
     own, side = architecture.input_shape[0], min(data.image_shape[0] or 224, data.image_shape[1] or 224)
     size = own if own <= 32 else min(own, max(32, side, architecture.min_size))
@@ -142,22 +140,26 @@ def check_name(name: str | None) -> None:
 
 
 def check_fit(architecture: Architecture, recipe: Recipe) -> None:
-    """Raises ValueError where a recipe asks a network for what it does not have."""
+    """Raises ValueError where a recipe needs what the network does not have."""
     if recipe.soft and architecture.head.loss is not cross_entropy:
-        raise ValueError(f"{architecture.name} has a loss of its own, which knows no smoothed or mixed labels")
+        raise ValueError(
+            f"{architecture.name} has a loss of its own, which does not take smoothed or mixed labels"
+        )
     if recipe.batch_size % recipe.repeated_augmentation:
         repeats = recipe.repeated_augmentation
-        raise ValueError(f"the batch size must divide by repeated_augmentation={repeats}, got {recipe.batch_size}")
+        raise ValueError(
+            f"the batch size must be divisible by repeated_augmentation={repeats}, got {recipe.batch_size}"
+        )
     for algorithm in recipe.algorithms:
         algorithm.check_network(architecture)
     if recipe.progressive_resizing:
         try:
             architecture(input_shape=(None, None, architecture.input_shape[-1]), classes=2)
         except ValueError as error:
-            raise ValueError(f"growing needs a network that takes any size: {error}") from None
+            raise ValueError(f"progressive_resizing needs a network that takes any size: {error}") from None
     unit = getattr(architecture.row, "unit", None)
     if recipe.dropout and not hasattr(unit, "dropout"):
-        raise ValueError(f"{architecture.name} has no dropout inside its units; dropout={recipe.dropout} came")
+        raise ValueError(f"{architecture.name} has no dropout inside its units, got dropout={recipe.dropout}")
 
 
 def choose(architecture: Architecture, data: DataSet, source: str, name, epochs, budget) -> Recipe:

@@ -1,4 +1,4 @@
-"""The weights from which training starts, where those of the papers leave a small set unlearnt."""
+"""Initial weights: as published, and two others for small data sets, on which the published ones do not learn."""
 
 import re
 
@@ -13,13 +13,13 @@ def published(model: keras.Model, seed: int) -> None:
 
 
 def centred(model: keras.Model, seed: int) -> None:
-    """Every kernel by He's rule with the mean of each filter taken off, and every bias zero.
+    """Kernels by He's rule, minus the mean of each filter; biases zero.
 
-    Behind a ReLU all values are positive. A filter of mean zero does not see what they have in common; without
-    norms, deep networks with random filters (NIN, VGG) pass on little else, and do not begin to learn.
+    Behind a ReLU all values are positive, and a filter of mean zero removes what they have in common. Deep
+    networks without norms and with random filters (NIN, VGG) pass on little else, and do not begin to learn.
 
-    The class maps of NIN have a ReLU, and once all of them are below zero nothing is learnt any more; so their
-    biases start at one, as Krizhevsky et al. (2012, section 5) start theirs.
+    The class maps of NIN have a ReLU; if all of them are below zero, no gradient is left. So their biases start at
+    one, as in Krizhevsky et al. (2012, section 5).
     """
     rng = np.random.default_rng(seed)
     for layer in model.layers:
@@ -33,7 +33,7 @@ def centred(model: keras.Model, seed: int) -> None:
 
 
 def identity(model: keras.Model, seed: int) -> None:
-    """The last norm of every bottleneck at zero, each unit its shortcut (Goyal et al. 2017, section 5.1)."""
+    """The last norm of a bottleneck is zero: units start as their shortcuts (Goyal et al. 2017, section 5.1)."""
     for layer in model.layers:
         if LAST_NORM.fullmatch(layer.name):
             layer.gamma.assign(np.zeros(layer.gamma.shape))

@@ -1,4 +1,7 @@
-"""Optimizers under which every weight may have its own share of the rate (discriminative rates)."""
+"""Optimizers as values. `build(rate, **options)` makes the Keras optimizer, with `options` of its base class.
+
+What they build takes a factor of the learning rate for each weight (discriminative rates).
+"""
 
 from dataclasses import dataclass
 
@@ -10,9 +13,8 @@ from keras_cnns.values import Fraction, Positive, Value
 class Momentum(keras.optimizers.SGD):
     """`keras.optimizers.SGD` with momentum: same arguments, same variables, same numbers.
 
-    On TensorFlow each weight takes one `ResourceApplyKerasMomentum`, which goes through memory half as often as
-    the products, differences and assignments of stock Keras. That is felt in networks with large dense layers,
-    where the update is a good part of a step; and there is less to trace.
+    On TensorFlow each weight takes one `ResourceApplyKerasMomentum`, which reads and writes memory half as often
+    as the operations of stock Keras: faster for large dense layers, where the update is a good part of a step.
 
     Attributes:
         momenta: of each trainable variable, in the order of `build`; () is `momentum` for all. TensorFlow only.
@@ -50,7 +52,7 @@ class Momentum(keras.optimizers.SGD):
 
 
 class Graded:
-    """Comes before a Keras optimizer among the bases.
+    """A base, before a Keras optimizer: factors of the learning rate for each weight.
 
     Attributes:
         lr_multipliers: factors of the rate, one for each trainable variable in the order of `build`; () is none.
@@ -93,8 +95,8 @@ class SGD(Value):
     momentum: Fraction = 0.9
     nesterov: bool = False
 
-    def build(self, rate, average: float = 0.0) -> keras.optimizers.Optimizer:
-        return GradedMomentum(rate, momentum=self.momentum, nesterov=self.nesterov, **_averaging(average))
+    def build(self, rate, **options) -> keras.optimizers.Optimizer:
+        return GradedMomentum(rate, momentum=self.momentum, nesterov=self.nesterov, **options)
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ class Adam(Value):
 
     rate: Positive = 1e-3
 
-    def build(self, rate, average: float = 0.0) -> keras.optimizers.Optimizer:
-        return GradedAdam(rate, **_averaging(average))
+    def build(self, rate, **options) -> keras.optimizers.Optimizer:
+        return GradedAdam(rate, **options)
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,7 @@ class Lamb(Value):
     rate: Positive = 5e-3
     decay: Fraction = 0.02
 
-    def build(self, rate, average: float = 0.0) -> keras.optimizers.Optimizer:
-        optimizer = GradedLamb(rate, epsilon=1e-6, weight_decay=self.decay, **_averaging(average))
+    def build(self, rate, **options) -> keras.optimizers.Optimizer:
+        optimizer = GradedLamb(rate, epsilon=1e-6, weight_decay=self.decay, **options)
         optimizer.exclude_from_weight_decay(var_names=["/(bias|gamma|beta)$"])
         return optimizer
-
-
-def _averaging(average: float) -> dict:
-    """Keras' options for a running average of the weights; never written back before the end of the run."""
-    return {"use_ema": True, "ema_momentum": average} if average else {}

@@ -1,4 +1,4 @@
-"""Recipes of the papers, and `quick`, which suits small sets and fits its length to the network's cost."""
+"""Recipes of the papers."""
 
 from dataclasses import replace
 
@@ -70,22 +70,22 @@ SE = replace(
     schedule=Steps((30, 60, 90), 0.1),
     augment=(InceptionCrop(), Flip()),
 )
+RESNET110_CIFAR = replace(
+    RESNET_CIFAR,
+    name="resnet110_cifar",
+    citation=f"{_HE}, section 4.2: as resnet_cifar, rate 0.01 until training error is below 80 %, "
+    "which takes about 400 steps",
+    warm_up=FlatWarmUp(steps=400, by=0.1),
+)
 RECIPES = {
     r.name: r
     for r in (
         RESNET_CIFAR,
+        RESNET110_CIFAR,
         replace(
-            RESNET_CIFAR,
-            name="resnet110_cifar",
-            citation=f"{_HE}, section 4.2: as resnet_cifar, rate 0.01 until training error is below 80 %, "
-            "which takes about 400 steps",
-            warm_up=FlatWarmUp(steps=400, by=0.1),
-        ),
-        replace(
-            RESNET_CIFAR,
+            RESNET110_CIFAR,
             name="resnet_v2_cifar",
             citation="He et al. 2016, arXiv 1603.05027, appendix: resnet_cifar with rate 0.01 for 400 steps",
-            warm_up=FlatWarmUp(steps=400, by=0.1),
         ),
         WRN_CIFAR,
         replace(
@@ -127,10 +127,11 @@ RECIPES = {
             test_crop=0.875,
             test_views="centre",
         ),
-        Recipe(
-            "googlenet_2014",
-            "Szegedy et al. 2014, arXiv 1409.4842, section 6: 4 % less every 8 epochs, Polyak averaging, crops of "
-            "8 to 100 %; rate, batch and decay, unpublished, are those of the BVLC release",
+        replace(
+            RESNET_IMAGENET,
+            name="googlenet_2014",
+            citation="Szegedy et al. 2014, arXiv 1409.4842, section 6: 4 % less every 8 epochs, Polyak averaging, "
+            "crops of 8 to 100 %; rate, batch and decay, unpublished, are those of the BVLC release",
             epochs=250,
             batch_size=32,
             optimizer=SGD(0.01, 0.9),
@@ -138,8 +139,6 @@ RECIPES = {
             decay=2e-4,
             augment=(InceptionCrop(), ColourJitter(), Flip()),
             ema=0.9999,
-            normalise="network",
-            test_crop=0.875,
         ),
         RESNET_IMAGENET,
         replace(
@@ -160,22 +159,20 @@ RECIPES = {
             optimizer=SGD(0.1, 0.9),
             smoothing=0.1,
         ),
-        Recipe(
-            "resnest_imagenet",
-            "Zhang et al. 2020, arXiv 2004.08955, section 5: rate 0.1 for each 256 of a batch of 8,192, label "
-            "smoothing, mixup, AutoAugment; without DropBlock",
+        replace(
+            RESNET_IMAGENET,
+            name="resnest_imagenet",
+            citation="Zhang et al. 2020, arXiv 2004.08955, section 5: rate 0.1 for each 256 of a batch of 8,192, "
+            "label smoothing, mixup, AutoAugment; without DropBlock",
             epochs=270,
             batch_size=8192,
             optimizer=SGD(3.2, 0.9, nesterov=True),
             schedule=Cosine(),
             warm_up=LinearWarmUp(5),
-            decay=1e-4,
             no_weight_decay=BIASES + NORMS,
             augment=(InceptionCrop(), AutoAugment("imagenet"), Flip()),
             smoothing=0.1,
             mix=Mixup(0.2),
-            normalise="network",
-            test_crop=0.875,
         ),
         replace(
             RESNET_IMAGENET,

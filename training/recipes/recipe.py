@@ -13,7 +13,7 @@ from training.data.augment import AUGMENTATIONS
 from training.data.mix import CutMix, Mixup, MixupOrCutMix
 from training.recipes import schedules
 from training.recipes.optimizers import SGD, Adam, Lamb
-from training.recipes.schedules import Constant, ProgressiveResizing, Schedule, Sweep, WarmUp
+from training.recipes.schedules import Constant, Factor, ProgressiveResizing, Schedule, Sweep, WarmUp
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ class BaseRecipe(Value):
         """
         by = epochs / self.epochs
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        scaled = {n: v.scaled(by) for n, v in values.items() if n in ("schedule", "warm_up") and v is not None}
-        scaled |= {name: value.scaled(by) for name, value in values.items() if isinstance(value, Algorithm)}
+        scaled = {name: v.scaled(by) for name, v in values.items() if isinstance(v, Factor | Algorithm)}
         patience = self.patience and max(1, round(self.patience * by))
         return replace(self, epochs=epochs, patience=patience, **scaled)
 
@@ -87,9 +86,9 @@ class Recipe(BaseRecipe):
     """How to train a classifier.
 
     Attributes:
-        accumulate: passes over a device's share of a batch, one part each, before one update.
+        accumulate: forward and backward passes per update, each over one part of a device's images.
         augment: parts applied to training images, in order. Flips are left out where data must not be flipped.
-        smoothing: share of the label that is spread over all classes.
+        smoothing: fraction of the label that is spread over all classes.
         mix: Mixup, CutMix, or one of both at random.
         repeated_augmentation: copies of each image in a batch, augmented differently.
         progressive_resizing: smaller images first, for networks that take any size; or None.
@@ -100,9 +99,9 @@ class Recipe(BaseRecipe):
         initializer: weights as "published"; by He's rule with filters of mean zero ("centred"), with which
             AlexNet, VGG and NIN learn small sets that the published start leaves at chance; or with bottlenecks
             that start as their shortcuts ("identity").
-        dropout: inside units that have a socket for it (Wide ResNet).
+        dropout: rate of the dropout inside units that support it (Wide ResNet).
         fine_tuning: how training continues from other weights; None trains all layers alike from the first step.
-        resrep: how the compactors of a network that has them lose channels; None is not at all.
+        resrep: how the compactors of a network that has them lose channels; None without ResRep.
     """
 
     accumulate: Count = 1

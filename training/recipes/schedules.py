@@ -1,4 +1,4 @@
-"""Learning-rate schedules as values. Each is a factor on the recipe's rate; times are epochs of that recipe.
+"""Learning-rate schedules as values: factors on the recipe's rate; times are epochs of that recipe.
 
 `factor(epoch, epochs)` takes the exact, fractional epoch of a step. `scaled(f)` stretches the times with the
 recipe's length, so that a step at epoch 60 of 200 is at 30 % of any length.
@@ -7,7 +7,7 @@ recipe's length, so that a step at epoch 60 of 200 is at 30 % of any length.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self, get_args
 
 import keras
 from keras import ops
@@ -17,19 +17,23 @@ from keras_cnns.values import Count, Fraction, Positive, Range, Value
 Epoch = Annotated[float, Range(0, 100_000)]
 
 
-@dataclass(frozen=True)
-class Constant(Value):
-    """The same rate throughout."""
+class Factor(Value):
+    """A factor on the learning rate; by default it is 1, and the same for a run of any length."""
 
     def factor(self, epoch, epochs: float):
         return ops.ones_like(epoch)
 
-    def scaled(self, by: float) -> "Constant":
+    def scaled(self, by: float) -> Self:
         return self
 
 
 @dataclass(frozen=True)
-class Steps(Value):
+class Constant(Factor):
+    """The same rate throughout."""
+
+
+@dataclass(frozen=True)
+class Steps(Factor):
     """Multiplies the rate by `by` at each of the epochs `at`."""
 
     at: tuple[Epoch, ...]
@@ -44,7 +48,7 @@ class Steps(Value):
 
 
 @dataclass(frozen=True)
-class ExponentialSteps(Value):
+class ExponentialSteps(Factor):
     """Multiplies the rate by `by` every `every` epochs (GoogLeNet: 4 % less every 8 epochs)."""
 
     every: Annotated[float, Range(1e-6, 100_000)] = 8.0
@@ -60,7 +64,7 @@ class ExponentialSteps(Value):
 
 
 @dataclass(frozen=True)
-class Cosine(Value):
+class Cosine(Factor):
     """From the full rate to `floor` times it along half a cosine (Loshchilov & Hutter 2016)."""
 
     floor: Fraction = 0.0
@@ -69,12 +73,9 @@ class Cosine(Value):
         along = ops.cos(math.pi * ops.clip(epoch / epochs, 0.0, 1.0))
         return self.floor + (1 - self.floor) * 0.5 * (1 + along)
 
-    def scaled(self, by: float) -> "Cosine":
-        return self
-
 
 @dataclass(frozen=True)
-class Triangle(Value):
+class Triangle(Factor):
     """From `start` times the rate straight up to all of it at `peak` of the way, and down to `end` times it."""
 
     start: Fraction = 0.2
@@ -87,12 +88,9 @@ class Triangle(Value):
         down = 1 + (self.end - 1) * (along - self.peak) / (1 - self.peak)
         return ops.minimum(up, down)
 
-    def scaled(self, by: float) -> "Triangle":
-        return self
-
 
 @dataclass(frozen=True)
-class Sweep(Value):
+class Sweep(Factor):
     """From `low` to `high` times the rate, exponentially: the range test of Smith 2015, section 3.3."""
 
     low: Positive = 1e-5
@@ -100,9 +98,6 @@ class Sweep(Value):
 
     def factor(self, epoch, epochs: float):
         return self.low * ops.power(self.high / self.low, epoch / epochs)
-
-    def scaled(self, by: float) -> "Sweep":
-        return self
 
 
 @dataclass(frozen=True)
@@ -122,7 +117,7 @@ class ProgressiveResizing(Value):
 
     def check(self):
         if self.delay + self.finetune > 1:
-            raise ValueError(f"delay and finetune are at most 1 together; {self.delay} and {self.finetune} came")
+            raise ValueError(f"delay plus finetune must be at most 1, got {self.delay} and {self.finetune}")
 
     def side(self, epoch: int, epochs: int, full: int) -> int:
         """Pixels a side in an epoch, from 0.
@@ -139,22 +134,22 @@ class ProgressiveResizing(Value):
 
 
 @dataclass(frozen=True)
-class Plateau(Value):
-    """Multiplies the rate by `by` when validation has not improved for `patience` epochs, up to `times` times."""
+class Plateau(Factor):
+    """Multiplies the rate by `by` when validation has not improved for `patience` epochs, up to `times` times.
+
+    The callback `ReduceLROnPlateau` does it.
+    """
 
     by: Fraction = 0.1
     patience: Count = 5
     times: Count = 3
-
-    def factor(self, epoch, epochs: float):
-        return ops.ones_like(epoch)  # the callback ReduceLROnPlateau lowers the rate
 
     def scaled(self, by: float) -> "Plateau":
         return replace(self, patience=max(1, round(self.patience * by)))
 
 
 @dataclass(frozen=True)
-class LinearWarmUp(Value):
+class LinearWarmUp(Factor):
     """The rate rises in a straight line from 0 over the first `epochs`."""
 
     epochs: Epoch
@@ -167,8 +162,11 @@ class LinearWarmUp(Value):
 
 
 @dataclass(frozen=True)
-class FlatWarmUp(Value):
-    """`by` times the rate for the first `steps` updates (ResNet-110: 0.01 instead of 0.1, about 400 steps)."""
+class FlatWarmUp(Factor):
+    """`by` times the rate for the first `steps` updates (ResNet-110: 0.01 instead of 0.1, about 400 steps).
+
+    The number of updates is the same for a run of any length: it is what brings the first gradients under control.
+    """
 
     steps: Count = 400
     by: Positive = 0.1
@@ -176,11 +174,8 @@ class FlatWarmUp(Value):
     def factor(self, epoch, step):
         return ops.where(step < self.steps, self.by, 1.0)
 
-    def scaled(self, by: float) -> "FlatWarmUp":
-        return self  # the paper's 400 updates get the first gradients under control, however long the run
 
-
-Schedule = Constant | Steps | ExponentialSteps | Cosine | Triangle | Plateau | Sweep
+Schedule = Constant | Steps | ExponentialSteps | Cosine | Triangle | Sweep | Plateau
 WarmUp = LinearWarmUp | FlatWarmUp | None
 
 
@@ -206,5 +201,4 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
         raise TypeError("a Rate is rebuilt from its recipe")
 
 
-PARTS: tuple[Callable, ...] = (Constant, Steps, ExponentialSteps, Cosine, Triangle, Sweep, Plateau)
-PARTS += (LinearWarmUp, FlatWarmUp, ProgressiveResizing)
+PARTS: tuple[Callable, ...] = (*get_args(Schedule), LinearWarmUp, FlatWarmUp, ProgressiveResizing)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from training.report.stream import put
+from training.report.stream import write
 
 WHOLE = ("epoch", "step")
 COLUMNS = ("epoch", "step", "loss", "top1", "val_loss", "val_top1", "rate", "images_per_second", "seconds")
@@ -147,6 +147,13 @@ def _not_finite(value, place: str = "") -> str | None:
     return next((fault for p, v in inner if (fault := _not_finite(v, p))), None)
 
 
+def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown: the first column on the left, the others on the right."""
+    head = list(head)
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
 # --- history ----------------------------------------------------------------------------------------------------
 
 
@@ -234,7 +241,7 @@ class Log:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", self.now())
         for line in str(text).splitlines() or [""]:
             self.file.write(f"{stamp}  {line}\n")
-            if not put(self.stream, line + "\n"):
+            if not write(self.stream, line + "\n"):
                 self.stream = None
         self.file.flush()
 

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from training.report.stream import put
+from training.report.stream import write
 
 PAUSE = 0.2  # seconds between two redraws
 
@@ -63,7 +63,7 @@ class Display:
 
     def write(self, text: str) -> None:
         """Of a file: what rich draws, to a stream that may be closed at any time."""
-        self.terminal = put(self.stream, text) and self.terminal
+        self.terminal = write(self.stream, text) and self.terminal
 
     def flush(self) -> None:
         """Of a file; `write` flushes."""
@@ -87,7 +87,7 @@ class Bar:
     def __init__(self, epochs, steps, stream=None, say=None, clock=time.monotonic, size=None):
         self.epochs, self.steps, self.clock = epochs, steps, clock
         self.display = Display(sys.stdout if stream is None else stream, size)
-        self.say = say or (lambda line: put(self.display.stream, line + "\n"))
+        self.say = say or (lambda line: write(self.display.stream, line + "\n"))
         self.took = []  # seconds of the epochs that this process has trained
         self.start(1)
 

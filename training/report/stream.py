@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-def put(stream, text: str) -> bool:
+def write(stream, text: str) -> bool:
     """Writes text and flushes; returns False when the stream is closed, and never raises.
 
     A reader that ends (`fit.py | head`) must not end the training. Characters that the stream cannot encode become
@@ -28,8 +28,8 @@ def put(stream, text: str) -> bool:
 
 
 @contextmanager
-def told(say: Callable[[str], object]) -> Iterator[None]:
-    """Inside, messages of the package's logger go to `say` and nowhere else."""
+def log_messages_to(say: Callable[[str], object]) -> Iterator[None]:
+    """Inside, messages of the logger "keras_cnns" go to `say` and nowhere else."""
 
     class Saying(logging.Handler):
         def emit(self, record):

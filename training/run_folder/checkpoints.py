@@ -1,4 +1,4 @@
-"""Checkpoints: written beside, synced, hashed, renamed into place; read only if the hashes are right.
+"""Checkpoints: written to a temporary folder, hashed and renamed; read only if the hashes are right.
 
 `checkpoints/step_00001234/` holds `tensors.npz` (weights, optimizer, random states, sums of metrics), `state.json`
 (the position in the run, the states of callbacks) and `manifest.json` (sha256 and size of both). The number counts
@@ -74,16 +74,16 @@ def save(folder: Path, kind: str, place: Position, model: keras.Model, states: d
     Args:
         kind: `STEP` or `BEST`.
         run: the run's identity (`config.identity`).
-        sums: of the metrics, where the model's own have been reset since.
+        sums: of the metrics, in place of the model's own, which may have been reset.
 
     Raises:
         Diverged: a number is not finite.
         RunError: the disk is full or gone. In both cases the older checkpoints are kept.
     """
     arrays = tensors.gather(model) | (sums or {})
-    fault = tensors.not_finite(arrays)
-    if fault:
-        raise Diverged(f"{fault} is not finite: no checkpoint is written, the last good one is kept")
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise Diverged(f"{name} is not finite: no checkpoint is written, the last good one is kept")
     target = folder / f"{kind}{place.number:08d}"
     temporary = folder / f"{target.name}.tmp-{secrets.token_hex(4)}"
     try:
@@ -109,7 +109,7 @@ def save(folder: Path, kind: str, place: Position, model: keras.Model, states: d
 
 
 def prune(folder: Path, kind: str) -> None:
-    """Removes all but the last two of a kind, and half-written ones."""
+    """Removes all but the last two of a kind, and unfinished ones."""
     for old in [*found(folder, kind)[KEEP:], *folder.glob(f"{kind}*.tmp-*")]:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -9,18 +9,17 @@ from pathlib import Path
 from training.errors import some
 from training.report.folder import next_folder, write_text
 from training.run_folder import config as configs
-from training.run_folder.config import RunConfig
 from training.run_folder.lock import FILES, Lock
 from training.run_folder.results import finished_result
 
 CHECKPOINTS = "checkpoints"
 LR_FINDER_FILES = ("rates.png", "rates.txt", "rates.csv")  # what `--find-lr` leaves
-HALF_WRITTEN = ".*.tmp"  # what a process that was killed while it wrote a file leaves
+HALF_WRITTEN = ".*.tmp"  # unfinished files of a killed process
 
 
 @dataclass(frozen=True)
 class FolderKind:
-    """What a command's folder is recognised by, and what may lie in it.
+    """How a command's folder is recognised, and what may lie in it.
 
     Attributes:
         option: that names the folder.
@@ -62,7 +61,7 @@ def check_folder(folder: Path, kind: FolderKind = RUN) -> None:
 
 
 def _names(folder: Path, patterns: tuple[str, ...]) -> Iterator[str]:
-    """What lies in the folder; of a folder in it that patterns speak of, what lies in that one."""
+    """Names of what lies in the folder; where a pattern names a subfolder, of what lies in that."""
     for path in sorted(folder.iterdir()):
         if path.is_dir() and any(pattern.startswith(f"{path.name}/") for pattern in patterns):
             yield from (f"{path.name}/{inner.name}" for inner in sorted(path.iterdir()))
@@ -70,15 +69,15 @@ def _names(folder: Path, patterns: tuple[str, ...]) -> Iterator[str]:
             yield path.name
 
 
-def check_same_config(folder: Path, config: RunConfig) -> None:
+def check_same_config(folder: Path, config: configs.RunConfig) -> None:
     """Raises ValueError where the folder holds a run of another configuration."""
-    differences = type(config).read(folder).differences(config)
+    differences = configs.differing(type(config).read(folder), config, configs.FREE)
     if differences:
         raise ValueError(f"{folder} holds another run ({'; '.join(differences)}); give another --run")
 
 
 def lock_folder(folder: Path) -> Lock:
-    """Makes the folder, locks it, tries to write to it and removes what a killed run left half written.
+    """Creates the folder, locks it, tries to write to it and removes the unfinished files of a killed run.
 
     Raises:
         ValueError: it cannot be written, or another process holds it.
@@ -98,7 +97,7 @@ def lock_folder(folder: Path) -> Lock:
 
 
 def acquire(
-    asked: Path | None, config: RunConfig, besides: frozenset[str] = frozenset()
+    asked: Path | None, config: configs.RunConfig, besides: frozenset[str] = frozenset()
 ) -> tuple[Path, dict | None, Lock | None]:
     """The folder to work in; the result of a finished run, or None; the lock, unless the run is finished.
 

@@ -10,19 +10,15 @@ from keras_cnns import values
 from keras_cnns.values import Value
 from training.report.folder import write_text
 
-# What may differ when a run continues: how it computes, not what.
-MAY_DIFFER = ("replicas", "xla", "workers")
+# Fields that may differ when a run continues: how it computes, not what.
+FREE = ("replicas", "xla", "workers", "version")
 IN_RUN_FOLDER = "run:"  # before a path from the run's folder, which may be moved
 
 
 class RunConfig(Value):
-    """Base of all that describes a run, enough to repeat it. `PARTS` are the types and functions of its JSON."""
+    """Base of what describes a run well enough to repeat it. `PARTS` are the types and functions of its JSON."""
 
     PARTS: ClassVar[Mapping[str, Callable]]
-
-    def differences(self, other: "RunConfig") -> list[str]:
-        """Fields, by path, in which another run differs from this one, as "epochs: 30 here, 60 asked"."""
-        return differing(self, other, (*MAY_DIFFER, "version"))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -53,14 +49,14 @@ def read_value(path: Path, kind: type, parts: Mapping[str, Callable]):
 
 
 def differing(one: Value, other: Value, free: tuple[str, ...]) -> list[str]:
-    """Fields, by path, in which two values differ, but for the `free` ones."""
+    """Fields, by path, in which two values differ, but for the `free` ones, as "epochs: 30 here, 60 asked"."""
     mine, theirs = flat(values.encode(one)), flat(values.encode(other))
     paths = [p for p in dict.fromkeys((*mine, *theirs)) if p not in free]
     return [f"{p}: {mine.get(p)!r} here, {theirs.get(p)!r} asked" for p in paths if mine.get(p) != theirs.get(p)]
 
 
 def fixed_fields(config: RunConfig) -> dict:
-    """All that may not change when a run continues, by path."""
+    """The fields that may not change when a run continues, by path."""
     return _fixed(values.encode(config))
 
 
@@ -76,7 +72,7 @@ def identity(folder: Path, config: RunConfig) -> str:
 
 
 def _fixed(data: dict) -> dict:
-    return {path: value for path, value in flat(data).items() if path not in (*MAY_DIFFER, "version")}
+    return {path: value for path, value in flat(data).items() if path not in FREE}
 
 
 def write(config: RunConfig, folder: Path) -> None:

@@ -1,8 +1,9 @@
-"""The lock of a folder: one process at a time, and free again when its holder ends, however it ends."""
+"""The lock of a folder: one process at a time holds it, until it ends or is killed."""
 
 import errno
 import os
 import socket
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import filelock
@@ -17,12 +18,12 @@ class Busy(ValueError):
     """Another process holds the folder."""
 
 
-class Lock:
+class Lock(AbstractContextManager):
     """Holds a folder until `close`, or until the process ends.
 
-    A file that a killed process has left is no obstacle: the lock is the operating system's, on the open file. On
-    Linux it is the same as that of version 0.1.0, which wrote the holder into the file itself. On a file system
-    without locks every process gets the folder.
+    The operating system holds the lock, on the open file, so the file of a killed process does no harm. On Linux
+    it is the same lock as in version 0.1.0, which wrote the holder into the file itself. On a file system without
+    locks every process gets the folder.
 
     Args:
         refusal: the message of `Busy`, with `{holder}` for the holder; by default that of a run's folder.
@@ -45,9 +46,6 @@ class Lock:
             if error.errno not in UNSUPPORTED:
                 raise
         self.holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *error):
         self.close()

@@ -20,13 +20,13 @@ COUNTED = {
 
 
 def gather(model: keras.Model) -> dict[str, np.ndarray]:
-    """Name -> array of a compiled and built model; of variables local to replicas (replicas, *shape)."""
+    """Name -> array of a compiled and built model; of variables local to replicas, of shape (replicas, *shape)."""
     return {name: _read(model, variable) for name, variable in _named(model).items()}
 
 
 def metrics(model: keras.Model) -> dict[str, np.ndarray]:
     """The metrics' part of `gather`."""
-    return {n: _read(model, v) for n, v in _named(model).items() if n.startswith(METRIC)}
+    return {name: _read(model, v) for name, v in _named(model).items() if name.startswith(METRIC)}
 
 
 def check(model: keras.Model, arrays: dict[str, tuple]) -> None:
@@ -43,7 +43,7 @@ def check(model: keras.Model, arrays: dict[str, tuple]) -> None:
 
 
 def scatter(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
-    """Restores arrays of `gather`; they may be those of another number of replicas."""
+    """Restores arrays of `gather`, also of another number of replicas."""
     wanted = _named(model)
     for name, array in arrays.items():
         variable = wanted[name]
@@ -57,18 +57,13 @@ def scatter(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
         if variable.aggregation == "sum" and processes > 1:  # each process takes its part of the common sum
             array = (array / processes).astype(array.dtype)
         if len(array) != len(local):
-            array = _shared(array, len(local), variable.aggregation)
+            array = _redistribute(array, len(local), variable.aggregation)
         for replica, value in zip(local, array, strict=True):
             replica.assign(value)
 
 
-def not_finite(arrays: dict[str, np.ndarray]) -> str | None:
-    """Name of the first array that holds a NaN or an infinity, or None."""
-    return next((n for n, a in arrays.items() if a.dtype.kind == "f" and not np.isfinite(a).all()), None)
-
-
 def size(model: keras.Model) -> int:
-    """Bytes that `gather` fills, on one replica."""
+    """Size of `gather`'s arrays in bytes, on one replica."""
     return sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in _named(model).values())
 
 
@@ -96,7 +91,7 @@ def _read(model, variable) -> np.ndarray:
     return keras.ops.convert_to_numpy(variable)
 
 
-def _shared(values: np.ndarray, replicas: int, how: str) -> np.ndarray:
+def _redistribute(values: np.ndarray, replicas: int, how: str) -> np.ndarray:
     """Values of some replicas for another number of replicas, with the same sum or mean."""
     if how == "sum":
         zeros = np.zeros((replicas - 1, *values.shape[1:]), values.dtype)

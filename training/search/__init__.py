@@ -1,1 +1,1 @@
-"""Searching dimensions and recipes: KerasTuner proposes, the engine of `fit.py` trains."""
+"""Searches dimensions and recipes: KerasTuner proposes, the trainer of `fit.py` trains."""

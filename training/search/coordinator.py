@@ -1,4 +1,4 @@
-"""Leading a search: the folder, the oracle, the workers, and what is shown and written while they work."""
+"""Coordinates a search: its folder, oracle and workers, the live table and the report."""
 
 import os
 import shlex
@@ -22,19 +22,19 @@ from training.search.live_table import Table
 from training.search.oracles import oracle, score_of
 from training.search.trials import Trial, ranked
 
-USUAL_TRIALS = 20
+DEFAULT_TRIALS = 20
 SEARCH = FolderKind("--run", "a search's", (config.NAME, folders.FOLDER), (*FILES, "log.txt"))
 TUNE = Path(__file__).parent.parent / "tune.py"
 
 
 @dataclass(frozen=True)
 class SearchBudget:
-    """What may differ from start to start of a search.
+    """What may differ each time a search is started.
 
     Attributes:
-        trials: how many in all; None leaves it to the tuner.
+        trials: number of trials; None leaves it to the tuner.
         parallel: workers on this machine.
-        keep: how many of the best keep their weights.
+        keep: number of the best trials that keep their weights.
         save_every: (steps, seconds), one of them None.
     """
 
@@ -44,14 +44,14 @@ class SearchBudget:
     save_every: tuple[int | None, float | None]
 
     def command(self, root: Path) -> list[str]:
-        """That starts a worker."""
+        """The command that starts a worker."""
         steps, seconds = self.save_every
         every = str(steps) if steps else f"{seconds:g}s"
         return [sys.executable, str(TUNE), "--run", str(root.resolve()), "--save-every", every]
 
 
-def resumed(asked: Path | None, search: SearchConfig, sizes: CostModel) -> Path:
-    """The folder of the search, new or to go on in.
+def find_folder(asked: Path | None, search: SearchConfig, costs: CostModel) -> Path:
+    """The folder of the search, new or to continue.
 
     Raises:
         ValueError: it holds something else.
@@ -65,7 +65,7 @@ def resumed(asked: Path | None, search: SearchConfig, sizes: CostModel) -> Path:
         before = config.read(asked)
     except ValueError as error:
         before, damage = None, f"{error}; it is written again"
-    different = configs.differing(before, search, ("version",)) if before else foreign_trials(asked, search, sizes)
+    different = configs.differing(before, search, ("version",)) if before else foreign_trials(asked, search, costs)
     if different:
         raise ValueError(f"{asked} holds another search ({'; '.join(different)}); give another --run")
     if damage:
@@ -73,34 +73,30 @@ def resumed(asked: Path | None, search: SearchConfig, sizes: CostModel) -> Path:
     return asked
 
 
-def foreign_trials(root: Path, search: SearchConfig, sizes: CostModel) -> list[str]:
-    """The first trial that is not one of this search, in words; of a folder without a usable `search.json`."""
+def foreign_trials(root: Path, search: SearchConfig, costs: CostModel) -> list[str]:
+    """A sentence about the first trial of another search, in a folder without a usable `search.json`."""
     for folder in sorted((root / folders.FOLDER).glob("[0-9]*")):
         try:
             trial = folders.read(folder)
         except ValueError:
-            continue  # looked after when the trials are read
-        if not belongs(trial, search, sizes):
-            chosen = ", ".join(f"{name}={value}" for name, value in trial.chosen.items())
-            return [f"its trial {folder.name}, of {chosen}, is none of the one asked for"]
+            continue  # repaired when the trials are read
+        same = ("tuner/bracket" in trial.picks) == (search.tuner == "hyperband")
+        same = same and set(trial.chosen) == set(search.space.names)
+        try:
+            same = same and search.space.candidate(search.picked(trial.picks), costs) == trial.candidate
+        except ValueError:
+            same = False
+        if not same:
+            return [f"its trial {folder.name}, of {trial.choices}, is not in this search"]
     return []
 
 
-def belongs(trial: Trial, search: SearchConfig, sizes: CostModel) -> bool:
-    try:
-        candidate = search.space.candidate(search.picked(trial.picks), sizes)
-    except ValueError:
-        return False
-    tuned = ("tuner/bracket" in trial.picks) == (search.tuner == "hyperband")
-    return tuned and candidate == trial.candidate and set(trial.chosen) == set(search.space.names)
-
-
-def coordinate(root: Path, search: SearchConfig, sizes: CostModel, notes: list[str], effort: SearchBudget) -> None:
-    """Proposes, watches the workers, shows and writes what comes, to the end.
+def coordinate(root: Path, search: SearchConfig, costs: CostModel, notes: list[str], budget: SearchBudget) -> None:
+    """Runs a search to its end: proposes trials, watches the workers, shows and writes their results.
 
     Raises:
-        Refusal: another search is at work in the folder.
-        Failure: no trial has a result, or nothing can be written.
+        UsageError: another search is at work in the folder.
+        RunError: no trial has a result, or nothing can be written.
     """
     root.mkdir(parents=True, exist_ok=True)
     try:
@@ -112,31 +108,30 @@ def coordinate(root: Path, search: SearchConfig, sizes: CostModel, notes: list[s
         for note in notes:
             log(note)
         config.write(search, root)
-        fresh = CandidateSampler(search, sizes)
+        fresh = CandidateSampler(search, costs)
         past = folders.read_all(root, lambda number, picks: record_trial(root, fresh, number, picks), log)
         score(search, past)
         ended = sum(t.status != "open" for t in past)
         if past:
-            log(f"going on: {ended} trials have ended, {len(past) - ended} are open")
-        count = effort.trials or (None if search.tuner == "hyperband" else USUAL_TRIALS)
-        watcher = Watcher(root, search, Table(sys.stdout, log, search.space.names, count), past, effort.keep)
+            log(f"continuing: {ended} trials have ended, {len(past) - ended} are open")
+        count = budget.trials or (None if search.tuner == "hyperband" else DEFAULT_TRIALS)
+        watcher = Watcher(root, search, Table(sys.stdout, log, search.space.names, count), past, budget.keep)
         try:
             if count is None or ended < count:
-                proposals = CandidateSampler(search, sizes, past)
-                _work(root, oracle(root, search, proposals, past, count), effort, watcher)
+                sampler = CandidateSampler(search, costs, past)
+                _work(root, oracle(root, search, sampler, past, count), budget, watcher)
         finally:
             watcher.finish()
         conclude(root, watcher.trials, count, log)
 
 
-def _work(root: Path, made, effort: SearchBudget, watcher: "Watcher") -> None:
-    elsewhere = chief.role() == "chief"  # others may still be at work when those here have ended
+def _work(root: Path, made, budget: SearchBudget, watcher: "Watcher") -> None:
+    elsewhere = chief.role() == "chief"  # workers elsewhere may still run when those here have ended
     if not elsewhere:
         port = str(free_ports(1)[0])
         os.environ |= dict(zip(chief.VARIABLES, ("chief", "127.0.0.1", port), strict=True))
     server = chief.Chief(root, made)
-    server.serve()
-    workers = chief.Workers(root, effort.parallel, effort.command(root), server, watcher.table.say)
+    workers = chief.Workers(root, budget.parallel, budget.command(root), server, watcher.table.say)
     with chief.stopping(workers):
         while workers.look() or (elsewhere and server.serves()):
             watcher.look()
@@ -144,22 +139,22 @@ def _work(root: Path, made, effort: SearchBudget, watcher: "Watcher") -> None:
 
 
 def score(search: SearchConfig, trials: list[Trial]) -> None:
-    """Gives finished trials their score."""
+    """Sets the score of finished trials."""
     for trial in trials:
         if trial.status == "done":
             trial.score = score_of(search, trial)
 
 
 class Watcher:
-    """Reads the trials' folders again and again; after each end writes the table, the best, and frees the disk."""
+    """Reads the folders of trials; when one has ended, writes the table and `best/`, and frees disk space."""
 
     def __init__(self, root: Path, search: SearchConfig, table: Table, past: list[Trial], keep: int):
         self.root, self.search, self.table, self.trials, self.keep = root, search, table, past, keep
         self.ended = -1
-        table.said |= {trial.number for trial in past if trial.status != "open"}  # said by an earlier start
+        table.said |= {trial.number for trial in past if trial.status != "open"}  # logged by an earlier start
 
     def look(self) -> None:
-        """After a moment."""
+        """Reads all once."""
         known = {t.number for t in self.trials}
         for path in sorted((self.root / folders.FOLDER).glob("[0-9]*")):
             if int(path.name) not in known and (path / "trial.json").is_file():
@@ -177,26 +172,26 @@ class Watcher:
         self.table.show(self.trials)
 
     def finish(self) -> None:
-        """The last look, pictures and report."""
+        """Reads all a last time; writes pictures and report."""
         self.look()
         report.write_all(self.root, self.search, self.trials, shlex.join(["python", *sys.argv]))
 
 
 def conclude(root: Path, trials: list[Trial], count: int | None, log: Log) -> None:
-    """The last lines.
+    """Logs the last lines.
 
     Raises:
-        Failure: no trial has a result.
+        RunError: no trial has a result.
     """
     best, failed = ranked(trials), sum(t.status == "failed" for t in trials)
     if count is not None and len(trials) < count:
-        log(f"nothing new and allowed is left in this space: {len(trials)} trials instead of {count}")
+        log(f"all allowed candidates of this space are tried: {len(trials)} trials instead of {count}")
     if not best:
-        raise RunError(f"all {failed} trials failed; {root / report.REPORT} says why")
+        raise RunError(f"all {failed} trials failed; the reasons are in {root / report.REPORT}")
     log(f"train the best again: {report.again(root)}")
     top, test = best[0], best[0].result["test"]
-    chosen = ", ".join(f"{name}={value}" for name, value in top.chosen.items())
     log(
-        f"done: {len(best)} trials, {failed} failed, best {top.folder.name} ({chosen}): val top-1 {top.top1:.4f} "
-        f"(n={top.result['val']['n']}), test top-1 {test['top1']:.4f} (n={test['n']}), search {root}"
+        f"done: {len(best)} trials, {failed} failed, best {top.folder.name} ({top.choices}): "
+        f"val top-1 {top.top1:.4f} (n={top.result['val']['n']}), test top-1 {test['top1']:.4f} (n={test['n']}), "
+        f"search {root}"
     )

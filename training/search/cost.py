@@ -1,4 +1,4 @@
-"""What a candidate costs: parameters and multiply-accumulates by counting, latency by the clock."""
+"""The cost of a candidate: parameters and multiply-accumulates, counted, and latency, measured."""
 
 import statistics
 import time
@@ -13,6 +13,7 @@ from keras_cnns.architecture import Architecture
 from keras_cnns.deep import deep_recursion
 from keras_cnns.surgery.fuse import fuse
 from keras_cnns.values import Positive, Value
+from training.engine.backends import backend
 
 ROUNDS, TIMES = 5, 20
 
@@ -26,11 +27,7 @@ class Cost:
 
 
 class CostModel:
-    """Counts and times networks for one kind of data, each once, so that equal networks have equal costs.
-
-    Args:
-        image_size, channels, classes: of what the networks are fed, and of what they answer.
-    """
+    """Counts and times networks for one data set, each once, so that equal networks have equal costs."""
 
     def __init__(self, image_size: int, channels: int, classes: int):
         self.shape, self.classes = (image_size, image_size, channels), classes
@@ -50,9 +47,9 @@ class CostModel:
             return architecture(input_shape=self.shape, classes=self.classes)
 
     def latency_ms(self, architecture: Architecture) -> float:
-        """Milliseconds of one image through the fused network here and now: the best of five medians.
+        """Milliseconds of one image through the fused network on this machine: the best of five medians.
 
-        Workers that train meanwhile make it longer: what is measured first, before they start, looks quicker.
+        Workers that train at the same time make it longer: what is measured before they start seems faster.
         """
         if architecture not in self.timed:
             self.timed[architecture] = round(self._time(architecture), 3)
@@ -75,7 +72,7 @@ def _timed(run, image) -> float:
 
 @dataclass(frozen=True)
 class Constraints(Value):
-    """Upper bounds; None is none."""
+    """Upper bounds of the cost; None is none."""
 
     params: Positive | None = None
     macs: Positive | None = None
@@ -84,7 +81,7 @@ class Constraints(Value):
     ALIASES: ClassVar[tuple[str, ...]] = ("Limits",)
 
     def exceeded(self, cost: dict) -> str | None:
-        """The first bound that a cost exceeds, in words, or None; what is not in `cost` is not asked."""
+        """A message about the first bound that a cost exceeds, or None; what is not in `cost` is not checked."""
         for name, words in (("params", "parameters"), ("macs", "MACs"), ("latency_ms", "ms")):
             bound, value = getattr(self, name), cost.get(name)
             if bound is not None and value is not None and value > bound:

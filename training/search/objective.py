@@ -1,4 +1,4 @@
-"""What a search maximises: accuracy, accuracy less its cost, or a front of both."""
+"""The objective of a search: accuracy, accuracy less its cost, or a Pareto front of both."""
 
 import math
 import random
@@ -19,11 +19,10 @@ class Objective(Value):
     """Validation top-1, alone or against a cost.
 
     Attributes:
-        kind: "accuracy"; "weighted", less `price` for every doubling of the cost; or "pareto", which looks for all
-            that no other beats in both, by another random weighing of the two before each proposal (ParEGO,
-            Knowles 2006).
-        cost: what is weighed; of "accuracy" it is only what the front is drawn against.
-        price: share of top-1.
+        kind: "accuracy"; "weighted", less `price` for every doubling of the cost; or "pareto", the trials that no
+            other beats in both, found by other random weights of the two for each proposal (ParEGO, Knowles 2006).
+        cost: params, macs or latency_ms; with "accuracy" only for drawing the front.
+        price: fraction of top-1.
     """
 
     kind: Literal["accuracy", "weighted", "pareto"] = "accuracy"
@@ -31,7 +30,7 @@ class Objective(Value):
     price: Fraction = PRICE
 
     def score(self, top1: float, cost: float) -> float:
-        """The figure by which trials are compared; larger is better."""
+        """The figure by which trials are ranked; larger is better."""
         return top1 - self.price * math.log2(max(cost, 1e-9)) if self.kind == "weighted" else top1
 
 
@@ -53,7 +52,7 @@ def parse(text: str) -> Objective:
         weight = -1.0
     if not text.startswith("accuracy-") or not 0 < weight <= 1:
         ways = "accuracy, accuracy-0.02*macs (0.02 less for every doubling) or pareto:macs"
-        raise ValueError(f"--objective wants {ways}; {text!r} came")
+        raise ValueError(f"--objective must be {ways}, got {text!r}")
     return Objective("weighted", _cost(cost), weight)
 
 
@@ -64,14 +63,14 @@ def _cost(name: str) -> str:
     return name
 
 
-def weighings(points: list[tuple[float, float]], number: int) -> list[float]:
-    """One score a point (top-1, cost) under the weights that proposal `number` draws; larger is better."""
+def weighted_scores(points: list[tuple[float, float]], number: int) -> list[float]:
+    """A score for each point (top-1, cost) by the random weights of proposal `number`; larger is better."""
     if not points:
         return []
-    share = random.Random(number).random()
+    weight = random.Random(number).random()
     accuracy = _unit([top1 for top1, _ in points])
-    thrift = _unit([-math.log2(max(cost, 1e-9)) for _, cost in points])
-    both = [(share * a, (1 - share) * t) for a, t in zip(accuracy, thrift, strict=True)]
+    cheapness = _unit([-math.log2(max(cost, 1e-9)) for _, cost in points])
+    both = [(weight * a, (1 - weight) * c) for a, c in zip(accuracy, cheapness, strict=True)]
     return [min(pair) + CORNER * sum(pair) for pair in both]
 
 

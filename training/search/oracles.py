@@ -1,17 +1,17 @@
-"""What to try next: KerasTuner's oracles, made to heed constraints, to try nothing twice and to start anywhere.
+"""KerasTuner's oracles, with constraints, without repetitions, and with a state from the folders of trials.
 
-KerasTuner 1.4.8 keeps a state in files that it writes in place. Here they are never read: at every start the state
-is made again from the trials' folders (`rebuilt`). One private method is overridden, `_random_values`, from which
-its random, Bayesian and Hyperband oracles draw all that they draw by chance; a test fails if that changes.
+KerasTuner 1.4.8 keeps its state in files that it writes in place. Here they are never read: at every start the
+state is made again from the folders of trials (`rebuilt`). One private method is overridden, `_random_values`, the
+only source of random values of the random, Bayesian and Hyperband oracles; a test fails if that changes.
 """
 
 import warnings
+from functools import cache
 from pathlib import Path
 
-from keras_cnns.spaces import Choice, Int
 from training.search import objective as objectives
 from training.search import trials as folders
-from training.search.candidates import OWN_PICKS, CandidateSampler, every, record_trial
+from training.search.candidates import CandidateSampler, all_picks, record_trial
 from training.search.config import SearchConfig
 from training.search.trials import Trial
 
@@ -23,76 +23,66 @@ with warnings.catch_warnings():
 
 SCORE = keras_tuner.Objective("score", "max")
 FACTOR = 3  # of Hyperband
-FOREVER = 10**9
 RUNNING, STOPPED = "RUNNING", "STOPPED"
 
 
 def parameters(search: SearchConfig) -> keras_tuner.HyperParameters:
-    """The space in KerasTuner's words; of a Choice the index, since it takes numbers and text only."""
+    """The space for KerasTuner; a Choice by its index, since KerasTuner takes numbers and text only."""
     hp = keras_tuner.HyperParameters()
     for term in search.space.terms:
-        if every(term.domain) is not None and len(every(term.domain)) == 1:
-            continue  # nothing to choose: `near` adds it
-        if isinstance(term.domain, Choice):
-            hp.Int(term.name, 0, len(term.domain.options) - 1)
-        elif isinstance(term.domain, Int):
-            hp.Int(term.name, term.domain.low, term.domain.high)
-        else:
+        picks = all_picks(term.domain)
+        if picks is None:
             hp.Float(term.name, term.domain.low, term.domain.high, sampling="log")
+        elif len(picks) > 1:  # a single one is nothing to choose: `nearest_untried` adds it
+            hp.Int(term.name, picks[0], picks[-1])
     return hp
 
 
 class _Guided:
-    """What our oracles have in common. `guide` makes them ours."""
+    """What the three oracles have in common."""
 
-    def guide(self, root: Path, proposals: CandidateSampler, past: list[Trial]):
-        self.root, self.proposals, self.past = root, proposals, {t.number: t for t in past}
+    def guide(self, root: Path, sampler: CandidateSampler):
+        """Sets the folder of the search and the sampler."""
+        self.root, self.sampler = root, sampler
+        self.finished = cache(lambda number: folders.read(folders.place(root, number)))
         return self
 
     def _random_values(self):
-        return self.proposals.draw()
+        return self.sampler.sample()
 
     def populate_space(self, trial_id):
-        if self.proposals.search.objective.kind == "pareto":
-            self._weigh()
+        if self.sampler.search.objective.kind == "pareto":
+            self._weight_scores()
         answer = super().populate_space(trial_id)
         values = answer.get("values")
         promoted = values is not None and values.get("tuner/round", 0) > 0
         if answer["status"] == RUNNING and not promoted:
-            own = {k: v for k, v in values.items() if k.startswith(OWN_PICKS)}
-            picks = self.proposals.near({k: v for k, v in values.items() if k not in own})
+            picks = self.sampler.nearest_untried(values)
             if picks is None:
                 return {"status": STOPPED, "values": None}
-            answer = {**answer, "values": {**picks, **own}}
+            return {**answer, "values": picks | {k: v for k, v in values.items() if k not in picks}}
         return answer
 
     def create_trial(self, tuner_id):
-        """As KerasTuner's; a new trial gets its folder before anybody works on it."""
+        """As KerasTuner's; a new trial gets its folder before a worker starts it."""
         record = super().create_trial(tuner_id)
         if record.status == RUNNING:
             number, picks = int(record.trial_id), dict(record.hyperparameters.values)
             if not (folders.place(self.root, number) / "trial.json").is_file():
-                self.proposals.mark(picks)
-                record_trial(self.root, self.proposals, number, picks)
+                record_trial(self.root, self.sampler, number, picks)
         return record
 
-    def _weigh(self):
-        """Scores all finished trials under this proposal's own weights."""
-        done, cost = (
-            [t for t in self.trials.values() if t.status == "COMPLETED"],
-            self.proposals.search.objective.cost,
-        )
-        for record in done:
-            number = int(record.trial_id)
-            if number not in self.past or not self.past[number].result:
-                self.past[number] = folders.read(folders.place(self.root, number))
-        points = [(t.top1, t.cost[cost]) for t in (self.past[int(record.trial_id)] for record in done)]
-        for record, score in zip(done, objectives.weighings(points, len(self.trials)), strict=True):
+    def _weight_scores(self):
+        """Scores all finished trials by the random weights of this proposal."""
+        cost = self.sampler.search.objective.cost
+        done = [t for t in self.trials.values() if t.status == "COMPLETED"]
+        points = [(t.top1, t.cost[cost]) for t in (self.finished(int(record.trial_id)) for record in done)]
+        for record, score in zip(done, objectives.weighted_scores(points, len(self.trials)), strict=True):
             record.score = score
 
 
 class Random(_Guided, RandomSearchOracle):
-    """Choices by chance."""
+    """Random picks."""
 
 
 class Bayesian(_Guided, BayesianOptimizationOracle):
@@ -100,18 +90,18 @@ class Bayesian(_Guided, BayesianOptimizationOracle):
 
 
 class Hyperband(_Guided, HyperbandOracle):
-    """Many short trials, the better ones again and longer (Li et al. 2016), each from scratch."""
+    """Many short trials, the best again and longer (Li et al. 2016), each from scratch."""
 
 
-def oracle(root: Path, search: SearchConfig, proposals: CandidateSampler, past: list[Trial], count: int | None):
-    """The oracle of a search that stands where its folders say; a folder that was put aside is tried once more."""
+def oracle(root: Path, search: SearchConfig, sampler: CandidateSampler, past: list[Trial], count: int | None):
+    """The oracle with the state of the folders; a trial whose folder was moved away is replaced by another."""
     if count is not None and past:
         count += past[-1].number + 1 - len(past)
     options = {
         "objective": SCORE,
         "hyperparameters": parameters(search),
         "seed": search.seed + 1,  # KerasTuner takes 0 for none
-        "max_consecutive_failed_trials": FOREVER,
+        "max_consecutive_failed_trials": 10**9,
     }
     if search.tuner == "hyperband":
         made = Hyperband(max_epochs=search.space.base.recipe.epochs, factor=FACTOR, **options)
@@ -119,11 +109,11 @@ def oracle(root: Path, search: SearchConfig, proposals: CandidateSampler, past: 
     else:
         made = {"random": Random, "bayesian": Bayesian}[search.tuner](max_trials=count, **options)
     made.verbose = 0
-    return rebuilt(made.guide(root, proposals, past), search, past)
+    return rebuilt(made.guide(root, sampler), search, past)
 
 
 def rebuilt(made, search: SearchConfig, past: list[Trial]):
-    """The oracle with all trials of the past; those that are open wait to be taken up first."""
+    """The oracle with all trials so far; open ones are continued first."""
     state, width = made.get_state(), len(str(made.max_trials))
     name = {t.number: f"{t.number:0{width}d}" for t in past}
     for number in range(past[-1].number if past else 0):  # KerasTuner counts its trials to name the next
@@ -150,28 +140,24 @@ def rebuilt(made, search: SearchConfig, past: list[Trial]):
 
 
 def score_of(search: SearchConfig, trial: Trial) -> float:
-    """What the oracle hears of a finished trial."""
+    """The score of a finished trial for the oracle."""
     return search.objective.score(trial.top1, trial.cost[search.objective.cost])
 
 
 def _brackets(state: dict, past: list[Trial], name: dict[int, str]) -> dict:
-    """Hyperband's brackets, from where each trial says that it stands.
+    """Hyperband's brackets, from the picks of the trials.
 
-    A trial says so by the bracket that was current when it was made. Brackets come in falling order, so the
-    lowest is the current one. KerasTuner forgets brackets that are full, so they may be listed.
+    A trial has the bracket that was current when it was made. Brackets are in falling order, so the lowest is the
+    current one. KerasTuner drops full brackets, so they may be listed.
     """
     lowest = state["current_bracket"]
     found: dict[int, list[list]] = {}
     for trial in past:
         bracket, level = trial.picks["tuner/bracket"], trial.picks["tuner/round"]
         parent = trial.picks.get("tuner/trial_id")
-        if level:  # made while a later bracket may have been current: it belongs to its parent's
-            holds = (
-                b
-                for b, rounds in found.items()
-                if any(i["id"] == name.get(int(parent)) for r in rounds for i in r)
-            )
-            bracket = next(holds, bracket)
+        if level:  # a later bracket may have been current: the trial belongs to the bracket of its parent
+            ids = {b: [trial["id"] for trials in rounds for trial in trials] for b, rounds in found.items()}
+            bracket = next((b for b in ids if name.get(int(parent)) in ids[b]), bracket)
         rounds = found.setdefault(bracket, [[] for _ in range(bracket + 1)])
         past_id = None if parent is None else name.get(int(parent))
         rounds[level].append({"past_id": past_id, "id": name[trial.number]})

@@ -1,29 +1,27 @@
-"""Pictures of a search: accuracy against cost with its front, and parallel coordinates."""
+"""Figures of a search: accuracy against cost with the Pareto front, and parallel coordinates."""
 
 import numpy as np
 
 from training.report.canvas import BLUE, GREY, ORANGE, blank, plain
 
 UNITS = {"params": "parameters", "macs": "multiply-accumulates", "latency_ms": "latency (ms, batch 1, fused)"}
-MOST_NAMED = 12
+MAX_NAMED = 12
 
 
 def pareto(trials, front: list[int], cost: str, title: str):
-    """Validation top-1 against a cost, every finished trial; the front is the line.
+    """Validation top-1 of finished trials against a cost; the line is the front.
 
     Args:
-        trials: finished ones, of `trials.Trial`.
-        front: places in `trials`, cheapest first.
+        front: indices of `trials`, cheapest first.
     """
     figure = blank(8, 5.5, plain(title))
     axis = figure.subplots()
     xs, ys = [t.cost[cost] for t in trials], [100 * t.top1 for t in trials]
     axis.scatter(xs, ys, color=GREY, s=24, label=f"trials ({len(trials)})", zorder=2)
     axis.plot([xs[i] for i in front], [ys[i] for i in front], "o-", color=ORANGE, label="front", zorder=3)
-    for i in front[:MOST_NAMED]:
-        axis.annotate(
-            trials[i].folder.name, (xs[i], ys[i]), xytext=(6, -12), textcoords="offset points", fontsize=8
-        )
+    for i in front[:MAX_NAMED]:
+        place = {"xytext": (6, -12), "textcoords": "offset points", "fontsize": 8}
+        axis.annotate(trials[i].folder.name, (xs[i], ys[i]), **place)
     if min(xs) > 0 and max(xs) > 3 * min(xs):
         axis.set_xscale("log")
     axis.margins(x=0.08, y=0.08)
@@ -36,9 +34,9 @@ def pareto(trials, front: list[int], cost: str, title: str):
 
 
 def parallel(trials, names: list[str], title: str):
-    """One axis a dimension and one for validation top-1; a line a finished trial, the better the darker.
+    """An axis for each dimension and one for validation top-1; a line for each finished trial, the best darkest.
 
-    Values stand in the order of their size, words in that of the alphabet, evenly spaced.
+    Numbers are ordered by size, words by the alphabet, evenly spaced.
     """
     columns = [[t.chosen[name] for t in trials] for name in names]
     scales = [ordered(column) for column in columns]
@@ -46,14 +44,14 @@ def parallel(trials, names: list[str], title: str):
     axis = figure.subplots()
     top = np.array([t.top1 for t in trials])
     low, high = top.min(), top.max()
-    share = (top - low) / (high - low) if high > low else np.full(len(top), 0.5)
+    shade = (top - low) / (high - low) if high > low else np.full(len(top), 0.5)
     places = [[_at(scale, value) for value in column] for scale, column in zip(scales, columns, strict=True)]
-    # Lines that pass the same places would hide each other: each is moved a little, always the same way.
+    # Lines through the same points would hide each other: each is shifted a little.
     shifts = np.linspace(-0.012, 0.012, len(trials)) if len(trials) > 1 else [0.0]
-    for i in np.argsort(share):
-        ys = [column[i] + shifts[i] for column in places] + [share[i]]
-        colour = tuple(1 - (1 - np.array(_rgb(BLUE))) * (0.2 + 0.8 * share[i]))
-        axis.plot(range(len(ys)), ys, color=colour, linewidth=1 + 1.5 * share[i], zorder=2 + share[i])
+    for i in np.argsort(shade):
+        ys = [column[i] + shifts[i] for column in places] + [shade[i]]
+        colour = tuple(1 - (1 - np.array(_rgb(BLUE))) * (0.2 + 0.8 * shade[i]))
+        axis.plot(range(len(ys)), ys, color=colour, linewidth=1 + 1.5 * shade[i], zorder=2 + shade[i])
     for x, scale in enumerate(scales):
         axis.axvline(x, color="black", linewidth=0.8)
         for value in scale if len(scale) <= 16 else (scale[0], scale[-1]):
@@ -62,16 +60,15 @@ def parallel(trials, names: list[str], title: str):
     axis.axvline(len(names), color="black", linewidth=0.8)
     for place, value in ((0.0, low), (1.0, high)):
         axis.text(len(names) + 0.03, place, f"{100 * value:.1f} %", fontsize=8, va="center")
-    axis.set_xticks(
-        range(len(names) + 1), [*(plain(n) for n in names), f"val top-1\n(n={trials[0].result['val']['n']})"]
-    )
+    labels = [*map(plain, names), f"val top-1\n(n={trials[0].result['val']['n']})"]
+    axis.set_xticks(range(len(labels)), labels)
     axis.set(yticks=[], xlim=(-0.15, len(names) + 0.45), ylim=(-0.08, 1.08))
     axis.spines[:].set_visible(False)
     return figure
 
 
 def ordered(values) -> list[str]:
-    """The different values, numbers by size, then words.
+    """The values, each once: numbers by size, then words.
 
     >>> ordered(["16", "4", "se", "4", "0.5"])
     ['0.5', '4', '16', 'se']

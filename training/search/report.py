@@ -1,4 +1,4 @@
-"""What a search leaves: `trials.csv`, `best/`, two pictures and `report.md`."""
+"""Writes the results of a search: `trials.csv`, `best/`, two pictures and `report.md`."""
 
 import math
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 from keras_cnns.spaces import LogUniform
 from training.report import canvas
 from training.report.evaluation import mean, spread
-from training.report.folder import replace_folder, write_csv, write_text
+from training.report.folder import markdown_table, replace_folder, write_csv, write_text
 from training.run_folder.lock import FILES
 from training.search import plots
 from training.search.config import SearchConfig
@@ -37,13 +37,13 @@ def write_table(root: Path, search: SearchConfig, trials: list[Trial]) -> None:
 
 
 def frontier(search: SearchConfig, trials: list[Trial]) -> list[Trial]:
-    """Finished trials that no other beats in validation top-1 and cost, cheapest first."""
+    """Finished trials that no other beats in both validation top-1 and cost, cheapest first."""
     done = [t for t in trials if t.status == "done"]
     return [done[i] for i in front((t.top1, t.cost[search.objective.cost]) for t in done)]
 
 
 def write_best(root: Path, trials: list[Trial]) -> Path | None:
-    """`best/`: a copy of the best run's folder, as soon as there is another best; never half of it."""
+    """Copies the folder of the best run to `best/`, whole or not at all, when the best has changed."""
     best = next((t for t in ranked(trials) if t.has_weights()), None)
     folder, new = root / BEST, root / ".best"
     if best is None:
@@ -59,91 +59,74 @@ def write_best(root: Path, trials: list[Trial]) -> Path | None:
 
 
 def again(root: Path) -> str:
-    """The one line that trains the best once more."""
+    """The command that trains the best again."""
     return f"python training/fit.py --like {root / BEST} --run {root / 'again'}"
 
 
 def write_all(root: Path, search: SearchConfig, trials: list[Trial], command: str) -> None:
-    """The pictures and the report of what there is."""
+    """Writes the pictures and the report of the trials so far."""
     done = [t for t in trials if t.status == "done"]
     if done and canvas.CAN:
-        names = search.space.names
-        base = search.space.base
+        base, cost = search.space.base, search.objective.cost
         title = f"{base.architecture.name} on {base.data}: {len(done)} trials"
-        points = [(t.top1, t.cost[search.objective.cost]) for t in done]
-        canvas.save(plots.pareto(done, front(points), search.objective.cost, title), root / "pareto.png")
-        canvas.save(plots.parallel(done, names, title), root / "parallel.png")
+        points = front((t.top1, t.cost[cost]) for t in done)
+        canvas.save(plots.pareto(done, points, cost, title), root / "pareto.png")
+        canvas.save(plots.parallel(done, search.space.names, title), root / "parallel.png")
     write_text(root / REPORT, text(root, search, trials, command))
 
 
 def text(root: Path, search: SearchConfig, trials: list[Trial], command: str) -> str:
     """`report.md`."""
-    base, names = search.space.base, search.space.names
+    base = search.space.base
     best, failed = ranked(trials), [t for t in trials if t.status == "failed"]
-    lines = [f"# {base.architecture.name} on {base.data}: a search", "", f"`{command}`", ""]
-    count = f"{len(best)} trials finished, {len(failed)} failed, {len(trials) - len(best) - len(failed)} open"
     epochs = sorted({t.recipe.epochs for t in trials})
-    lines += [
-        f"{count}; tuner {search.tuner}, recipe {base.recipe.name}, {_span(epochs)} epochs,",
-        f"limits: {search.limits}.",
+    lines = [
+        *(f"# {base.architecture.name} on {base.data}: a search", "", f"`{command}`", ""),
+        f"{len(best)} trials finished, {len(failed)} failed, {len(trials) - len(best) - len(failed)} open; tuner "
+        f"{search.tuner}, recipe {base.recipe.name}, {_span(epochs)} epochs, limits: {search.limits}.",
     ]
     if any("latency_ms" in t.cost for t in trials):
         lines += [
-            "Latencies were measured once each, beside whatever trained at that moment: the first, with nothing",
-            "training yet, look quicker than they are. Measure the front again on an idle machine.",
+            "Latencies were measured once each, while other trials were trained: the first ones, measured before,",
+            "seem faster. Measure the front again on an idle machine.",
         ]
     if search.space.constant != "none":
         lines += [f"The width is fitted so that every network has about the {search.space.constant} of the base."]
-    if not best:
-        return "\n".join([*lines, *_failures(failed), ""])
-    n = best[0].result["val"]["n"]
+    if best:
+        lines += _results(root, search, best)
+    if failed:
+        lines += ["", "## Failed", "", *(f"- {t.folder.name}: {t.why}" for t in failed)]
+    return "\n".join([*lines, ""])
+
+
+def _results(root: Path, search: SearchConfig, best: list[Trial]) -> list[str]:
+    """The lines about finished trials."""
+    names, cost = search.space.names, search.objective.cost
+    n, test_n = best[0].result["val"]["n"], best[0].result["test"]["n"]
     error = math.sqrt(max(best[0].top1 * (1 - best[0].top1), 1e-9) / n)
-    lines += [
-        f"Chosen on the validation split (n={n}): one standard error of the best is {error:.4f}, and the best of",
-        f"many is flattered. The test split (n={best[0].result['test']['n']}) chose nothing.",
-    ]
     head = ["trial", *names, "parameters", "MACs", "val top-1", "test top-1"]
-    lines += ["", "## The best", "", *_rows(head, [_row(t, names) for t in best[:LISTED]])]
-    lines += ["", f"Train the best again: `{again(root)}`"]
-    lines += [
-        "",
-        f"## The front (validation top-1 against {search.objective.cost})",
-        "",
-        "![front](pareto.png)",
-        "",
+    varied = [t.name for t in search.space.terms if not isinstance(t.domain, LogUniform) and t.name not in CHANCE]
+    lines = [
+        f"Chosen on the validation split (n={n}): one standard error of the best is {error:.4f}, and the best of",
+        f"many is too optimistic. The test split (n={test_n}) chose nothing.",
+        *("", "## The best", "", markdown_table(head, [_row(t, names) for t in best[:LISTED]])),
+        *("", f"Train the best again: `{again(root)}`"),
+        *("", f"## The front (validation top-1 against {cost})", "", "![front](pareto.png)", ""),
+        markdown_table(head, [_row(t, names) for t in frontier(search, best)]),
+        *("", "## Means by value", "", "Means over all other choices; sd is between trials.", ""),
+        _effects(varied, best),
     ]
-    lines += _rows(head, [_row(t, names) for t in frontier(search, trials)])
-    lines += ["", "## What each choice did", "", "Means over all other choices; sd is between trials.", ""]
-    free = [t for t in search.space.terms if not isinstance(t.domain, LogUniform) and t.name not in CHANCE]
-    lines += _effects([t.name for t in free], best)
     if any(name in CHANCE for name in names):
         lines += [
-            "",
-            "## Means over seeds and splits",
-            "",
-            *_means([n for n in names if n not in CHANCE], best),
-            "",
+            *("", "## Means over seeds and splits", "", _means([n for n in names if n not in CHANCE], best), ""),
+            "sd is between repetitions; a difference is test top-1 against the first row at the same seed and",
+            "split, with its standard error. Splits share images, so the errors are rather too small.",
         ]
-        lines += [
-            "sd is between repetitions; a difference is test top-1 against the first row at the same seed and"
-        ]
-        lines += [
-            "split, with its standard error. Cuts of the same images overlap, so errors are rather too small."
-        ]
-    return "\n".join([*lines, "", "![parallel coordinates](parallel.png)", *_failures(failed), ""])
+    return [*lines, "", "![parallel coordinates](parallel.png)"]
 
 
 def _span(values: list[int]) -> str:
     return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}" if values else "no"
-
-
-def _rows(head: list[str], rows: list[list[str]]) -> list[str]:
-    line = "|" + "---|" * len(head)
-    return (
-        ["| " + " | ".join(cells) + " |" for cells in [head]]
-        + [line]
-        + ["| " + " | ".join(r) + " |" for r in rows]
-    )
 
 
 def _row(t: Trial, names: list[str]) -> list[str]:
@@ -151,19 +134,23 @@ def _row(t: Trial, names: list[str]) -> list[str]:
     return [t.folder.name, *(t.chosen[name] for name in names), *figures]
 
 
-def _effects(names: list[str], done: list[Trial]) -> list[str]:
+def _mean_sd(values: list[float]) -> list[str]:
+    return [f"{mean(values):.4f}", f"{spread(values):.4f}" if len(values) > 1 else ""]
+
+
+def _effects(names: list[str], done: list[Trial]) -> str:
     rows = []
     for name in names:
         for value in plots.ordered(t.chosen[name] for t in done):
             own = [t.top1 for t in done if t.chosen[name] == value]
-            rows.append([name, value, str(len(own)), f"{mean(own):.4f}", _sd(own)])
-    return _rows(["dimension", "value", "n", "mean val top-1", "sd"], rows)
+            rows.append([name, value, str(len(own)), *_mean_sd(own)])
+    return markdown_table(["dimension", "value", "n", "mean val top-1", "sd"], rows)
 
 
-def _means(names: list[str], done: list[Trial]) -> list[str]:
-    """Rows of choices: what they cost, the means of their repetitions, and how far they are from the first row's.
+def _means(names: list[str], done: list[Trial]) -> str:
+    """Candidates with their cost, the means of their repetitions, and the difference from the first candidate.
 
-    Differences are taken between trials of the same seed and split, which share their images.
+    Differences are between trials of the same seed and split, which have the same images.
     """
     groups = defaultdict(dict)
     for t in done:
@@ -171,19 +158,12 @@ def _means(names: list[str], done: list[Trial]) -> list[str]:
     rows, first = [], None
     for chosen, own in sorted(groups.items(), key=lambda item: _order(item[0])):
         first = own if first is None else first
-        val, tested = [t.top1 for t in own.values()], {again: t.result["test"]["top1"] for again, t in own.items()}
-        test, cost = list(tested.values()), next(iter(own.values())).cost
-        apart = [top1 - first[again].result["test"]["top1"] for again, top1 in tested.items() if again in first]
-        figures = [
-            str(len(own)),
-            f"{mean(val):.4f}",
-            _sd(val),
-            f"{mean(test):.4f}",
-            _sd(test),
-        ]
-        rows.append(
-            [*chosen, f"{cost['params']:,}", f"{cost['macs']:,}", *figures, _difference(apart, own is first)]
-        )
+        test = {repetition: t.result["test"]["top1"] for repetition, t in own.items()}
+        cost = next(iter(own.values())).cost
+        apart = [top1 - first[r].result["test"]["top1"] for r, top1 in test.items() if r in first]
+        figures = [str(len(own)), *_mean_sd([t.top1 for t in own.values()]), *_mean_sd(list(test.values()))]
+        difference = "" if own is first else _difference(apart)
+        rows.append([*chosen, f"{cost['params']:,}", f"{cost['macs']:,}", *figures, difference])
     head = [
         *names,
         "parameters",
@@ -195,26 +175,15 @@ def _means(names: list[str], done: list[Trial]) -> list[str]:
         "sd",
         "difference in pairs",
     ]
-    return _rows(head, rows)
+    return markdown_table(head, rows)
 
 
-def _difference(apart: list[float], first: bool) -> str:
+def _difference(apart: list[float]) -> str:
     """Mean and standard error."""
-    if first or len(apart) < 2:
+    if len(apart) < 2:
         return ""
-    error = spread(apart) / math.sqrt(len(apart))
-    return f"{mean(apart):+.4f} +- {error:.4f} (n={len(apart)})"
+    return f"{mean(apart):+.4f} +- {spread(apart) / math.sqrt(len(apart)):.4f} (n={len(apart)})"
 
 
 def _order(chosen: tuple[str, ...]):
     return [(0, float(c), "") if c.replace(".", "", 1).isdigit() else (1, 0.0, c) for c in chosen]
-
-
-def _sd(values: list[float]) -> str:
-    return f"{spread(values):.4f}" if len(values) > 1 else ""
-
-
-def _failures(failed: list[Trial]) -> list[str]:
-    if not failed:
-        return []
-    return ["", "## Failed", "", *(f"- {t.folder.name}: {t.why}" for t in failed)]

@@ -1,4 +1,4 @@
-"""A search space: which dimensions, which values of each, and how a choice of them becomes a run."""
+"""A search space: its dimensions with their values, and the candidate for chosen values."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from keras_cnns.architecture import Architecture
 from keras_cnns.dimensions import dimensions
 from keras_cnns.spaces import Choice, Int, LogUniform, filled, openings
-from keras_cnns.values import Value
+from keras_cnns.values import Value, field_path
 from training.data.augment import Affine, PadCrop
 from training.data.policies import RandAugment
 from training.recipes.recipe import Recipe
@@ -17,24 +17,24 @@ from training.search.cost import CostModel
 
 Domain = Choice | Int | LogUniform
 CHANCE = ("seed", "split")  # dimensions that are repetitions, not choices
-ELSEWHERE = ("recipe.", *CHANCE)  # what is no part of the network
+ELSEWHERE = ("recipe.", *CHANCE)  # dimensions that are not of the network
 
 
 @dataclass(frozen=True)
 class Term(Value):
-    """One dimension of a space: its name, as in `--space`, and what it may be."""
+    """One dimension of a space: its name, as in `--space`, and its values."""
 
     name: str
     domain: Any
 
     def check(self):
         if not isinstance(self.domain, Domain):
-            raise ValueError(f"a term's domain is a Choice, an Int or a LogUniform; {self.domain!r} came")
+            raise ValueError(f"a term's domain must be a Choice, an Int or a LogUniform, got {self.domain!r}")
 
 
 @dataclass(frozen=True)
 class Candidate(Value):
-    """What a trial trains: an ordinary run's network, recipe, data and seed."""
+    """What a trial trains: network, recipe, data and seed of an ordinary run."""
 
     architecture: Architecture
     recipe: Recipe
@@ -44,12 +44,12 @@ class Candidate(Value):
 
 @dataclass(frozen=True)
 class Space(Value):
-    """A base with open fields, the named dimensions beside them, and what stays constant.
+    """A base with open fields, and dimensions.
 
     Attributes:
-        base: its architecture and recipe hold the openings of terms such as "recipe.decay" and "row.unit.inner".
+        base: its architecture and recipe have the open fields of terms such as "recipe.decay", "row.unit.inner".
         terms: all dimensions, in the order of the command line.
-        constant: the cost that `width` is fitted to, so that a candidate costs what the base does.
+        constant: the cost that `width` is fitted to, so that a candidate costs as much as the base.
     """
 
     base: Candidate
@@ -58,77 +58,61 @@ class Space(Value):
 
     @property
     def size(self) -> int | None:
-        """How many choices there are; None without number."""
-        total = 1
-        for term in self.terms:
-            values = term.domain.values()
-            if values is None:
-                return None
-            total *= len(values)
-        return total
+        """Number of candidates; None if it is infinite."""
+        values = [term.domain.values() for term in self.terms]
+        return None if None in values else math.prod(map(len, values))
 
     @property
     def names(self) -> list[str]:
-        """What a trial is told by: the terms, and the width where it follows from them."""
+        """The names of a trial's chosen values: the terms, and the width where it follows from them."""
         return [*(term.name for term in self.terms), *(["width"] if self.constant != "none" else [])]
 
     def reference(self) -> Architecture:
-        """What costs what all candidates shall: the base, where terms of a single value have theirs."""
-        fixed = {
-            t.name: t.domain.values()[0] for t in self.terms if t.domain.values() and len(t.domain.values()) == 1
-        }
+        """The network whose cost all candidates have: the base, with the terms of a single value."""
         first = {path: opening.values()[0] for path, opening in openings(self.base.architecture).items()}
         architecture = filled(self.base.architecture, first)
-        for name, value in fixed.items():
-            if name in (known := dimensions(architecture)):
-                architecture = known[name].put(architecture, value)
+        for term in self.terms:
+            values, known = term.domain.values(), dimensions(architecture)
+            if values and len(values) == 1 and term.name in known:
+                architecture = known[term.name].put(architecture, values[0])
         return architecture
 
-    def candidate(self, chosen: Mapping[str, Any], sizes: CostModel) -> Candidate:
-        """The run that a choice, by the terms' names, stands for.
+    def candidate(self, chosen: Mapping[str, Any], costs: CostModel) -> Candidate:
+        """The candidate with the chosen values, by the names of the terms.
 
         Raises:
-            ValueError: what was chosen does not go together.
+            ValueError: the values do not fit together.
         """
-        inner = {name.partition(".")[2]: value for name, value in chosen.items() if "." in name}
-        architecture, recipe = (
-            filled(self.base.architecture, dotted(chosen, "row")),
-            filled(self.base.recipe, inner),
-        )
-        if "strength" in inner:
-            recipe = strengthened(recipe, inner["strength"])
+        fields = {name.partition(".")[2]: value for name, value in chosen.items() if name.startswith("recipe.")}
+        rows = {name: value for name, value in chosen.items() if name.startswith("row.")}
+        strength = fields.pop("strength", None)
+        fields = {field_path(self.base.recipe, path): value for path, value in fields.items()}
+        architecture, recipe = filled(self.base.architecture, rows), filled(self.base.recipe, fields)
+        if strength is not None:
+            recipe = strengthened(recipe, strength)
         for term in self.terms:
             if term.name in (known := dimensions(architecture)):
                 architecture = known[term.name].put(architecture, chosen[term.name])
         if self.constant != "none":
-            architecture = fitted(architecture, self.constant, self.reference(), sizes)
+            architecture = fitted(architecture, self.constant, self.reference(), costs)
         if architecture != self.base.architecture:
             what = ", ".join(f"{t.name}={chosen[t.name]}" for t in self.terms if not t.name.startswith(ELSEWHERE))
             citation = f"{architecture.citation.rstrip('.')}; searched: {what}."
             architecture = replace(architecture, name=f"{architecture.name}_searched", citation=citation)
-        data = self.base.data
-        if chosen.get("split"):
-            data = f"{data}:{chosen['split']}"
-        return replace(
-            self.base, architecture=architecture, recipe=recipe, data=data, seed=chosen.get("seed", self.base.seed)
-        )
-
-
-def dotted(chosen: Mapping[str, Any], head: str) -> dict[str, Any]:
-    """The choices below a name, with their paths as `filled` wants them."""
-    return {name: value for name, value in chosen.items() if name.startswith(f"{head}.")}
+        data = f"{self.base.data}:{chosen['split']}" if chosen.get("split") else self.base.data
+        return Candidate(architecture, recipe, data, chosen.get("seed", self.base.seed))
 
 
 def strengthened(recipe: Recipe, by: float) -> Recipe:
-    """The recipe with the augmentation so many times as strong as it was; 0 leaves it out."""
+    """The recipe with the strength of the augmentation times `by`; 0 leaves it out."""
     parts = tuple(_stronger(part, by) for part in recipe.augment)
     return replace(recipe, augment=tuple(part for part in parts if part is not None))
 
 
 def _stronger(part, by: float):
     if isinstance(part, Affine):
-        share = {"shift": min(1.0, part.shift * by), "zoom": min(0.9, part.zoom * by)}
-        return replace(part, rotate=min(180.0, part.rotate * by), **share) if by else None
+        limited = {"shift": min(1.0, part.shift * by), "zoom": min(0.9, part.zoom * by)}
+        return replace(part, rotate=min(180.0, part.rotate * by), **limited) if by else None
     if isinstance(part, PadCrop):
         return replace(part, pad=round(part.pad * by)) if round(part.pad * by) else None
     if isinstance(part, RandAugment):
@@ -136,25 +120,25 @@ def _stronger(part, by: float):
     return part
 
 
-def fitted(architecture: Architecture, what: str, base: Architecture, sizes: CostModel) -> Architecture:
-    """The architecture in the width in which it costs most nearly what `base` does.
+def fitted(architecture: Architecture, what: str, base: Architecture, costs: CostModel) -> Architecture:
+    """The architecture with the width whose cost is nearest to that of `base`.
 
     Raises:
-        ValueError: it has no width, or none comes within a tenth.
+        ValueError: no width has a cost within a tenth of it.
     """
     put = dimensions(architecture)["width"].put
 
     @cache
     def cost(width: int) -> int:
-        return getattr(sizes(put(architecture, width)), what)
+        return getattr(costs(put(architecture, width)), what)
 
-    target, width, seen = getattr(sizes(base), what), dimensions(base)["width"].now, set()
-    while width not in seen:  # costs go nearly with the square of the width
+    target, width, seen = getattr(costs(base), what), dimensions(base)["width"].now, set()
+    while width not in seen:  # the cost grows nearly with the square of the width
         seen.add(width)
         width = max(1, round(width * math.sqrt(target / cost(width))))
     near = range(max(1, width - 1), width + 2)
     while (best := min(near, key=lambda w: abs(cost(w) - target))) != width:
         width, near = best, range(max(1, best - 1), best + 2)
     if abs(cost(best) - target) > target / 10:
-        raise ValueError(f"no width comes within a tenth of the base's {target:,} {what}; {cost(best):,} came")
+        raise ValueError(f"{what} must be within a tenth of the base's {target:,}, got {cost(best):,} at best")
     return put(architecture, best)

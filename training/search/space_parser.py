@@ -1,23 +1,22 @@
-"""A space as it is spelt on the command line: "width,cardinality=1/2/4,recipe.rate=0.01..0.2", or ready ones."""
+"""Parses `--space`: "width,cardinality=1/2/4,recipe.rate=0.01..0.2", or the names of ready spaces."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from keras_cnns import zoo
 from keras_cnns.architecture import Architecture
 from keras_cnns.dimensions import Dimension, dimensions
 from keras_cnns.errors import unknown
 from keras_cnns.spaces import Choice, Int, LogUniform, opened
-from keras_cnns.values import Range, Value, describe, set_field
+from keras_cnns.values import Range, Value, describe, field_path, set_field
 from training.data.mix import CutMix, Mixup
-from training.recipes import recipe as recipes
 from training.recipes.optimizers import Adam, Lamb
-from training.recipes.recipe import Recipe
+from training.recipes.recipe import PARTS, Recipe
 from training.search.space import CHANCE, Candidate, Domain, Space, Term
 
-# Ready spaces: terms, and what stays constant while they change.
+# Ready spaces: terms, the cost that stays constant, and a description.
 READY = {
     "resnext": ("cardinality=1/2/4/8/16/32", "macs", "cardinality against width (Xie et al. 2016, table 2)"),
     "wrn": ("depth,width,recipe.dropout", "none", "Wide ResNet: depth, width, dropout"),
@@ -33,13 +32,13 @@ USUAL = {  # fields of a recipe that need no values on the command line
     "dropout": Choice((0.0, 0.1, 0.2, 0.3, 0.4)),
     "smoothing": Choice((0.0, 0.05, 0.1, 0.2)),
     "batch_size": Choice((32, 64, 128, 256)),
-    "average": Choice((0.0, 0.9, 0.99)),
-    "start": Choice(("published", "centred", "identity")),
+    "ema": Choice((0.0, 0.9, 0.99)),
+    "initializer": Choice(("published", "centred", "identity")),
     "mix": Choice((None, Mixup(0.2), CutMix(1.0))),
 }
 STRENGTHS = Choice((0.0, 0.5, 1.0, 1.5, 2.0))
 REPEATS = Choice((0, 1, 2, 3, 4))
-RULES = {  # of numbers that are no field of a value
+RULES = {  # of numbers that are not a field of a value
     "seed": Annotated[int, Range(0, 2**31 - 1)],
     "split": Annotated[int, Range(0, 999_999)],
     "recipe.strength": Annotated[float, Range(0, 100)],
@@ -47,10 +46,10 @@ RULES = {  # of numbers that are no field of a value
 
 
 def parse(text: str, base: Candidate, constant: str = "none") -> Space:
-    """The space that `--space` means: "width,cardinality=1/2/4,recipe.rate=0.01..0.2", or ready spaces by name.
+    """The space of `--space`.
 
     Raises:
-        ValueError: an unknown dimension, values that do not fit it, or two terms about the same.
+        ValueError: an unknown dimension, values that do not fit it, or two terms of the same field.
     """
     words = []
     for word in filter(None, (w.strip() for w in text.split(","))):
@@ -61,18 +60,14 @@ def parse(text: str, base: Candidate, constant: str = "none") -> Space:
         else:
             words.append(word)
     if not words:
-        raise ValueError("--space wants at least one dimension, as --space width,depth")
+        raise ValueError("--space must have at least one dimension, as --space width,depth")
     space, probe = Space(base, (), constant), base.architecture
     for word in words:
         name, equals, values = word.partition("=")
         name = ALIASES.get(name, name)
-        taken = [
-            t.name
-            for t in space.terms
-            if f"{t.name}.".startswith(f"{name}.") or f"{name}.".startswith(f"{t.name}.")
-        ]
-        if taken:
-            raise ValueError(f"{name} and {taken[0]} set the same thing: leave one out of --space")
+        for other in (term.name for term in space.terms):
+            if f"{other}.".startswith(f"{name}.") or f"{name}.".startswith(f"{other}."):
+                raise ValueError(f"{name} and {other} set the same field: leave one out of --space")
         space, probe = _with(space, probe, name, values if equals else None)
     if constant != "none":
         if "width" not in dimensions(base.architecture):
@@ -83,14 +78,14 @@ def parse(text: str, base: Candidate, constant: str = "none") -> Space:
 
 
 def _with(space: Space, probe: Architecture, name: str, values: str | None) -> tuple[Space, Architecture]:
-    """The space with one more term, and the architecture at its last value, which may bring more dimensions."""
+    """The space with one more term, and the architecture at its last value, which may have more dimensions."""
     base, head = space.base, name.partition(".")[0]
     if head in ("recipe", "row") and "." in name:
         field = name.partition(".")[2]
         if name == "recipe.strength":
             domain = numbers(name, values) if values else STRENGTHS
         elif head == "recipe":
-            domain = by_path(base.recipe, field, values, recipes.PARTS) if values else _usual(base.recipe, field)
+            domain = by_path(base.recipe, field, values, PARTS) if values else _usual(base.recipe, field)
             base = replace(base, recipe=opened(base.recipe, field, domain))
         else:
             if values is None:
@@ -99,7 +94,7 @@ def _with(space: Space, probe: Architecture, name: str, values: str | None) -> t
             base = replace(base, architecture=opened(base.architecture, name, domain))
     elif name in CHANCE:
         if name == "split" and base.data != "digits":
-            raise ValueError(f"split cuts the digits anew (--data digits); --data {base.data} came")
+            raise ValueError(f"split is for --data digits, got --data {base.data}")
         domain = numbers(name, values) if values else REPEATS
     else:
         known = dimensions(probe)
@@ -112,11 +107,11 @@ def _with(space: Space, probe: Architecture, name: str, values: str | None) -> t
 
 
 def _usual(recipe: Recipe, field: str) -> Domain:
-    rate = recipe.optimizer.rate
+    rate, field = recipe.optimizer.rate, Recipe.RENAMED.get(field, field)
     if field == "optimizer.rate":
         return LogUniform(rate / 10, rate * 3)
     if field == "optimizer":
-        options = tuple(replace(recipe.optimizer, rate=float(f"{rate * by:.3g}")) for by in (0.3, 1, 3))
+        options = (replace(recipe.optimizer, rate=float(f"{rate * by:.3g}")) for by in (0.3, 1, 3))
         return Choice(tuple(dict.fromkeys((*options, Adam(1e-3), Adam(3e-3), Lamb(5e-3)))))
     if field not in USUAL:
         known = [f"recipe.{f}" for f in (*USUAL, "optimizer", "rate", "strength")]
@@ -125,61 +120,58 @@ def _usual(recipe: Recipe, field: str) -> Domain:
 
 
 RANGE = re.compile(r"(.+?)\.\.(.+)")
-MOST = 1e12  # of a number; neither inf nor nan is one
+MAX_NUMBER = 1e12
 
 
 def by_path(value: Value, path: str, text: str, parts: Mapping) -> Domain:
-    """The domain of a field: "1/2/4" or "low..high", each read as `--set` reads it."""
+    """The domain of a field, with values as in `--set`."""
+    path = field_path(value, path)
 
     def one(word: str):
         found = set_field(value, path, word.strip(), parts)
-        for step in path.split("."):
-            found = getattr(found, step)
+        for field in path.split("."):
+            found = getattr(found, field)
         return found
 
+    return _domain(path, text, one)
+
+
+def _domain(name: str, text: str, read: Callable[[str], Any]) -> Domain:
+    """The domain of "1/2/4" or "low..high"."""
     between = RANGE.fullmatch(text)
-    if between:
-        return _between(path, one(between[1]), one(between[2]))
-    return Choice(tuple(dict.fromkeys(one(word) for word in text.split("/"))))
-
-
-def _between(name: str, low, high) -> Domain:
+    if not between:
+        return Choice(tuple(dict.fromkeys(map(read, text.split("/")))))
+    low, high = map(read, between.groups())
     if isinstance(low, int) and isinstance(high, int):
         return Int(low, high)
     if isinstance(low, int | float) and isinstance(high, int | float):
         return LogUniform(low, high)
-    raise ValueError(f"a range is of numbers; {name}={low}..{high} came")
+    raise ValueError(f"a range must be of numbers, got {name}={low}..{high}")
 
 
 def numbers(name: str, text: str) -> Domain:
-    """The domain of numbers that a text means."""
+    """A domain of numbers."""
     try:
-        between = RANGE.fullmatch(text)
-        if between:
-            domain = _between(name, *map(_number, between.groups()))
-        else:
-            domain = Choice(tuple(dict.fromkeys(_number(word) for word in text.split("/"))))
+        domain = _domain(name, text, _number)
         if (rule := RULES.get(name)) and (fault := domain.fault(rule)):
             raise ValueError(f"must be {describe(rule)}, {fault}")
         return domain
     except ValueError as error:
-        raise ValueError(
-            f"{name} wants numbers, as {name}=1/2/4 or {name}=1..4; {text!r} came ({error})"
-        ) from None
+        message = f"{name} must be numbers, as {name}=1/2/4 or {name}=1..4, got {text!r} ({error})"
+        raise ValueError(message) from None
 
 
 def named(dimension: Dimension, text: str) -> Domain:
-    """The values of a named dimension: numbers, or some of the words that it knows."""
-    usual = list(dimension.domain.values())
+    """The domain of a named dimension: numbers, or some of its words."""
+    name, usual = dimension.name, list(dimension.domain.values())
     if not isinstance(usual[0], str):
-        domain = numbers(dimension.name, text)
+        domain = numbers(name, text)
         if domain.values() is None or min(domain.values()) <= 0:
-            raise ValueError(f"{dimension.name} wants numbers above 0, as {dimension.name}=1/2/4; {text!r} came")
+            raise ValueError(f"{name} must be numbers above 0, as {name}=1/2/4, got {text!r}")
         return domain
     words = tuple(dict.fromkeys(text.split("/")))
-    for word in words:
-        if word not in usual:
-            raise ValueError(unknown(f"value of {dimension.name}", word, usual))
+    if others := [word for word in words if word not in usual]:
+        raise ValueError(unknown(f"value of {name}", others[0], usual))
     return Choice(words)
 
 
@@ -188,6 +180,6 @@ def _number(text: str) -> int | float:
         value = int(text)
     except ValueError:
         value = float(text)
-    if not abs(value) <= MOST:
-        raise ValueError(f"must be from -{MOST:g} to {MOST:g}: {text} came")
+    if not abs(value) <= MAX_NUMBER:  # nan is not
+        raise ValueError(f"must be from -{MAX_NUMBER:g} to {MAX_NUMBER:g}, got {text}")
     return value

@@ -1,8 +1,8 @@
-"""Trials as folders, the only truth about a search: what was chosen, and how it ended.
+"""Trials as folders: the whole state of a search.
 
-`trials/0003/` is an ordinary run folder with two files more: `trial.json` says what was chosen and is written
-before anything is trained; `failed.json` says why there will be no result. All else is read from the run's own
-files, so no state can contradict them.
+`trials/0003/` is an ordinary run folder with two more files: `trial.json` has the chosen values and is written
+before training; `failed.json` has the reason of a failed trial. All else is read from the files of the run, so no
+other state can contradict them.
 """
 
 import json
@@ -10,12 +10,11 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_cnns import values
-from keras_cnns.spaces import label
 from training.recipes.recipe import Recipe
 from training.report.folder import write_json
 from training.run_folder.results import finished_result
@@ -28,16 +27,16 @@ HEAVY = ("step_*", "best_*", "quarantine")  # below checkpoints/
 
 @dataclass
 class Trial:
-    """One trial as its folder has it.
+    """A trial.
 
     Attributes:
         number, folder: 3 and `trials/0003`.
-        picks: the oracle's numbers, Hyperband's "tuner/..." among them.
-        candidate: what is trained, `epochs` long if the tuner says so (Hyperband).
+        picks: the oracle's numbers, among them Hyperband's "tuner/...".
+        candidate: what is trained, for `epochs` if the tuner sets them (Hyperband).
         chosen: values of the dimensions, as text.
-        cost: params, macs and, if it was measured, latency_ms.
-        result: `result.json` of a finished one, else None.
-        why: of a failed one.
+        cost: params, macs and, if measured, latency_ms.
+        result: `result.json` of a finished trial, else None.
+        why: reason of a failed trial.
     """
 
     number: int
@@ -49,7 +48,7 @@ class Trial:
     epochs: int | None = None
     result: dict | None = None
     why: str = ""
-    score: float | None = field(default=None)
+    score: float | None = None
 
     @property
     def status(self) -> str:
@@ -57,34 +56,28 @@ class Trial:
         return "done" if self.result else "failed" if self.why else "open"
 
     @property
+    def choices(self) -> str:
+        """The chosen values, as "depth=2, width=16"."""
+        return ", ".join(f"{name}={value}" for name, value in self.chosen.items())
+
+    @property
     def top1(self) -> float | None:
-        """Validation top-1 of a finished one."""
+        """Validation top-1 of a finished trial."""
         return self.result["val"]["top1"] if self.result else None
 
     @property
     def recipe(self) -> Recipe:
-        """How it is trained."""
+        """The recipe, for the epochs of this trial."""
         return self.candidate.recipe.scaled(self.epochs) if self.epochs else self.candidate.recipe
 
     def has_weights(self) -> bool:
-        """Whether it was among the best."""
+        """Whether the weights were kept, as those of the best are."""
         return (self.folder / "model.keras").is_file()
 
 
 def place(root: Path, number: int) -> Path:
     """The folder of a trial."""
     return root / FOLDER / f"{number:04d}"
-
-
-def write(
-    root: Path, number: int, picks: dict, candidate: Candidate, chosen: dict, cost: dict, epochs: int | None
-) -> None:
-    """Makes the folder of a trial; whole or not at all, since nothing is a trial without its `trial.json`."""
-    folder = place(root, number)
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {name: label(value) for name, value in chosen.items()}
-    data = {"picks": picks, "chosen": texts, "cost": cost, "epochs": epochs, "candidate": values.encode(candidate)}
-    write_json(folder / "trial.json", data)
 
 
 def read(folder: Path) -> Trial:
@@ -106,7 +99,7 @@ def read(folder: Path) -> Trial:
 
 
 def refresh(trial: Trial) -> None:
-    """Looks again how far it is. A damaged `result.json` is put aside: the run makes it anew."""
+    """Reads the result or the failure. A damaged `result.json` is renamed, and the run writes it again."""
     try:
         trial.result = finished_result(trial.folder)
     except ValueError:
@@ -120,18 +113,18 @@ def refresh(trial: Trial) -> None:
 
 
 def fail(folder: Path, why: str) -> None:
-    """Records that there will be no result."""
+    """Records that the trial has failed."""
     write_json(folder / "failed.json", {"why": " ".join(why.split())})
 
 
 def begun(root: Path | None) -> bool:
-    """Whether there is a trial in a search's folder."""
+    """Whether the folder of a search has a trial."""
     return root is not None and any((root / FOLDER).glob("*/trial.json"))
 
 
 def read_all(root: Path, again: Callable[[int, dict], None], say: Callable[[str], None]) -> list[Trial]:
-    """All trials, by number. A damaged `trial.json` is written again from the oracle's copy of what it picked
-    (`again` does that, or raises ValueError), or else the folder is put aside.
+    """All trials, by number. A damaged `trial.json` is written again from the oracle's copy of the picks (by
+    `again`, which may raise ValueError), or else the folder is moved to `quarantine/`.
     """
     found = []
     folders = (p for p in (root / FOLDER).glob("*") if p.is_dir() and re.fullmatch(r"\d+", p.name))
@@ -150,7 +143,7 @@ def read_all(root: Path, again: Callable[[int, dict], None], say: Callable[[str]
             folder.replace(aside)
             say(f"{fault}; the folder is now {aside}")
         else:
-            folder.rmdir()  # killed before anything was written
+            folder.rmdir()  # killed before a file was written
     return found
 
 
@@ -166,7 +159,7 @@ def _again(root: Path, number: int, again: Callable[[int, dict], None]) -> bool:
 
 
 def _copy(root: Path, number: int) -> dict | None:
-    """What KerasTuner's own files say that a trial picked."""
+    """The picks of a trial in KerasTuner's own files."""
     for path in (root / ORACLE).glob("trial_*/trial.json"):
         try:
             if int(path.parent.name.removeprefix("trial_")) == number:
@@ -178,13 +171,13 @@ def _copy(root: Path, number: int) -> dict | None:
 
 
 def ranked(trials: Iterable[Trial]) -> list[Trial]:
-    """The finished ones, best first; of equal scores the cheaper, then the earlier."""
+    """The finished trials, best first; of equal scores the cheaper, then the earlier."""
     done = [t for t in trials if t.status == "done"]
     return sorted(done, key=lambda t: (-t.score, t.cost["macs"], t.number))
 
 
 def prune(trials: list[Trial], keep: int) -> None:
-    """Leaves the weights of the best, and no checkpoints of any that has ended."""
+    """Removes the checkpoints of all ended trials, and all weights but those of the best."""
     best = {t.number for t in ranked(trials)[:keep]}
     for trial in trials:
         if trial.status == "open":

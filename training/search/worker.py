@@ -1,4 +1,4 @@
-"""A worker: asks the chief for trials and trains each as an ordinary run, until there are no more."""
+"""A worker: gets trials from the chief and trains each as an ordinary run, until none is left."""
 
 import gc
 import os
@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -17,7 +18,6 @@ from training.classification.config import Config
 from training.classification.setup import configure
 from training.classification.task import ClassificationTask
 from training.data import sources
-from training.data.dataset import DataSet
 from training.engine.backends import backend
 from training.errors import DiskFull, RunError, UsageError
 from training.run_folder import config as run_folder_config
@@ -29,22 +29,22 @@ from training.search.trials import Trial
 from training.trainer.checkpoint_saver import SaveInterval
 from training.trainer.run import RunSpec, train_in_folder
 
-FRESH = 75  # exit status: start me anew, the memory is worn
-TRIALS_A_LIFE = 25
+RESTART = 75  # exit status of a worker that is to be replaced by a new process
+MAX_TRIALS = 25  # of one process
 LEAVING = 60.0  # seconds for a worker to save and end when the search has been killed
 PATIENCE = 2 * LEAVING
-IDLE = 1.0
+IDLE_SECONDS = 1.0
 WATCH = "KERAS_CNNS_WATCH_STDIN"
 
 
 class Worker(base_tuner.BaseTuner):
-    """KerasTuner's loop; the training is `fit.py`'s. It keeps no state: that is the folders'."""
+    """KerasTuner's loop around the training of `fit.py`. Its state is in the folders of trials."""
 
     def __init__(self, root: Path, search: SearchConfig, every: SaveInterval):
         stand_in = keras_tuner.oracles.RandomSearchOracle(SCORE, hyperparameters=keras_tuner.HyperParameters())
         self.root, self.search_value, self.every = root, search, every
-        self.lived, self.idle, self.spoilt = 0, False, False
-        self.data: dict[str, DataSet] = {}
+        self.trials_done, self.idle, self.out_of_memory = 0, False, False
+        self.load = cache(sources.load)
         super().__init__(stand_in, directory=str(root), project_name=folders.ORACLE)
         self.compute = backend.choose(1, search.precision, "auto", False)
 
@@ -55,13 +55,13 @@ class Worker(base_tuner.BaseTuner):
         """Nothing to reload."""
 
     def pre_create_trial(self):
-        """Hyperband may have nothing to do until others finish; KerasTuner asks again at once."""
+        """Waits after a call without a trial: Hyperband may have none until others finish."""
         if self.idle:
-            time.sleep(IDLE)
+            time.sleep(IDLE_SECONDS)
         self.idle = True
 
     def run_trial(self, trial):
-        """Trains one trial, or goes on with it. What goes wrong is its failure, unless nothing can be written."""
+        """Trains or continues one trial. An error is the trial's failure, unless nothing can be written."""
         self.idle = False
         folder = folders.place(self.root, int(trial.trial_id))
         mine = folders.read(folder)
@@ -75,12 +75,9 @@ class Worker(base_tuner.BaseTuner):
         except OSError as error:
             raise FatalError(f"{error.filename or folder}: {error.strerror or error}") from error
         except Exception as error:
-            self.spoilt = backend.is_oom(error.__cause__ or error)
-            why = (
-                str(error)
-                if isinstance(error, RunError | UsageError | ValueError)
-                else f"{type(error).__name__}: {error}"
-            )
+            self.out_of_memory = backend.is_oom(error.__cause__ or error)
+            expected = isinstance(error, RunError | UsageError | ValueError)
+            why = str(error) if expected else f"{type(error).__name__}: {error}"
             folders.fail(folder, why)
             raise FailedTrialError(why) from error
         folders.refresh(mine)
@@ -88,19 +85,16 @@ class Worker(base_tuner.BaseTuner):
 
     def _train(self, trial: Trial) -> None:
         candidate = trial.candidate
-        if candidate.data not in self.data:
-            self.data[candidate.data] = sources.load(candidate.data)
-        data = self.data[candidate.data]
-        config = configure(
-            candidate.architecture, trial.recipe, data, candidate.data, self.compute, candidate.seed
-        )
+        data = self.load(candidate.data)
+        network, seed = candidate.architecture, candidate.seed
+        config = configure(network, trial.recipe, data, candidate.data, self.compute, seed)
         try:
             Config.read(trial.folder)
         except ValueError:
-            run_folder_config.write(config, trial.folder)  # none yet, or damaged: its content is all known
+            run_folder_config.write(config, trial.folder)  # missing or damaged: the trial has all of its contents
         options = (("every", self.every), ("settings", trial.chosen))
         spec = RunSpec(ClassificationTask, config, data, self.compute, (self.compute.why,), options)
-        title = f"trial {trial.number}: " + ", ".join(f"{k}={v}" for k, v in trial.chosen.items())
+        title = f"trial {trial.number}: {trial.choices}"
         until = time.monotonic() + PATIENCE  # the worker of a search that was killed may still save there
         while True:
             try:
@@ -109,23 +103,23 @@ class Worker(base_tuner.BaseTuner):
             except UsageError as error:
                 if not isinstance(error.__cause__, Busy) or time.monotonic() > until:
                     raise
-                time.sleep(IDLE)
+                time.sleep(IDLE_SECONDS)
 
     def on_trial_end(self, trial):
-        """Tells the chief; a process that ran out of memory, or is old, makes room for a fresh one."""
+        """Reports to the chief; ends the process after running out of memory, or after many trials."""
         super().on_trial_end(trial)
         keras.utils.clear_session()
         gc.collect()
-        self.lived += 1
-        if self.spoilt or self.lived >= TRIALS_A_LIFE:
-            sys.exit(FRESH)
+        self.trials_done += 1
+        if self.out_of_memory or self.trials_done >= MAX_TRIALS:
+            sys.exit(RESTART)
 
 
 def watch_parent() -> None:
-    """Ends this process, saving first, when the one that started it is gone: then its end of our stdin closes."""
+    """Saves and ends this process when the chief has ended, which closes stdin."""
 
     def wait():
-        while os.read(0, 1):  # not through sys.stdin, which the interpreter locks when it ends
+        while os.read(0, 1):  # not sys.stdin, which the interpreter locks when it ends
             pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(LEAVING)

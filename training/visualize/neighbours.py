@@ -9,6 +9,7 @@ import numpy as np
 from keras_cnns.explain import Codes, Encoder, Vectors, penultimate, precision
 from training.data import pipeline
 from training.data.dataset import Split
+from training.engine.backends import backend
 from training.report import pictures
 from training.report.folder import atomic, write_text
 from training.visualize import plots
