@@ -160,7 +160,7 @@ def export(args) -> None:
         out = args.out or Path("saved_models") / args.run.resolve().name
         output_folder.check(out)
         model = exporting.from_run(args.run)
-        files = exporter.export(model, chosen, out, os.cpu_count(), lambda line: print(line, flush=True))
+        files = exporter.export(model, chosen, out, os.cpu_count())
     print(f"done: {out}: {', '.join(files)}")
 
 

@@ -45,7 +45,7 @@ CASES = [
     ("benchmark.py", "--arch resnet5", "no architecture 'resnet5'"),
     ("benchmark.py", "--arch resnet50 --image-size 8", "resnet50 takes at least 32 pixels a side, got 8"),
     ("benchmark.py", "--mode ,", "give at least one mode and one network"),
-    ("benchmark.py", "--json nowhere/x.json", "--json: no folder 'nowhere'"),
+    ("benchmark.py", "--json nowhere/x.json", "--json: must be a file to write, got 'nowhere/x.json'"),
     ("fit.py", "--arch wrn28-10", "no architecture 'wrn28-10'; did you mean 'wrn28_10'?"),
     ("fit.py", "--arhc resnet20", "no option '--arhc'; did you mean '--arch'?"),
     ("fit.py", "--recipe wrn", "no recipe 'wrn'; did you mean 'wrn_cifar'?"),

@@ -143,7 +143,7 @@ def export_detector(done):
 
 
 def export(model, out, *names):
-    return exporter.export(model, tuple(exporting.FORMATS[n] for n in names), out, 1, lambda line: None)
+    return exporter.export(model, tuple(exporting.FORMATS[n] for n in names), out, 1)
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_every_format_of_a_detector(exported, export_detector):
     )
     export_detector.network.model.set_weights([w * 1.1 for w in before])
     with pytest.raises(RunError, match=r"model.keras is not published"):
-        exporter.export(export_detector, (other,), exported, 1, print)
+        exporter.export(export_detector, (other,), exported, 1)
     assert json.loads((exported / "export.json").read_text()) == record
 
 

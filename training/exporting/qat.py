@@ -6,8 +6,6 @@ so that any head and any loss can be trained, and the result is the same network
 still less accurate, `advise` says which layers lose most.
 """
 
-from collections.abc import Callable
-
 import keras
 import numpy as np
 
@@ -23,9 +21,7 @@ LOG_LINES = 10
 IMAGES, NAMED = 32, 3  # calibration images that rank the layers; layers that `advise` names
 
 
-def train(
-    model: keras.Model, split: Split, calibration: np.ndarray, epochs: int, say: Callable[[str], None]
-) -> keras.Model:
+def train(model: keras.Model, split: Split, calibration: np.ndarray, epochs: int) -> keras.Model:
     """A model with preprocessing inside, with weights that have been trained to be rounded to int8.
 
     Args:
@@ -71,7 +67,7 @@ def train(
     for number, (images, _) in enumerate(batches, 1):
         losses.append(float(step(images)))
         if number % max(steps // LOG_LINES, 1) == 0:
-            say(f"quantization-aware training: step {number} of {steps}, divergence {np.mean(losses):.4g}")
+            print(f"quantization-aware training: step {number} of {steps}, divergence {np.mean(losses):.4g}")
             losses = []
     with deep_recursion():
         return fake_quantization.copy_weights(equalised, student)

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import RunError
-from training.exporting.exportable import Exportable
-from training.exporting.formats import Format
+from training.exporting.formats import Exportable, Format
 from training.exporting.worker_process import WorkerError, WorkerProcess
 
 ROUNDS, MAX_TIMES = 5, 10
