@@ -159,17 +159,12 @@ def _means(names: list[str], done: list[Trial]) -> str:
         cost = next(iter(own.values())).cost
         apart = [top1 - first[r].result["test"]["top1"] for r, top1 in test.items() if r in first]
         figures = [str(len(own)), *_mean_sd([t.top1 for t in own.values()]), *_mean_sd(list(test.values()))]
-        difference = "" if own is first else _difference(apart)
+        difference = ""
+        if own is not first and len(apart) > 1:  # with its standard error
+            difference = f"{mean(apart):+.4f} +- {spread(apart) / math.sqrt(len(apart)):.4f} (n={len(apart)})"
         rows.append([*chosen, f"{cost['params']:,}", f"{cost['macs']:,}", *figures, difference])
     head = ["parameters", "MACs", "n", "mean val top-1", "sd", "mean test top-1", "sd", "difference in pairs"]
     return markdown_table([*names, *head], rows)
-
-
-def _difference(apart: list[float]) -> str:
-    """Mean and standard error."""
-    if len(apart) < 2:
-        return ""
-    return f"{mean(apart):+.4f} +- {spread(apart) / math.sqrt(len(apart)):.4f} (n={len(apart)})"
 
 
 def _order(chosen: tuple[str, ...]):
