@@ -53,8 +53,7 @@ class CandidateSampler:
         """
         search = self.search
         candidate = search.space.candidate(search.picked(picks), self.costs)
-        size = self.costs(candidate.architecture)
-        cost = {"params": size.params, "macs": size.macs}
+        cost = {**vars(self.costs(candidate.architecture))}
         timed = search.limits.latency_ms is not None or search.objective.cost == "latency_ms"
         if timed and not search.limits.exceeded(cost):
             cost["latency_ms"] = self.costs.latency_ms(candidate.architecture)

@@ -41,11 +41,10 @@ def parameters(search: SearchConfig) -> keras_tuner.HyperParameters:
 class _Guided:
     """What the three oracles have in common."""
 
-    def guide(self, root: Path, sampler: CandidateSampler):
-        """Sets the folder of the search and the sampler."""
+    def __init__(self, root: Path, sampler: CandidateSampler, **options):
+        super().__init__(**options)
         self.root, self.sampler = root, sampler
         self.finished = cache(lambda number: folders.read(folders.place(root, number)))
-        return self
 
     def _random_values(self):
         return self.sampler.sample()
@@ -98,6 +97,8 @@ def oracle(root: Path, search: SearchConfig, sampler: CandidateSampler, past: li
     if count is not None and past:
         count += past[-1].number + 1 - len(past)
     options = {
+        "root": root,
+        "sampler": sampler,
         "objective": SCORE,
         "hyperparameters": parameters(search),
         "seed": search.seed + 1,  # KerasTuner takes 0 for none
@@ -109,7 +110,7 @@ def oracle(root: Path, search: SearchConfig, sampler: CandidateSampler, past: li
     else:
         made = {"random": Random, "bayesian": Bayesian}[search.tuner](max_trials=count, **options)
     made.verbose = 0
-    return rebuilt(made.guide(root, sampler), search, past)
+    return rebuilt(made, search, past)
 
 
 def rebuilt(made, search: SearchConfig, past: list[Trial]):
