@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import MINIATURES, fresh_process, images, randomise
+from support import MINIATURES, forked_script, images, randomise
 
 from keras_cnns.blocks import (
     Conv3x3,
@@ -185,7 +185,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 def test_moving_statistics_are_averaged_over_replicas():
     """Each replica keeps its own; what is read and saved is the mean."""
-    lines = fresh_process(TWO_REPLICAS).splitlines()
+    lines = forked_script(TWO_REPLICAS).splitlines()
     assert "local [0.0, 10.0]" in lines
     assert "read 5.0" in lines
     assert "file 5.0" in lines

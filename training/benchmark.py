@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import sys
-from pathlib import Path
 
 from training import cli, errors
 
@@ -37,7 +36,7 @@ def parser() -> cli.Parser:
     p.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float16"))
     p.add_argument("--xla", default="off", choices=("on", "off"))
     p.add_argument("--rounds", type=cli.positive_int, default=5, metavar="N", help="default 5")
-    p.add_argument("--json", type=Path, metavar="FILE", help="also write all records to this file")
+    p.add_argument("--json", type=cli.new_file, metavar="FILE", help="also write all records to this file")
     return p
 
 
@@ -45,8 +44,6 @@ def main() -> None:
     args = parser().parse_args()
     with errors.usage_errors():
         modes, engines, archs = check_names(args)
-    if args.json and not args.json.parent.is_dir():
-        raise errors.UsageError(f"--json: no folder {str(args.json.parent)!r}")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # this process builds networks only
     cli.import_keras_quietly()
     from training.bench import interleaved, records
@@ -81,21 +78,19 @@ def check_names(args) -> tuple[list[str], list[str], list[str]]:
     from keras_cnns.errors import unknown
     from training.bench.workload import ENGINES, MODES
 
-    found = []
-    for what, text, known in (("mode", args.mode, MODES), ("engine", args.against, ENGINES)):
-        names = [name for name in text.split(",") if name]
+    texts = (args.mode, args.against, args.arch)
+    modes, engines, archs = ([name for name in text.split(",") if name] for text in texts)
+    for what, names, known in (("mode", modes, MODES), ("engine", engines, ENGINES)):
         for name in names:
             if name not in known:
                 raise ValueError(unknown(what, name, known))
-        found.append(names)
-    archs = [name for name in args.arch.split(",") if name]
     for name in archs:
         a = zoo.architecture(name)
         if args.image_size and args.image_size < a.min_size:
             raise ValueError(f"{name} takes at least {a.min_size} pixels a side, got {args.image_size}")
-    if not found[0] or not archs:
+    if not modes or not archs:
         raise ValueError("give at least one mode and one network")
-    return (*found, archs)
+    return modes, engines, archs
 
 
 def list_comparisons(args, modes, engines, archs):

@@ -181,8 +181,18 @@ def add_network_options(p: Parser, run_help: str = "run folder; repeatable") -> 
     p.add_argument("--weights", metavar="TAG_OR_PATH", help="known weights, or a file")
 
 
-def add_training_options(p) -> None:
-    """Options of every command that trains one network: where it writes and how it computes."""
+def add_training_options(how, p, settings: str = "any field of the recipe; repeatable") -> None:
+    """Options of every command that trains one network.
+
+    Args:
+        how: group of the options that change the recipe.
+        p: group of the options that say where it writes and how it computes.
+        settings: help of `--set`.
+    """
+    how.add_argument("--epochs", type=positive_int, metavar="N", help="scales the recipe's schedule to N epochs")
+    how.add_argument("--batch-size", type=positive_int, metavar="N", help="images a step, over all replicas")
+    how.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=settings)
+    how.add_argument("--seed", type=seed, metavar="N", help="default 0")
     p.add_argument("--run", type=Path, metavar="DIR", help="run folder; default: the next in runs/")
     p.add_argument("--replicas", type=positive_int, metavar="N", help="devices; default: all GPUs, else 1")
     p.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))

@@ -50,17 +50,7 @@ def _add_fit(p) -> None:
         "--weights", metavar="TAG_OR_PATH", help="of the backbone (imagenet), or a whole detector's file"
     )
     p.add_argument("--recipe", metavar="NAME", help="voc, coco or quick; default: that of the data, else quick")
-    p.add_argument("--epochs", type=cli.positive_int, metavar="N", help="scales the recipe's schedule to N epochs")
-    p.add_argument("--batch-size", type=cli.positive_int, metavar="N", help="images a step, over all replicas")
-    p.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="any field of the recipe, or of the detector as detector.FIELD; repeatable",
-    )
-    p.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="default 0")
-    cli.add_training_options(p)
+    cli.add_training_options(p, p, "any field of the recipe, or of the detector as detector.FIELD; repeatable")
 
 
 def _add_evaluate(p) -> None:
@@ -149,8 +139,8 @@ def predict(args) -> None:
         found, good = detector.find(run, image).above(args.score), good + 1
         mine = coco.result_rows(found, str(path), detector.classes, known)
         rows += mine
-        told = (f"{r['category']} {r['score']:.2f} at {', '.join(f'{v:.0f}' for v in r['bbox'])}" for r in mine)
-        print(f"{path}: {'; '.join(told) or 'nothing'}", flush=True)
+        objects = (f"{r['category']} {r['score']:.2f} at {', '.join(f'{v:.0f}' for v in r['bbox'])}" for r in mine)
+        print(f"{path}: {'; '.join(objects) or 'nothing'}", flush=True)
         if args.draw:
             figure = plots.alone(image, found, detector.classes)
             canvas.save(figure, args.draw / f"{good:04d}_{path.stem}.png")
@@ -170,7 +160,7 @@ def export(args) -> None:
         out = args.out or Path("saved_models") / args.run.resolve().name
         output_folder.check(out)
         model = exporting.from_run(args.run)
-        files = exporter.export(model, chosen, out, os.cpu_count(), lambda line: print(line, flush=True))
+        files = exporter.export(model, chosen, out, os.cpu_count())
     print(f"done: {out}: {', '.join(files)}")
 
 

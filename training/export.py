@@ -77,17 +77,14 @@ def main() -> None:
             raise ValueError(f"{needy[0]} needs --data: images to calibrate and to measure on")
         data = data or (sources.load(source) if source else None)
         if data:
-            parts = {
-                name: trained.with_labels_of(network, data.classes, getattr(data, name))
-                for name in ("train", "val")
-            }
-            network = parts["val"][0]
-            data = replace(data, **{name: split for name, (_, split) in parts.items()})
+            for name in ("train", "val"):
+                network, split = trained.with_labels_of(network, data.classes, getattr(data, name))
+                data = replace(data, **{name: split})
         origin = provenance.from_run(args.run[0]) if args.run else provenance.from_weights(args.arch, args.weights)
         model = export_model.build(
             network, provenance=origin, data=data, images=args.images, max_drop=args.max_drop, qat=args.qat
         )
-        files = exporter.export(model, chosen, out, args.threads, lambda line: print(line, flush=True))
+        files = exporter.export(model, chosen, out, args.threads)
     print(f"done: {out}: {', '.join(files)}")
     if not data:
         print("the accuracy is not measured: it needs --data", file=sys.stderr)

@@ -33,16 +33,10 @@ def parser() -> cli.Parser:
     how = p.add_argument_group("how")
     how.add_argument("--recipe", metavar="NAME", help="default: the paper's on its own data, else quick")
     how.add_argument(
-        "--epochs", type=cli.positive_int, metavar="N", help="scales the recipe's schedule to N epochs"
+        "--budget", type=cli.budget, metavar="F", help="as a fraction of the recipe's epochs: 0.3 is 30 %%"
     )
-    how.add_argument("--budget", type=cli.budget, metavar="F", help="the same as a fraction: 0.3 is 30 %%")
-    how.add_argument("--batch-size", type=cli.positive_int, metavar="N", help="images a step, over all replicas")
-    how.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of the recipe; repeatable"
-    )
-    how.add_argument("--seed", type=cli.seed, metavar="N", help="default 0")
     where = p.add_argument_group("where")
-    cli.add_training_options(where)
+    cli.add_training_options(how, where)
     where.add_argument("--sync-bn", action="store_true", help="batch norm over all replicas' images; without XLA")
     where.add_argument(
         "--workers",

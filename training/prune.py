@@ -1,7 +1,7 @@
-"""Prunes filters of a trained network: python training/prune.py --run DIR --keep-macs 0.5 [--out DIR]
+"""Makes a trained network smaller: python training/prune.py --run DIR --keep-macs 0.5 [--out DIR]
 
-ResRep trains with compactors until some of their channels are zero, and deletes these. The result is an ordinary
-run for evaluate.py, predict.py, export.py and prune.py. The same command continues an interrupted pruning.
+ResRep trains with compactors until some of their channels are zero, and deletes these. The result is a run folder
+for evaluate.py, predict.py, export.py and prune.py itself. The same command continues an interrupted pruning.
 """
 
 from pathlib import Path
@@ -24,17 +24,15 @@ def parser() -> cli.Parser:
         "--method",
         default="resrep",
         choices=("resrep", "magnitude"),
-        help="magnitude: deletes filters of small weights at once, then trains as long (to compare with)",
+        help="magnitude: removes filters of small weights at once, then trains as long (to compare with)",
     )
     p.add_argument("--epochs", type=cli.positive_int, metavar="N", help="default: as many as the run had")
-    p.add_argument(
-        "--seed", type=cli.seed, default=0, metavar="N", help="of the order of images and the augmentation"
-    )
+    p.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of the order and the augmentation")
     return p
 
 
 def default_out(run: Path, method: str, keep: float) -> Path:
-    """The default folder of the result: beside the run, named after it.
+    """The default of --out: beside the run, named after it.
 
     >>> print(default_out(Path("runs/a"), "resrep", 0.5))
     runs/a-resrep-0.5
@@ -54,11 +52,11 @@ def main() -> None:
         if backend.name != "tensorflow":
             raise ValueError(f"prune.py needs KERAS_BACKEND=tensorflow, got {backend.name}")
         out = args.out or default_out(args.run, args.method, args.keep_macs)
-        order = runner.PruningSpec(args.run, args.keep_macs, out, args.epochs, args.seed)
+        what = (args.run, out, args.keep_macs, args.epochs, args.seed)
         compute = backend.choose(None, "float32", "auto", False)
-        work = runner.METHODS[args.method](order, sources.load, compute)
+        work = runner.METHODS[args.method](*what, sources.load, compute)
         if done := work.done:
-            print(f"already finished\n{folder.summary(done, out)}")
+            print(f"this is done already\n{folder.summary(done, out)}")
             return
     try:
         work.run(lambda line: print(line, flush=True))

@@ -79,17 +79,13 @@ def main() -> None:
             return
         if not args.parallel and part != "chief":
             raise ValueError("--parallel 0 is for a chief whose workers run elsewhere")
-        search, costs, notes = prepare(args)
-        from training.search.candidates import CandidateSampler
+        search, costs, note = prepare(args)
         from training.search.coordinator import SearchBudget, coordinate, find_folder
-        from training.search.trials import begun
 
-        if not begun(args.run):
-            CandidateSampler(search, costs).find_allowed()
         root = find_folder(args.run, search, costs)
     budget = SearchBudget(args.trials, args.parallel, args.keep, args.save_every)
     try:
-        coordinate(root, search, costs, notes, budget)
+        coordinate(root, search, costs, note, budget)
     except (KeyboardInterrupt, cli.Terminated) as error:
         raise type(error)(f"continue with: {cli.resume_command(root)}") from None
 
@@ -112,7 +108,7 @@ def show_dimensions(args) -> None:
 
 
 def prepare(args):
-    """Arguments -> (search, cost model, lines for the log). Raises ValueError for a bad argument."""
+    """Arguments -> (search, cost model, a line for the log). Raises ValueError for a bad argument."""
     from keras_cnns import __version__, zoo
     from training.classification.setup import configure
     from training.data import sources
@@ -154,8 +150,8 @@ def prepare(args):
     costs = CostModel(config.image_size, config.channels, len(data.classes))
     size = "any number of" if space.size is None else f"{space.size:,}"
     names = ", ".join(term.name for term in space.terms)
-    notes = [f"space: {size} candidates of {names}; {recipe.name}, {recipe.epochs} epochs a trial; {chosen.why}"]
-    return search, costs, notes
+    note = f"space: {size} candidates of {names}; {recipe.name}, {recipe.epochs} epochs a trial; {chosen.why}"
+    return search, costs, note
 
 
 def work(args) -> None:

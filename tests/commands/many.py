@@ -1,4 +1,4 @@
-"""Runs many command lines of the doors in one process, since starting TensorFlow takes seconds. Prints JSON."""
+"""Runs many command lines of the doors in one process, which read the same data and networks. Prints JSON."""
 
 import contextlib
 import io

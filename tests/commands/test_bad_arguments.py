@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,7 +45,7 @@ CASES = [
     ("benchmark.py", "--arch resnet5", "no architecture 'resnet5'"),
     ("benchmark.py", "--arch resnet50 --image-size 8", "resnet50 takes at least 32 pixels a side, got 8"),
     ("benchmark.py", "--mode ,", "give at least one mode and one network"),
-    ("benchmark.py", "--json nowhere/x.json", "--json: no folder 'nowhere'"),
+    ("benchmark.py", "--json nowhere/x.json", "--json: must be a file to write, got 'nowhere/x.json'"),
     ("fit.py", "--arch wrn28-10", "no architecture 'wrn28-10'; did you mean 'wrn28_10'?"),
     ("fit.py", "--arhc resnet20", "no option '--arhc'; did you mean '--arch'?"),
     ("fit.py", "--recipe wrn", "no recipe 'wrn'; did you mean 'wrn_cifar'?"),
@@ -157,10 +158,7 @@ CASES = [
 def outcomes(tmp_path_factory):
     root = folders(tmp_path_factory.mktemp("bad"))
     lines = [[door, *arguments.format(root, root).split()] for door, arguments, _ in CASES]
-    done = subprocess.run(
-        [sys.executable, HERE / "many.py"], input=json.dumps(lines), capture_output=True, text=True, cwd=root
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = forked.run([HERE / "many.py"], input=json.dumps(lines), cwd=root, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert not (root / "runs").exists(), "a refused run leaves no folder"
     return {case[:2]: outcome for case, outcome in zip(CASES, found, strict=True)}

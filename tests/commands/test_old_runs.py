@@ -2,10 +2,9 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 HERE = Path(__file__).parent
@@ -21,14 +20,7 @@ FINISHED = ("classifier", "fine_tuned", "pruned")
 def run(root: Path, *lines: str) -> list[dict]:
     """The answers of command lines, in one process, with old run folders in the working directory."""
     words = [line.split() for line in lines]
-    done = subprocess.run(
-        [sys.executable, HERE / "many.py"],
-        input=json.dumps(words),
-        capture_output=True,
-        text=True,
-        cwd=root,
-        check=True,
-    )
+    done = forked.run([HERE / "many.py"], input=json.dumps(words), cwd=root, check=True)
     answers = json.loads(done.stdout)
     for line, answer in zip(lines, answers, strict=True):
         assert answer["status"] == 0, (line, answer)

@@ -1,4 +1,4 @@
-"""The main job as a user does it: a subprocess trains, is killed, continues, is evaluated and predicts."""
+"""The main job as a user does it: a process trains, is killed, continues, is evaluated and predicts."""
 
 import csv
 import json
@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,14 +26,14 @@ def command(door, *args):
 
 
 def call(cwd, door, *args):
-    return subprocess.run(command(door, *args), capture_output=True, text=True, cwd=cwd, timeout=300)
+    return forked.run([TRAINING / door, *args], cwd=cwd)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A finished run: (its folder, what it printed)."""
+    """A finished run of a Python process of its own: (its folder, what it printed)."""
     cwd = tmp_path_factory.mktemp("run")
-    done = call(cwd, "fit.py", *SMALL)
+    done = subprocess.run(command("fit.py", *SMALL), capture_output=True, text=True, cwd=cwd, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return cwd / "runs" / "resnet20-digits-1", done.stdout
 
@@ -146,11 +147,11 @@ def wait_for(path, process, seconds=120):
 def test_interrupted_again_and_again_gives_the_unbroken_weights(run, tmp_path):
     """Ctrl-C, then SIGTERM, then SIGKILL, each after another epoch; the command is repeated every time."""
     folder = tmp_path / "mine"
-    args = command("fit.py", *SMALL, "--run", folder)
+    args = [TRAINING / "fit.py", *SMALL, "--run", folder]
     for epoch, (number, status) in enumerate(
         [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], 1
     ):
-        process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        process = forked.start(args, cwd=tmp_path)
         wait_for(folder / "checkpoints" / f"step_{19 * epoch:08d}", process)
         os.kill(process.pid, number)
         _, err = process.communicate(timeout=60)
@@ -159,7 +160,7 @@ def test_interrupted_again_and_again_gives_the_unbroken_weights(run, tmp_path):
         if number != signal.SIGKILL:
             assert err.splitlines()[-1].endswith(f"--run {folder}")
             assert "Traceback" not in err
-    again = subprocess.run(args, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    again = forked.run(args, cwd=tmp_path)
     assert again.returncode == 0, again.stderr[-2000:]
     assert "continuing after epoch 3 of 3" in again.stdout
     results = [json.loads((f / "result.json").read_text()) for f in (folder, run[0])]
@@ -223,7 +224,7 @@ def test_an_image_that_breaks_after_indexing_is_named(tmp_path):
             pixels = rng.integers(0, 255, (side, 48, 3), dtype="uint8")
             Image.fromarray(pixels).save(tmp_path / "photos" / kind / f"{i}.png")
     args = ["--data", tmp_path / "photos", "--epochs", 50, "--set", "image_size=16", "--run", tmp_path / "run"]
-    process = subprocess.Popen(command("fit.py", *args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = forked.start([TRAINING / "fit.py", *args])
     wait_for(tmp_path / "run" / "history.csv", process)
     for broken in (tmp_path / "photos" / "cats").iterdir():
         broken.write_bytes(b"\x89PNG\r\n\x1a\n nothing")

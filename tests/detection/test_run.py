@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import keras
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def export_detector(done):
 
 
 def export(model, out, *names):
-    return exporter.export(model, tuple(exporting.FORMATS[n] for n in names), out, 1, lambda line: None)
+    return exporter.export(model, tuple(exporting.FORMATS[n] for n in names), out, 1)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +232,7 @@ def test_every_format_of_a_detector(exported, export_detector):
     )
     export_detector.network.model.set_weights([w * 1.1 for w in before])
     with pytest.raises(RunError, match=r"model.keras is not published"):
-        exporter.export(export_detector, (other,), exported, 1, print)
+        exporter.export(export_detector, (other,), exported, 1)
     assert json.loads((exported / "export.json").read_text()) == record
 
 
@@ -398,9 +399,7 @@ def test_the_door_refuses_in_one_line(done, tmp_path):
     lines[-1] += ["--draw", str(tmp_path / "drawn"), "--json", str(tmp_path / "found.json")]
     lines.append(["detect.py", "predict", "--run", str(done[0]), str(tmp_path / "no.jpg")])
     many = HERE.parent / "commands" / "many.py"
-    got = subprocess.run(
-        [sys.executable, many], input=json.dumps(lines), capture_output=True, text=True, check=True
-    )
+    got = forked.run([many], input=json.dumps(lines), check=True)
     answers = json.loads(got.stdout)
     for (line, says), answer in zip(cases.items(), answers, strict=False):
         assert answer["status"] == 2, (line, answer)

@@ -162,7 +162,8 @@ def dropout():
                 tf.data.Dataset.from_tensors(same).repeat(2)
             )
             half = tf.function(
-                lambda d, m=model: m.distribute_strategy.run(lambda x, y: m.gradient_fn(x, y, None)[0], args=d)
+                lambda d, m=model: m.distribute_strategy.run(lambda x, y: m.gradient_fn(x, y, None)[0], args=d),
+                autograph=False,
             )
             drawn = [model.distribute_strategy.experimental_local_results(half(d)) for d in shared]
             runs.append([[r.numpy().tolist() for r in step] for step in drawn])

@@ -1,10 +1,9 @@
 """Several replicas against one device, on logical CPU devices; `replica_laws.py` has the cases."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from replica_laws import CASES
@@ -15,10 +14,7 @@ OTHERS = ("ragged", "dropout", "overflow", "statistics", "statistics_xla")
 
 def laws(replicas, names):
     script = Path(__file__).with_name("replica_laws.py")
-    done = subprocess.run(
-        [sys.executable, script, str(replicas), *names], capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = forked.run([script, replicas, *names], timeout=900, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -110,8 +106,7 @@ FAMILIES = (
 @pytest.mark.slow
 def test_a_network_of_every_family():
     script = Path(__file__).with_name("families.py")
-    done = subprocess.run([sys.executable, script, *FAMILIES], capture_output=True, text=True, timeout=3600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = forked.run([script, *FAMILIES], timeout=3600, check=True)
     for line in done.stdout.splitlines():
         found = json.loads(line)
         for mode in ("plain", "compiled"):

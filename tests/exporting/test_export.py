@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,15 +16,14 @@ from support import MINIATURES, fresh_process
 
 from training.classification import trained
 from training.data import pipeline, sources
-from training.exporting.runtime_client import Runtime
+from training.exporting.verification import Runtime
 from training.exporting.worker_process import WorkerError
 
 ROOT = Path(__file__).parents[2]
 
 
 def export(*args, cwd):
-    command = [sys.executable, ROOT / "training" / "export.py", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=500)
+    return forked.run([ROOT / "training" / "export.py", *args], cwd=cwd, timeout=500)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import keras_cnns
 
 pytestmark = pytest.mark.slow
 
-# Points of forks.py; 3 epochs of 19 steps, a save every 5. The last start always runs through.
+# Points of points.py; 3 epochs of 19 steps, a save every 5. The last start always runs through.
 SEQUENCES = {
     "before_tmp": ["before_tmp:3"],
     "mid_write": ["mid_write:3"],

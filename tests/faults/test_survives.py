@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 import pytest
-from broken_runs import FORKS, SMALL, calls, fits, outcome
+from broken_runs import SMALL, TRAINING, calls, fits, outcome
 
 pytestmark = pytest.mark.slow
 
-FIT = FORKS.parents[2] / "training" / "fit.py"
+FIT = TRAINING / "fit.py"
 FAULTS = {
     "full": (["full:3", None], 1, "cannot be written (No space left on device); the last good one is kept"),
     "full_at_once": (["full:1", None], 1, "cannot be written (No space left on device)"),

@@ -17,7 +17,7 @@ from training.engine.backends import backend
 from training.errors import UsageError
 from training.prune import default_out
 from training.pruning import folder as pruning_folder
-from training.pruning.runner import METHODS, PruningSpec
+from training.pruning.runner import METHODS
 from training.recipes import defaults
 from training.run_folder import config as run_folder_config
 from training.run_folder.checkpoints import weights_sha256
@@ -48,7 +48,7 @@ def trained(folder, seed: int):
 
 def work(source, out, method="resrep", keep=0.6, epochs=1, seed=0):
     compute = backend.choose(None, "float32", "off", False)
-    return METHODS[method](PruningSpec(source, keep, out, epochs, seed), few, compute)
+    return METHODS[method](source, out, keep, epochs, seed, few, compute)
 
 
 def content(folder):

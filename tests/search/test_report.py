@@ -101,7 +101,10 @@ def test_the_best_is_copied_whole_and_once(ended, tmp_path):
 def test_pictures(ended):
     _, _, trials = ended
     done = [t for t in trials if t.status == "done"]
-    for figure in (pareto(done, [0], "macs", "a $ title"), parallel(done, ["depth", "width", "seed"], "title")):
+    for figure in (
+        pareto(done, done[:1], "macs", "a $ title"),
+        parallel(done, ["depth", "width", "seed"], "title"),
+    ):
         assert pixels(figure).std() > 10
     assert ordered(["b", "10", "9", "a", "1e-3"]) == ["1e-3", "9", "10", "a", "b"]
 

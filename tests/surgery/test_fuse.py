@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as L
-from support import MINIATURES, fresh_process, images, randomise
+from support import MINIATURES, forked_script, images, randomise
 
 import keras_cnns
 from keras_cnns.deep import deep_recursion
@@ -368,7 +368,7 @@ def test_a_saved_fused_network_needs_keras_only(tmp_path):
     model = randomise(MINIATURES["resnet20"](classifier_activation=None))
     path = str(tmp_path / "fused.keras")
     keras_cnns.fuse(model).save(path)
-    there = np.array(eval(fresh_process(LOAD.format(path=path)).splitlines()[-1]))
+    there = np.array(eval(forked_script(LOAD.format(path=path)).splitlines()[-1]))
     here = predict(model, images(2, 16, 16, 3))
     assert np.abs(there - here).max() <= 1e-5 * np.abs(here).max()
 

@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from support import MINIATURES, fresh_process, images, randomise
+from support import MINIATURES, forked_script, images, randomise
 
 import keras_cnns
 from keras_cnns import layers as ours
@@ -51,7 +51,7 @@ def test_the_files_load_without_this_package(folder):
     """Those that the tests before have left."""
     names = sorted(p.stem for p in folder.glob("*.keras"))
     assert names
-    found = json.loads(fresh_process(LOAD % (json.dumps(names), folder, folder)).splitlines()[-1])
+    found = json.loads(forked_script(LOAD % (json.dumps(names), folder, folder)).splitlines()[-1])
     assert max(found.values()) < 2e-5
 
 

@@ -12,13 +12,12 @@ WIDTH, HEIGHT = 500, 375  # a typical ImageNet photograph
 QUALITY = 90
 
 
-def write_photographs(folder: Path, count: int | None = None) -> Path:
+def write_photographs(folder: Path, count: int) -> Path:
     """Writes `count` JPEGs of 500x375 pixels in two class folders: crops of scikit-learn's two photographs."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
     rng = np.random.default_rng(0)
-    count = COUNT if count is None else count
     for label, image in enumerate(load_sample_images().images):
         place = folder / ("temple", "flower")[label]
         place.mkdir(parents=True, exist_ok=True)
@@ -37,46 +36,34 @@ def make(workload: Workload) -> Callable[[int], float]:
     """The function that runs a workload: n -> seconds for n batches."""
     import tempfile
 
+    import tensorflow as tf
+
+    from training.data.augment import Flip, InceptionCrop
     from training.data.dataset import Split
+    from training.data.pipeline import train_batches, untouched
     from training.data.storage import Files
 
     kept = tempfile.TemporaryDirectory()  # as long as the workload exists
-    files = sorted(str(path) for path in write_photographs(Path(kept.name)).rglob("*.jpg"))
-    # The loader of folders would keep these few photographs of one size decoded in memory.
-    split = Split(Files(tuple(files)), np.arange(len(files)) % 2)
-    batches = iter(make_pipeline(workload, split) if workload.engine == "ours" else make_decoder(workload, split))
-    run = time_calls(lambda: next(batches))
+    files = sorted(str(path) for path in write_photographs(Path(kept.name), COUNT).rglob("*.jpg"))
+    if workload.engine == "ours":  # the training batches of an ImageNet recipe, whose step normalises
+        batches = train_batches(
+            # The loader of folders would keep these few photographs of one size decoded in memory.
+            Split(Files(tuple(files)), np.arange(len(files)) % 2),
+            size=workload.size,
+            channels=3,
+            batch_size=workload.batch,
+            seed=0,
+            epochs=10_000,
+            augment=(InceptionCrop(), Flip()),
+            preprocess=untouched,
+        )
+    else:  # the same files, decoded whole, and nothing else
+        paths = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files)).repeat()
+        images = paths.map(
+            lambda path: tf.io.decode_jpeg(tf.io.read_file(path), channels=3), num_parallel_calls=tf.data.AUTOTUNE
+        )
+        batches = images.batch(workload.batch).prefetch(tf.data.AUTOTUNE)
+    stream = iter(batches)
+    run = time_calls(lambda: next(stream))
     run.kept = kept
     return run
-
-
-def make_pipeline(workload: Workload, split):
-    """The training batches of an ImageNet recipe: random resized crop and flip. The step itself normalises."""
-    from training.data.augment import Flip, InceptionCrop
-    from training.data.pipeline import train_batches, untouched
-
-    return train_batches(
-        split,
-        size=workload.size,
-        channels=3,
-        batch_size=workload.batch,
-        seed=0,
-        epochs=10_000,
-        augment=(InceptionCrop(), Flip()),
-        preprocess=untouched,
-    )
-
-
-def make_decoder(workload: Workload, split):
-    """The same files, decoded whole, and nothing else."""
-    import tensorflow as tf
-
-    paths = tf.constant(split.images.items)
-
-    def decode(i):
-        return tf.io.decode_jpeg(tf.io.read_file(tf.gather(paths, i)), channels=3)
-
-    indices = tf.data.Dataset.range(len(split)).shuffle(len(split)).repeat()
-    return (
-        indices.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(workload.batch).prefetch(tf.data.AUTOTUNE)
-    )

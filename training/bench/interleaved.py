@@ -34,11 +34,6 @@ class Competitor:
     peak_gb: float = 0.0
     error: str = ""
 
-    @property
-    def rates(self) -> list[float]:
-        """Images a second, round by round."""
-        return [self.workload.batch / s for s in self.seconds]
-
     def start(self) -> None:
         """Starts the process and waits until it has warmed up."""
         try:

@@ -5,6 +5,7 @@ Each is a function: n -> seconds that n units of work took.
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -41,13 +42,18 @@ def make(workload: Workload) -> Callable[[int], float]:
     """
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(PRECISIONS[workload.precision])
-    makers = {"build": time_build, "first_step": time_first_step, "train": time_training}
-    return makers.get(workload.mode, time_inference)(workload)
+    if workload.mode == "build":
+        return time_afresh(lambda: None, lambda _: build_network(workload))
+    if workload.mode == "first_step":
+        return time_afresh(lambda: build_network(workload), lambda model: time_steps(model, workload)(1))
+    if workload.mode == "train":
+        return time_steps(build_network(workload), workload)
+    return time_inference(workload)
 
 
-def build_network(workload: Workload, size: int | None = None) -> keras.Model:
+def build_network(workload: Workload) -> keras.Model:
     """The network of a workload, with logits."""
-    side = size or workload.size
+    side = workload.size
     shape, options = (side, side, zoo.architecture(workload.arch).input_shape[-1]), {"classifier_activation": None}
     if workload.engine == "keras_applications":
         if workload.arch not in APPLICATIONS:
@@ -70,25 +76,15 @@ def to_stock_layer(layer):
     return getattr(keras.layers, twins[type(layer)]).from_config(options)
 
 
-def make_batch(workload: Workload, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def make_batch(workload: Workload) -> tuple[np.ndarray, np.ndarray]:
     """Random images and labels."""
     rng, a = np.random.default_rng(0), zoo.architecture(workload.arch)
-    side = size or workload.size
-    images = rng.normal(size=(workload.batch, side, side, a.input_shape[-1])).astype("float32")
+    shape = (workload.batch, workload.size, workload.size, a.input_shape[-1])
+    images = rng.normal(size=shape).astype("float32")
     return images, rng.integers(0, a.classes, workload.batch).astype("int32")
 
 
 # --- building ---------------------------------------------------------------------------------------------------
-
-
-def time_build(workload: Workload) -> Callable[[int], float]:
-    """Models built and discarded."""
-    return time_afresh(lambda: None, lambda _: build_network(workload))
-
-
-def time_first_step(workload: Workload) -> Callable[[int], float]:
-    """From a built model to the end of its first training step."""
-    return time_afresh(lambda: build_network(workload), lambda model: time_steps(model, workload)(1))
 
 
 def time_afresh(prepare: Callable, call: Callable) -> Callable[[int], float]:
@@ -111,13 +107,8 @@ def time_afresh(prepare: Callable, call: Callable) -> Callable[[int], float]:
 # --- training ---------------------------------------------------------------------------------------------------
 
 
-def time_training(workload: Workload) -> Callable[[int], float]:
-    """Training steps on one batch in memory."""
-    return time_steps(build_network(workload), workload)
-
-
 def time_steps(model: keras.Model, workload: Workload) -> Callable[[int], float]:
-    """Our training step for our networks, Keras' own for the others."""
+    """Training steps on one batch in memory: our step for our networks, Keras' own for the others."""
     images, labels = make_batch(workload)
     xla = workload.xla or backend.always_xla
     if workload.engine == "ours":
@@ -176,11 +167,12 @@ def time_inference(workload: Workload) -> Callable[[int], float]:
 
 def time_dense_test(workload: Workload) -> Callable[[int], float]:
     """VGG's test at 384 pixels: one pass of the convolutional form, or 36 crops through the original."""
-    model = build_network(workload, 224)
+    small = replace(workload, size=224)
+    model = build_network(small)
     if workload.mode == "dense":
-        model, images = fully_convolutional(model), make_batch(workload, 384)[0]
+        model, images = fully_convolutional(model), make_batch(replace(workload, size=384))[0]
     else:
-        images = np.concatenate([make_batch(workload, 224)[0]] * CROPS)
+        images = np.concatenate([make_batch(small)[0]] * CROPS)
     return time_compiled(model, images, workload.xla)
 
 

@@ -1,8 +1,6 @@
 """Results as records in the column names of timm's benchmark, and as a table."""
 
-import statistics
-
-from training.bench.interleaved import FLOPS, Competitor, speed_ratio
+from training.bench.interleaved import FLOPS, Competitor, median_range, speed_ratio
 
 # Modes that timm's columns have a name for; other modes keep their own.
 COLUMN_PREFIXES = {"fused": "infer", "eager": "infer", "predict": "infer"}
@@ -21,8 +19,8 @@ def make_record(one: Competitor, first: Competitor, sizes: dict, peak: float | N
     about |= {"precision": workload.precision, "xla": workload.xla}
     if one.error:
         return about | {"error": one.error}
-    rates, kind = sorted(one.rates), COLUMN_PREFIXES.get(workload.mode, workload.mode)
-    median = statistics.median(one.seconds)
+    kind = COLUMN_PREFIXES.get(workload.mode, workload.mode)
+    median, shortest, longest = median_range(one.seconds)
     found = about | {
         f"{kind}_samples_per_sec": round(workload.batch / median, 3),
         f"{kind}_step_time": round(1000 * median, 3),
@@ -30,8 +28,8 @@ def make_record(one: Competitor, first: Competitor, sizes: dict, peak: float | N
         f"{kind}_img_size": workload.size,
         f"{kind}_gmacs": round(sizes["macs"] / 1e9, 3),
         "param_count": round(sizes["params"] / 1e6, 3),
-        "rounds": len(rates),
-        "samples_per_sec_range": [round(rates[0], 3), round(rates[-1], 3)],
+        "rounds": len(one.seconds),
+        "samples_per_sec_range": [round(workload.batch / s, 3) for s in (longest, shortest)],
         "peak_memory_gb": round(one.peak_gb, 3),
     }
     if peak and workload.mode in FLOPS:

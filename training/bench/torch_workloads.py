@@ -52,30 +52,29 @@ def make(workload: Workload) -> Callable[[int], float]:
     corrupts = workload.arch.startswith("repvgg") and workload.mode == "train" and device == "cpu"
     layout = torch.contiguous_format if corrupts else torch.channels_last
     model = model.to(device, memory_format=layout)
-    compile = torch.compile if workload.engine == "torch_compiled" else lambda f: f
     rng = np.random.default_rng(0)
     x = torch.tensor(rng.normal(size=(workload.batch, 3, workload.size, workload.size)), dtype=torch.float32)
     x = x.to(device).contiguous(memory_format=layout)
     labels = torch.tensor(rng.integers(0, 10, workload.batch), device=device)
     kinds = {"bfloat16": torch.bfloat16, "float16": torch.float16}
     autocast = torch.autocast(device, kinds.get(workload.precision), enabled=workload.precision != "float32")
-    if workload.mode == "train":
-        return time_training(model.train(), compile, x, labels, autocast)
     if workload.mode == "fused":
         if not workload.arch.startswith("repvgg"):
             raise Unavailable("timm re-parameterises RepVGG only")
         from timm.utils.model import reparameterize_model
 
         model = reparameterize_model(model)
-    return time_inference(model.eval(), compile, x, autocast)
+    model.train(workload.mode == "train")
+    forward = torch.compile(model) if workload.engine == "torch_compiled" else model
+    if workload.mode != "train":
+        run = time_calls(lambda: forward(x), lambda out: out.float().sum().item())
 
+        def infer(n: int) -> float:
+            with torch.inference_mode(), autocast:
+                return run(n)
 
-def time_training(model, compile: Callable, x, labels, autocast) -> Callable[[int], float]:
-    """Training steps on one batch in memory."""
-    import torch
-
+        return infer
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, foreach=True)
-    forward = compile(model)
 
     def step():
         with autocast:
@@ -88,20 +87,6 @@ def time_training(model, compile: Callable, x, labels, autocast) -> Callable[[in
         return loss
 
     return time_calls(step, lambda loss: loss.item())
-
-
-def time_inference(model, compile: Callable, x, autocast) -> Callable[[int], float]:
-    """Forward passes."""
-    import torch
-
-    forward = compile(model)
-    run = time_calls(lambda: forward(x), lambda out: out.float().sum().item())
-
-    def infer(n: int) -> float:
-        with torch.inference_mode(), autocast:
-            return run(n)
-
-    return infer
 
 
 def build_network(workload: Workload):

@@ -14,7 +14,7 @@ from training.classification import evaluation
 from training.classification.config import Config, starting_weights
 from training.data import pipeline
 from training.data.augment import drop_unsafe_flips
-from training.data.dataset import DataSet, Split
+from training.data.dataset import DataSet
 from training.data.unreadable import UnreadableImages
 from training.engine.backends import backend
 from training.engine.step import SoftCrossEntropy
@@ -79,25 +79,18 @@ class ClassificationTask(Task):
     def steps(self):
         return pipeline.steps_per_epoch(len(self.data.train), self.config.recipe.batch_size)
 
-    @property
-    def reader(self):
-        """The pipeline that makes the training batches."""
-        return reader(self.data, self.config.recipe)
-
     @cached_property
-    def _unreadable(self) -> list[UnreadableImages]:
-        return [UnreadableImages(getattr(self.data, name), self.log) for name in SPLITS]
-
-    def _unreadable_of(self, split: Split) -> UnreadableImages | None:
-        """What counts the unreadable files of a split for the whole run."""
-        return next((counter for counter in self._unreadable if counter.split is split), None)
+    def _unreadable(self) -> dict[str, UnreadableImages]:
+        """Counts the unreadable files of each split for the whole run."""
+        return {name: UnreadableImages(getattr(self.data, name), self.log) for name in SPLITS}
 
     def train_batches(self, epoch: int = 0, step: int = 0):
         """Images 0 to 255 and labels, this worker's part of each batch."""
-        config, recipe, stream, batches_of = self.config, self.config.recipe, None, self.reader
+        config, recipe, stream = self.config, self.config.recipe, None
+        source = reader(self.data, recipe)
         for first, end, size in self._phases(epoch):
             first_step = step if first == epoch else 0
-            batches = batches_of.train_batches(
+            batches = source.train_batches(
                 self.data.train,
                 size=size,
                 channels=config.channels,
@@ -109,12 +102,12 @@ class ClassificationTask(Task):
                 augment=drop_unsafe_flips(recipe.augment, self.data)[0],
                 preprocess=pipeline.untouched,
                 repeats=recipe.repeated_augmentation,
-                broken=self._unreadable_of(self.data.train),
+                broken=self._unreadable["train"],
                 shard=self.compute.shard,
             )
             number = first * self.steps + first_step
             labels = (len(config.classes), recipe.smoothing, recipe.mix, config.seed, number)
-            batches = batches_of.soft_labels(batches, *labels)
+            batches = source.soft_labels(batches, *labels)
             stream = batches if stream is None else stream.concatenate(batches)
         return stream
 
@@ -130,7 +123,7 @@ class ClassificationTask(Task):
 
     def image_names(self, epoch, step):
         config, recipe, train = self.config, self.config.recipe, self.data.train
-        indices = self.reader.batch_indices(
+        indices = reader(self.data, recipe).batch_indices(
             len(train), recipe.batch_size, config.seed, epoch, step, recipe.repeated_augmentation
         )
         return ", ".join(train.images.name(i) for i in indices)
@@ -140,9 +133,9 @@ class ClassificationTask(Task):
         """Images of a batch of `eval_batches`, over all workers."""
         return min(EVALUATION_BATCH, max(self.config.recipe.batch_size, 2 * self.compute.replicas))
 
-    def eval_batches(self, split: Split):
+    def eval_batches(self, name: str):
         """Batches of a split in order, without augmentation, 0 to 255; this worker's part of them."""
-        config = self.config
+        config, split = self.config, getattr(self.data, name)
         return backend.reader(split).eval_batches(
             split,
             size=config.image_size,
@@ -150,12 +143,12 @@ class ClassificationTask(Task):
             batch_size=self.evaluation_batch,
             preprocess=pipeline.untouched,
             crop=config.recipe.test_crop,
-            broken=self._unreadable_of(split),
+            broken=self._unreadable[name],
             shard=self.compute.shard,
         )
 
     def validation(self):
-        return backend.validation_data(self.compute, self.eval_batches(self.data.val), self.evaluation_batch)
+        return backend.validation_data(self.compute, self.eval_batches("val"), self.evaluation_batch)
 
     def example(self, images):
         """As there, but of full size where training starts with smaller images."""
@@ -170,7 +163,7 @@ class ClassificationTask(Task):
         return backend.forward(evaluation.logits_model(model))
 
     def sample(self):
-        return self.config.preprocessing(np.asarray(next(iter(self.eval_batches(self.data.val)))[0]))
+        return self.config.preprocessing(np.asarray(next(iter(self.eval_batches("val")))[0]))
 
     def predict(self, forward, split):
         """(logits, labels) of a split."""

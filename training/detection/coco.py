@@ -49,11 +49,8 @@ def split_files(folder: Path) -> dict[str, Path]:
 
 def image_folder(file: Path, given: Path, images: Path | None) -> Path:
     """The folder of the images of a JSON file."""
-    own = file.parent.parent / file.stem.removeprefix("instances_")
-    if images is not None:
-        inside = images / file.stem.removeprefix("instances_")
-        return inside if given.is_dir() and inside.is_dir() else images
-    return own if given.is_dir() and own.is_dir() else file.parent
+    own = (images or file.parent.parent) / file.stem.removeprefix("instances_")
+    return own if given.is_dir() and own.is_dir() else images or file.parent
 
 
 def read(file: Path, folder: Path):

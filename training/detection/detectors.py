@@ -5,7 +5,6 @@ from dataclasses import replace
 import keras
 
 from keras_cnns import zoo
-from keras_cnns.architecture import Architecture
 from keras_cnns.blocks import Basic, DenseHead, Staged, Stem7x7
 from keras_cnns.detection import (
     AnchorLot,
@@ -42,27 +41,19 @@ SMALL_VGG = replace(
 SMALL = {a.name: a for a in (SMALL_RESNET, SMALL_VGG)}
 
 
-def named(backbone: str) -> Architecture:
-    """A network of the zoo, or a small one.
-
-    Raises:
-        ValueError: no such network.
-    """
-    if backbone not in SMALL and backbone not in zoo.ARCHITECTURES:
-        raise ValueError(unknown("backbone", backbone, (*SMALL, *zoo.ARCHITECTURES), "keras_cnns.list_models()"))
-    return SMALL.get(backbone) or zoo.architecture(backbone)
-
-
 def choose(backbone: str, small: bool) -> FasterRCNN:
-    """The paper's detector on a backbone; for `small` scenes with matching anchors, regions and samplers.
+    """The paper's detector on a network of the zoo or a small one; its settings suit `small` scenes if asked.
 
     Raises:
         ValueError: no such backbone, or one that is neither a VGG nor has stages.
     """
-    own = PAPERS.get(backbone)
-    detector = own or replace(FasterRCNNResNet101, name=f"faster_rcnn_{backbone}", backbone=named(backbone))
-    if isinstance(detector.backbone.row, Column) and own is None:
-        detector = replace(FasterRCNNVGG16, name=detector.name, backbone=detector.backbone, frozen_stages=0)
+    if backbone not in SMALL and backbone not in zoo.ARCHITECTURES:
+        raise ValueError(unknown("backbone", backbone, (*SMALL, *zoo.ARCHITECTURES), "keras_cnns.list_models()"))
+    detector = PAPERS.get(backbone)
+    if detector is None:
+        own = {"name": f"faster_rcnn_{backbone}", "backbone": SMALL.get(backbone) or zoo.architecture(backbone)}
+        vgg = isinstance(own["backbone"].row, Column)
+        detector = replace(FasterRCNNVGG16 if vgg else FasterRCNNResNet101, **own, frozen_stages=0)
     return small_scenes(detector) if small else detector
 
 

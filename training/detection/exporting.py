@@ -43,14 +43,6 @@ class ExportDetector:
         "images": lambda figures: f"{figures['images']}",
     }
 
-    def __post_init__(self):
-        config = self.network.config
-        if None in config.canvas:
-            raise ValueError(
-                "an exported detector takes images of one size: train with equal resize.shorter and resize.longer,"
-                f" got {config.recipe.resize.shorter} and {config.recipe.resize.longer}"
-            )
-
     @cached_property
     def whole(self) -> keras.Model:
         """The network with its preprocessing in front: (n, h, w, 3) of 0 to 255."""
@@ -125,6 +117,11 @@ def from_run(folder: Path) -> ExportDetector:
     """
     detector, result = trained.from_run(folder), finished_result(folder) or {}
     config, measured = detector.config, result.get("test")
+    if None in config.canvas:
+        raise ValueError(
+            "an exported detector takes images of one size: train with equal resize.shorter and resize.longer, "
+            f"got {config.recipe.resize.shorter} and {config.recipe.resize.longer}"
+        )
     accuracy = f"AP50 (VOC) {measured['ap50']:.4f} on the test split (n={measured['n']})" if measured else ""
     size = " x ".join(map(str, config.canvas[:2]))
     origin = provenance.from_config(config, config.detector, f"{size} pixels", accuracy or "not measured")

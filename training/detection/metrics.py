@@ -73,54 +73,47 @@ def match_class(found, truths, label: int, thresholds: tuple, match):
     VOC takes the true box with the largest overlap; the detection is wrong if another has matched that box. COCO
     takes the best unmatched box, and uses at most 100 detections per image.
     """
-    scores, correct, counts, total, coco = [], [], [], 0, match is _match_coco
+    rows, total, coco = [], 0, match is _match_coco
     for one, (boxes, labels, ignore) in zip(found, truths, strict=True):
         own = np.flatnonzero(one.classes == label)
         own = own[np.argsort(-one.scores[own], kind="stable")][: COCO_MAX_DETECTIONS if coco else None]
         same = labels == label
         total += int((same & ~ignore).sum())
-        right, counted = match(iou(one.boxes[own], boxes[same], ignore[same] & coco), ignore[same], thresholds)
-        scores.append(one.scores[own])
-        correct.append(right)
-        counts.append(counted)
-    scores, correct, counts = np.concatenate(scores), np.concatenate(correct, 1), np.concatenate(counts, 1)
+        ious = iou(one.boxes[own], boxes[same], ignore[same] & coco)
+        right, counted = zip(*(match(ious, ignore[same], threshold) for threshold in thresholds), strict=True)
+        rows.append((one.scores[own], right, counted))
+    scores, correct, counts = (np.concatenate(column, axis=-1) for column in zip(*rows, strict=True))
     order = np.argsort(-scores, kind="mergesort")
     return correct[:, order], counts[:, order], total
 
 
-def _match_voc(ious, ignore, thresholds):
-    k = len(ious)
-    correct, counts = np.zeros((len(thresholds), k), bool), np.ones((len(thresholds), k), bool)
-    for t, threshold in enumerate(thresholds):
-        matched = np.zeros(len(ignore), bool)
-        for i in range(k):
-            j = int(ious[i].argmax()) if len(ignore) else -1
-            if j < 0 or ious[i, j] <= threshold:
-                continue
-            counts[t, i] = not ignore[j]
-            correct[t, i] = not ignore[j] and not matched[j]
-            matched[j] = True
+def _match_voc(ious, ignore, threshold):
+    correct, counts, matched = np.zeros(len(ious), bool), np.ones(len(ious), bool), np.zeros(len(ignore), bool)
+    for i, row in enumerate(ious):
+        j = int(row.argmax()) if len(ignore) else -1
+        if j < 0 or row[j] <= threshold:
+            continue
+        counts[i] = not ignore[j]
+        correct[i] = not ignore[j] and not matched[j]
+        matched[j] = True
     return correct, counts
 
 
-def _match_coco(ious, ignore, thresholds):
-    k = len(ious)
-    correct, counts = np.zeros((len(thresholds), k), bool), np.ones((len(thresholds), k), bool)
+def _match_coco(ious, ignore, threshold):
+    correct, counts, matched = np.zeros(len(ious), bool), np.ones(len(ious), bool), np.zeros(len(ignore), bool)
     order = np.argsort(ignore, kind="stable")  # true boxes before crowds, as in the reference
-    for t, threshold in enumerate(thresholds):
-        matched = np.zeros(len(ignore), bool)
-        for i in range(k):
-            best, chosen = min(threshold, 1 - 1e-10), -1
-            for j in order:
-                if matched[j] and not ignore[j]:
-                    continue
-                if chosen >= 0 and not ignore[chosen] and ignore[j]:
-                    break
-                if ious[i, j] >= best:
-                    best, chosen = ious[i, j], j
-            if chosen >= 0:
-                matched[chosen] = True
-                counts[t, i] = correct[t, i] = not ignore[chosen]
+    for i, row in enumerate(ious):
+        best, chosen = min(threshold, 1 - 1e-10), -1
+        for j in order:
+            if matched[j] and not ignore[j]:
+                continue
+            if chosen >= 0 and not ignore[chosen] and ignore[j]:
+                break
+            if row[j] >= best:
+                best, chosen = row[j], j
+        if chosen >= 0:
+            matched[chosen] = True
+            counts[i] = correct[i] = not ignore[chosen]
     return correct, counts
 
 

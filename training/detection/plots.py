@@ -14,18 +14,19 @@ MIN_SCORE = 0.5  # of the boxes drawn on a sheet
 
 
 def draw(axis, image: np.ndarray, found: Detections, classes) -> None:
-    """Draws an image and its boxes, each with class and score, in the colour of its class."""
+    """Draws an image and its boxes, each with its class and, unless it is infinite, its score."""
     from matplotlib.patches import Rectangle
 
     axis.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=255)
     axis.set_axis_off()
     for box, score, label in zip(found.boxes, found.scores, found.classes, strict=True):
         colour = COLOURS[int(label) % len(COLOURS)]
-        x1, y1, x2, y2 = map(float, box)
+        x1, y1, x2, y2 = (float(side) - 0.5 for side in box)  # the first pixel is drawn from -0.5 to 0.5
+        text = short(classes[int(label)], 16) + (f" {score:.2f}" if np.isfinite(score) else "")
         axis.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))
         axis.text(
             *(x1, max(y1, image.shape[0] / 20)),  # inside the image
-            f"{short(classes[int(label)], 16)} {score:.2f}",
+            text,
             fontsize=7,
             color="black",
             va="bottom",

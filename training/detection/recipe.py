@@ -15,7 +15,7 @@ from training.recipes.schedules import Cosine, LinearWarmUp, Steps
 
 @dataclass(frozen=True)
 class DetectionRecipe(BaseRecipe):
-    """How to train a detector; "best" and `patience` go by AP50 of the validation split where it is measured.
+    """How to train a detector; "best" and `patience` use AP50 of the validation split where it is measured.
 
     Attributes:
         resize: the size of the images.
@@ -45,7 +45,6 @@ COCO = replace(
     VOC,
     name="coco",
     citation="He et al. 2015, appendix A: 240,000 updates of 8 images at 0.001, 80,000 at a tenth",
-    epochs=32,
     batch_size=8,
     measure_every=4,
 )

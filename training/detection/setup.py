@@ -40,7 +40,7 @@ def prepare(args) -> RunSpec:
         data=args.data,
         classes=data.classes,
         categories=data.categories,
-        seed=args.seed,
+        seed=args.seed or 0,
         replicas=chosen.replicas,
         precision=chosen.precision,
         xla="on" if chosen.xla else "off",

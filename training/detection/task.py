@@ -175,7 +175,8 @@ class DetectionTask(Task):
         low, high = images.min(), images.max()
         shown = [np.uint8(255 * (image - low) / max(high - low, 1e-6)) for image in images]
         truth = [
-            Detections(b[k > 0], np.ones((k > 0).sum()), k[k > 0] - 1) for b, k in zip(boxes, labels, strict=True)
+            Detections(b[k > 0], np.full((k > 0).sum(), np.inf), k[k > 0] - 1)
+            for b, k in zip(boxes, labels, strict=True)
         ]
         return plots.sheet(shown, truth, self.config.classes, f"{self._title}: the first training batch")
 

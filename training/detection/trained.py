@@ -27,27 +27,20 @@ def forward(model: keras.Model):
 
 def detect_split(run, split: BoxDataset, config: DetectionConfig) -> list[Detections]:
     """The detections of a function of `forward` on each image of a split, in pixels of the stored images."""
-    found: list = [None] * len(split)
+    found = {}
     for indices, images in eval_batches(split, config.recipe.resize, config.preprocessing):
-        for index, one in zip(indices, split_batch(run(images)), strict=True):
-            found[index] = undo_resize(one, split.sizes[index], config.recipe.resize)
-    return found
+        stored = undo_resize(run(images), split.sizes[indices], config.recipe.resize)
+        found.update(zip(indices, stored, strict=True))
+    return [found[index] for index in range(len(split))]
 
 
-def split_batch(outputs: dict) -> Iterator[Detections]:
-    """The detections of each image of a batch, without the padding."""
+def undo_resize(outputs: dict, sizes, resize: ResizeRule) -> Iterator[Detections]:
+    """The detections of each image of a batch, in pixels of the stored images of (height, width) `sizes`."""
     boxes, scores, classes, counts = (np.asarray(outputs[k]) for k in ("boxes", "scores", "classes", "count"))
-    for i, count in enumerate(counts):
-        yield Detections(boxes[i, :count], scores[i, :count], classes[i, :count])
-
-
-def undo_resize(found: Detections, size, resize: ResizeRule) -> Detections:
-    """Detections on a resized image, in pixels of the stored image of (height, width) `size`."""
-    size = np.asarray(size, np.float64)
-    grown = np.maximum(np.rint(size * resize.scale(*size)), 1) / size
-    boxes = found.boxes / np.tile(grown[::-1], 2)
-    limit = np.tile(size[::-1], 2)
-    return Detections(np.clip(boxes, 0, limit).astype(np.float32), found.scores, found.classes)
+    for i, (count, size) in enumerate(zip(counts, np.asarray(sizes, np.float64), strict=True)):
+        grown = np.maximum(np.rint(size * resize.scale(*size)), 1) / size
+        stored = np.clip(boxes[i, :count] / np.tile(grown[::-1], 2), 0, np.tile(size[::-1], 2))
+        yield Detections(stored.astype(np.float32), scores[i, :count], classes[i, :count])
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,7 @@ class Detector:
     def find(self, run, image: np.ndarray) -> Detections:
         """The detections of a function of `forward` on a uint8 image (h, w, 3), in its own pixels."""
         seen = fit_to_canvas(image, self.config.recipe.resize, self.preprocessing)[None]
-        return undo_resize(next(split_batch(run(seen))), image.shape[:2], self.config.recipe.resize)
+        return next(undo_resize(run(seen), [image.shape[:2]], self.config.recipe.resize))
 
     def in_order(self, classes: tuple[str, ...], split: BoxDataset) -> BoxDataset:
         """A split of data with other classes, in the order of the network's.

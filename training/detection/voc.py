@@ -91,7 +91,11 @@ def read_splits(folder: Path, images: list) -> dict[str, list[int]]:
     numbers = {key: i for i, (_, key, _) in enumerate(images)}
     lists = {name: folder / "ImageSets" / "Main" / f"{name}.txt" for name in ("train", "val", "test", "trainval")}
     found = {
-        name: [numbers[key] for key in _first_words(path) if key in numbers]
+        name: [
+            numbers[words[0]]
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if (words := line.split()) and words[0] in numbers
+        ]
         for name, path in lists.items()
         if path.is_file()
     }
@@ -100,7 +104,3 @@ def read_splits(folder: Path, images: list) -> dict[str, list[int]]:
         return {"train": both, "test": found["test"]}  # published detectors are trained on both
     found.pop("trainval", None)
     return found if "train" in found and len(found) > 1 else {"all": list(range(len(images)))}
-
-
-def _first_words(path: Path) -> list[str]:
-    return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

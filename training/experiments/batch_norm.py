@@ -9,13 +9,11 @@ from keras_cnns import zoo
 from keras_cnns.graph import trace
 from keras_cnns.preprocessing import Preprocessing
 from keras_cnns.surgery.edited_row import AddDropout, EditedRow, without_norms
-from training.classification import trained
-from training.classification.config import Config
 from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import fitted, named
 from training.experiments.definition import Experiment, ExperimentResults, Trial, epochs_to
-from training.experiments.runner import images_for
+from training.experiments.runner import opened
 from training.experiments.welch import Finding, lower
 from training.recipes.optimizers import SGD
 from training.report.evaluation import mean, mean_std
@@ -48,14 +46,11 @@ def study(outcome: ExperimentResults) -> dict:
     """Mean and deviation of the input of each ReLU, layer by layer, before and after training; one seed."""
     found = {}
     for label in (f"norms-{LOW:g}", f"bare-{LOW:g}"):
-        run = next(iter(outcome.whole(label)), None)
-        if run is None:
-            continue
-        config = Config.read(run.folder)
-        images = images_for(config, outcome.data)[:128]
-        keras.utils.set_random_seed(0)
-        for when, model in (("before", config.build()), ("after", trained.from_run(run.folder).model)):
-            found[f"{label}, {when} training"] = _signals(model, images)
+        for run in outcome.whole(label)[:1]:
+            config, after, images = opened(run, outcome.data, "train")
+            keras.utils.set_random_seed(0)
+            for when, model in (("before", config.build()), ("after", after)):
+                found[f"{label}, {when} training"] = _signals(model, images[:128])
     return found
 
 
@@ -76,9 +71,9 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
     best_bare = min((f"bare-{r:g}" for r in (LOW, HIGH)), key=lambda t: mean(o.error(t)))
     chance = 100 * (1 - 1 / len(o.data.classes))
 
-    def learned(text, a, b):
-        found = lower(text, a, b)
-        if min(mean(a), mean(b)) <= chance / 2:
+    def learned(what, a, b):
+        found = o.below(what, a, b)
+        if min(mean(o.error(a)), mean(o.error(b))) <= chance / 2:
             return found
         return replace(found, text=f"{found.text} (neither has learned: undecided)", held=None)
 
@@ -87,47 +82,37 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
     learns = max(norms) < chance / 2 and min(bare) > 0.8 * chance
     broken = min(norms) > chance / 2 or max(bare) < chance / 2
     decided = True if learns else False if broken else None
+    best, norms_low, bare_low = f"norms-{HIGH:g}", f"norms-{LOW:g}", f"bare-{LOW:g}"
     return [
-        _faster(o, best_bare),
-        lower(f"test error, with norms (rate {HIGH:g}) below the best without ({best_bare})",
-             o.error(f"norms-{HIGH:g}"), o.error(best_bare)),
+        _faster(o, best, best_bare),
+        o.below(f"test error, with norms (rate {HIGH:g}) below the best without ({best_bare})", best, best_bare),
         Finding(f"{high} {mean_std(norms)} % against {mean_std(bare)} % (chance: {chance:.0f} %)",
                 decided if o.seeds > 1 else None),
-        learned("test error, norms and no dropout below dropout and no norms",
-                o.error(f"norms-{LOW:g}"), o.error(f"dropout-{LOW:g}")),
-        learned("raw inputs, test error with norms below that without",
-                o.error("norms-raw"), o.error("bare-raw")),
-        learned("without norms, test error of standardised inputs below that of raw ones",
-                o.error(f"bare-{LOW:g}"), o.error("bare-raw")),
+        learned("test error, norms and no dropout below dropout and no norms", norms_low, f"dropout-{LOW:g}"),
+        learned("raw inputs, test error with norms below that without", "norms-raw", "bare-raw"),
+        learned("without norms, test error of standardised inputs below that of raw ones", bare_low, "bare-raw"),
     ]  # fmt: skip
 
 
-def _faster(outcome: ExperimentResults, bare: str) -> Finding:
+def _faster(outcome: ExperimentResults, norms: str, bare: str) -> Finding:
     """Epochs to the best accuracy of the network without norms, seed by seed."""
-    norms = f"norms-{HIGH:g}"
     text = f"epochs to the least validation error of {bare}, {norms} before {bare}"
     pairs = [(a, b) for a, b in zip(outcome.runs[norms], outcome.runs[bare], strict=True) if a.whole and b.whole]
     goals = [min(100 * (1 - row["val_top1"]) for row in b.history) + 1e-9 for _, b in pairs]
     one, two = ([epochs_to(pair[i].history, g) for pair, g in zip(pairs, goals, strict=True)] for i in (0, 1))
-    if np.inf in one:
-        return Finding(f"{text}: not reached by all runs", None)
-    found = lower(text, one, two, "")
-    return replace(found, text=f"{found.text} (the paper: 14 times fewer steps)")
+    return lower(text, one, two, "", note=" (the paper: 14 times fewer steps)")
 
 
 def draw(outcome: ExperimentResults) -> dict:
     """Curves of all trials, and the signal from layer to layer."""
     labels = [t.label for t in outcome.trials]
     panels = {"with norms, and without": labels[:4], "dropout, and raw inputs": labels[4:]}
-    signals = {
-        f"{WORDS[what]} of the input of each ReLU": {
-            name: (list(range(1, len(s[what]) + 1)), s[what]) for name, s in outcome.extra.items()
-        }
-        for what in ("mean", "deviation")
-    }
+    signals = {key: f"{word} of the input of each ReLU" for key, word in WORDS.items()}
     return {
         "curves": plots.curves(outcome, panels, "Plain-20"),
-        "signals": plots.lines(signals, "The signal from layer to layer (mean over channels)", "layer", "value"),
+        "signals": plots.lines(
+            outcome.extra, signals, "The signal from layer to layer (mean over channels)", "layer", "value"
+        ),
     }
 
 

@@ -8,18 +8,17 @@ import numpy as np
 
 from keras_cnns import zoo
 from keras_cnns.weights.loading import given
-from training.classification import evaluation, trained
-from training.classification.config import Config
+from training.classification import evaluation
 from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import fitted
-from training.experiments.definition import Experiment, ExperimentResults, Trial
-from training.experiments.runner import images_for, start_of
-from training.experiments.welch import Finding, lower, no_worse
+from training.experiments.definition import ERRORS, Experiment, ExperimentResults, Trial
+from training.experiments.runner import opened, start_of
+from training.experiments.welch import Finding, no_worse
 from training.report.stream import log_messages_to
 
-SHALLOW, DEEP = 20, 56
-KINDS = ("plain", "resnet")
+# Kind -> the shallow network, the deep one from scratch, the deep one built from the shallow one.
+LABELS = {kind: (f"{kind}20", f"{kind}56", f"{kind}56-built") for kind in ("plain", "resnet")}
 UNIT = re.compile(r"(stage\d+)_unit\d+_(.+)")
 
 
@@ -34,31 +33,28 @@ def deepened(shallow: keras.Model, deep: keras.Model, batch) -> keras.Model:
     Args:
         batch: preprocessed images.
     """
-    known = {layer.name: layer for layer in shallow.layers}
+    known = {layer.name for layer in shallow.layers}
     residual = any(isinstance(layer, keras.layers.Add) for layer in deep.layers)
-    for layer in deep.layers:
-        if layer.name in known and layer.weights:
-            layer.set_weights(known[layer.name].get_weights())
     statistics = {} if residual else _statistics(shallow, batch)
     for layer in deep.layers:
-        if layer.name in known or not layer.weights:
+        if not layer.weights:
+            continue
+        if layer.name in known:
+            layer.set_weights(shallow.get_layer(layer.name).get_weights())
             continue
         stage, part = UNIT.fullmatch(layer.name).groups()
-        if isinstance(layer, keras.layers.Conv2D):
-            if not residual:
-                layer.kernel.assign(_identity_kernel(layer.kernel.shape))
-        elif residual and part == "conv2_norm":
-            layer.gamma.assign(np.zeros(layer.gamma.shape))
-        elif not residual:
+        if residual:
+            if part == "conv2_norm":
+                layer.gamma.assign(np.zeros(layer.gamma.shape))
+        elif isinstance(layer, keras.layers.Conv2D):
+            height, width, channels, _ = layer.kernel.shape
+            identity = np.zeros(layer.kernel.shape)
+            identity[height // 2, width // 2] = np.eye(channels)
+            layer.kernel.assign(identity)
+        else:
             average, variance = statistics[stage]
             layer.set_weights([np.sqrt(variance + layer.epsilon), average, average, variance])
     return deep
-
-
-def _identity_kernel(shape) -> np.ndarray:
-    kernel = np.zeros(shape, "float32")
-    kernel[shape[0] // 2, shape[1] // 2] = np.eye(shape[2])
-    return kernel
 
 
 def _statistics(model: keras.Model, batch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -81,32 +77,26 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
     on = recipe.scaled(max(1, recipe.epochs // 2))
     on = replace(on, optimizer=slow, citation=citation, name="trained_on")
     found = []
-    for kind in KINDS:
-        shallow, deep = (zoo.architecture(f"{kind}{depth}") for depth in (SHALLOW, DEEP))
+    for shallow, deep, built in LABELS.values():
         found += [
-            Trial(f"{kind}{SHALLOW}", shallow, recipe),
-            Trial(f"{kind}{DEEP}", deep, recipe),
-            Trial(f"{kind}{DEEP}-built", deep, on, after=f"{kind}{SHALLOW}", start=deepened),
+            Trial(shallow, zoo.architecture(shallow), recipe),
+            Trial(deep, zoo.architecture(deep), recipe),
+            Trial(built, zoo.architecture(deep), on, after=shallow, start=deepened),
         ]
     return tuple(found)
 
 
 def study(outcome: ExperimentResults) -> dict:
     """Difference of the built network's logits from the shallow one's before training on, by kind and seed."""
-    found = {}
-    for kind in KINDS:
-        gaps = []
-        for run in outcome.whole(f"{kind}{SHALLOW}"):
-            config = Config.read(run.folder)
-            images = images_for(config, outcome.data, "test")
-            start = start_of(f"{kind}{DEEP}-built", run.seed, run.folder.parent.parent)
-            built = replace(config, architecture=zoo.architecture(f"{kind}{DEEP}")).build()
+    found = {kind: [] for kind in LABELS}
+    for kind, (shallow, deep, label) in LABELS.items():
+        for run in outcome.whole(shallow):
+            config, model, images = opened(run, outcome.data, "test")
+            built = replace(config, architecture=zoo.architecture(deep)).build()
             with log_messages_to([].append):
-                given(start, f"{kind}{DEEP}").load(built)
-            both = (trained.from_run(run.folder).model, built)
-            a, b = (evaluation.logits_model(model).predict_on_batch(images) for model in both)
-            gaps.append(float(np.abs(a - b).max() / np.abs(a).max()))
-        found[kind] = gaps
+                given(start_of(label, run.seed, run.folder.parent.parent), deep).load(built)
+            a, b = (evaluation.logits_model(m).predict_on_batch(images) for m in (model, built))
+            found[kind].append(float(np.abs(a - b).max() / np.abs(a).max()))
     return {"largest_difference_of_logits": found}
 
 
@@ -120,22 +110,18 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
             continue
         text += f" (largest difference {max(gaps):.1e} of the largest logit)"
         findings.append(Finding(text, max(gaps) < 1e-3))
-    for kind in KINDS:
-        shallow, scratch, built = f"{kind}{SHALLOW}", f"{kind}{DEEP}", f"{kind}{DEEP}-built"
+    for shallow, scratch, built in LABELS.values():
         name = f"training error of {built} is not above that of {shallow}"
         findings.append(no_worse(name, o.error(built, "train"), o.error(shallow, "train")))
-        for split, error in (("train", "training error"), ("test", "test error")):
-            name = f"{error}, {built} below {scratch} from scratch"
-            findings.append(lower(name, o.error(built, split), o.error(scratch, split)))
+        for split, error in ERRORS.items():
+            findings.append(o.below(f"{error}, {built} below {scratch} from scratch", built, scratch, split))
     return findings
 
 
 def draw(outcome: ExperimentResults) -> dict:
     """Curves by kind, and the errors after training."""
-    names = {kind: [f"{kind}{SHALLOW}", f"{kind}{DEEP}", f"{kind}{DEEP}-built"] for kind in KINDS}
-    panels = {f"{kind} networks": labels for kind, labels in names.items()}
-    labels = [label for kind in names.values() for label in kind]
-    ends = {split: {label: outcome.error(label, split) for label in labels} for split in ("train", "test")}
+    panels = {f"{kind} networks": labels for kind, labels in LABELS.items()}
+    ends = {split: {label: outcome.error(label, split) for label in outcome.runs} for split in ERRORS}
     return {
         "curves": plots.curves(outcome, panels, "Error while training"),
         "ends": plots.bars(ends, "Error after training", "error (%)"),

@@ -10,8 +10,10 @@ import numpy as np
 
 from keras_cnns.architecture import Architecture
 from training.data.dataset import DataSet
-from training.experiments.welch import Finding
+from training.experiments.welch import Finding, lower
 from training.recipes.recipe import Recipe
+
+ERRORS = {"train": "training error", "test": "test error"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ class ExperimentResults:
     def error(self, label: str, split: str = "test") -> list[float]:
         """Error in per cent, of each seed."""
         return self.each(label, lambda run: 100 * (1 - run.result[split]["top1"]))
+
+    def below(self, what: str, a: str, b: str, split: str = "test") -> Finding:
+        """The finding that trial `a` has a lower error than trial `b`."""
+        return lower(what, self.error(a, split), self.error(b, split))
 
     def speeds(self, label: str) -> list[float]:
         """Training images a second, of each finished run."""

@@ -4,8 +4,8 @@ from keras_cnns import zoo
 from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import fitted
-from training.experiments.definition import Experiment, ExperimentResults, Trial
-from training.experiments.welch import Finding, lower
+from training.experiments.definition import ERRORS, Experiment, ExperimentResults, Trial
+from training.experiments.welch import Finding
 
 DEPTHS = (20, 32, 44, 56)
 KINDS = ("plain", "resnet")
@@ -19,12 +19,12 @@ def trials(data: DataSet) -> tuple[Trial, ...]:
 
 def judge(outcome: ExperimentResults) -> list[Finding]:
     """The paper's two sentences, of the test error and, which is the surprise, of the training error."""
-    findings = []
-    for better, worse in (("plain-20", "plain-56"), ("resnet-56", "plain-56"), ("resnet-56", "resnet-20")):
-        for split, error in (("train", "training error"), ("test", "test error")):
-            a, b = (outcome.error(name.replace("-", ""), split) for name in (better, worse))
-            findings.append(lower(f"{error}, {better} below {worse}", a, b))
-    return findings
+    pairs = (("plain-20", "plain-56"), ("resnet-56", "plain-56"), ("resnet-56", "resnet-20"))
+    return [
+        outcome.below(f"{error}, {a} below {b}", a.replace("-", ""), b.replace("-", ""), split)
+        for a, b in pairs
+        for split, error in ERRORS.items()
+    ]
 
 
 def draw(outcome: ExperimentResults) -> dict:
@@ -33,7 +33,7 @@ def draw(outcome: ExperimentResults) -> dict:
     by_depth = {
         f"{kind}, {split}": {str(d): outcome.error(f"{kind}{d}", split) for d in DEPTHS}
         for kind in KINDS
-        for split in ("train", "test")
+        for split in ERRORS
     }
     return {
         "curves": plots.curves(outcome, panels, "Error while training"),

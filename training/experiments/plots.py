@@ -128,13 +128,19 @@ def points(panels: dict[str, dict[str, tuple[float, list[float]]]], title: str, 
     return figure
 
 
-def lines(panels: dict[str, dict[str, tuple[list, list]]], title: str, xlabel: str, ylabel: str):
-    """Lines: title of each panel -> name -> (x, y)."""
+def lines(found: dict[str, dict[str, list]], panels: dict[str, str], title: str, xlabel: str, ylabel: str):
+    """Values against their numbers, from 1.
+
+    Args:
+        found: name of a line -> what was measured -> values.
+        panels: what was measured -> title of its panel.
+    """
     figure = blank(5.6 * len(panels), 4.4, plain(title))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axis, (name, found) in zip(axes, panels.items(), strict=True):
-        for (label, (x, y)), colour in zip(found.items(), COLOURS, strict=False):
-            axis.plot(x, y, marker="o", markersize=4, color=colour, label=label)
+    for axis, (what, name) in zip(axes, panels.items(), strict=True):
+        for (label, values), colour in zip(found.items(), COLOURS, strict=False):
+            y = values[what]
+            axis.plot(range(1, len(y) + 1), y, marker="o", markersize=4, color=colour, label=label)
         axis.set(title=plain(name), xlabel=xlabel, ylabel=ylabel)
         axis.grid(alpha=0.3)
         axis.legend(frameon=False, fontsize=8)

@@ -7,13 +7,11 @@ import keras
 import numpy as np
 
 from keras_cnns import blocks, zoo
-from training.classification import trained
-from training.classification.config import Config
 from training.data.dataset import DataSet
 from training.experiments import plots
 from training.experiments.common import fitted, named
 from training.experiments.definition import Experiment, ExperimentResults, Trial
-from training.experiments.runner import images_for
+from training.experiments.runner import opened
 from training.experiments.welch import Finding, lower
 from training.report.evaluation import mean
 
@@ -29,6 +27,7 @@ ORDERS = {
 }
 PUBLISHED = dict(zip(ORDERS, (6.61, 8.17, 7.84, 6.71, 6.37), strict=True))  # ResNet-110, CIFAR-10, test error
 A, B, C, E = (label for label in ORDERS if label[0] in "abce")
+SIGNS = {"negative": -1, "zero": 0, "positive": 1}
 
 
 def trials(data: DataSet) -> tuple[Trial, ...]:
@@ -45,35 +44,16 @@ def study(outcome: ExperimentResults) -> dict:
     """Fractions of values below, at and above zero in the output of each unit; the first finished seed."""
     found = {}
     for label in outcome.runs:
-        runs = outcome.whole(label)
-        if not runs:
-            continue
-        config = Config.read(runs[0].folder)
-        model = trained.from_run(runs[0].folder).model
-        images = images_for(config, outcome.data, "test")[:128]
-        names = [f"{stem}_{end}" for stem in _units(model) for end in ("relu", "add") if _last(model, stem, end)]
-        values = _outputs(model, names, images)
-        found[label] = {
-            "negative": [float((v < 0).mean()) for v in values],
-            "zero": [float((v == 0).mean()) for v in values],
-            "positive": [float((v > 0).mean()) for v in values],
-        }
+        for run in outcome.whole(label)[:1]:
+            _, model, images = opened(run, outcome.data, "test")
+            names = [layer.name for layer in model.layers]
+            units = [name.removesuffix("_add") for name in names if name.endswith("_add")]
+            # The output of a unit is its ReLU where there is one, else its addition.
+            ends = [f"{unit}_relu" if f"{unit}_relu" in names else f"{unit}_add" for unit in units]
+            outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in ends])
+            signs = [np.sign(values) for values in outputs.predict_on_batch(images[:128])]
+            found[label] = {word: [float((s == sign).mean()) for s in signs] for word, sign in SIGNS.items()}
     return found
-
-
-def _units(model) -> list[str]:
-    return list(dict.fromkeys(la.name.removesuffix("_add") for la in model.layers if la.name.endswith("_add")))
-
-
-def _last(model, stem: str, end: str) -> bool:
-    """Whether that layer is the output of the unit: its ReLU where there is one, else its addition."""
-    names = {layer.name for layer in model.layers}
-    return f"{stem}_{end}" in names and (end == "relu" or f"{stem}_relu" not in names)
-
-
-def _outputs(model, names: list[str], images) -> list[np.ndarray]:
-    values = keras.Model(model.inputs, [model.get_layer(name).output for name in names]).predict_on_batch(images)
-    return [np.asarray(v) for v in values]
 
 
 def judge(outcome: ExperimentResults) -> list[Finding]:
@@ -81,7 +61,7 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
     o = outcome
     order = sorted(ORDERS, key=lambda label: mean(o.error(label)))
     paper = sorted(ORDERS, key=PUBLISHED.get)
-    below = {(a, b): lower("", o.error(a), o.error(b)).held for a, b in combinations(paper, 2)}
+    below = {(a, b): o.below("", a, b).held for a, b in combinations(paper, 2)}
     neighbours = all(below[pair] for pair in pairwise(paper))
     ranked = False if False in below.values() else True if neighbours else None
 
@@ -90,13 +70,13 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
 
     ranks = ", ".join(f"({label[0]}) {mean(o.error(label)):.2f} %" for label in order)
     return [
-        lower("test error, (e) full pre-activation below (a) the original", o.error(E), o.error(A)),
-        lower("test error, (a) the original below (b) norm after addition", o.error(A), o.error(B)),
-        lower("test error, (a) the original below (c) ReLU before addition", o.error(A), o.error(C)),
+        o.below("test error, (e) full pre-activation below (a) the original", E, A),
+        o.below("test error, (a) the original below (b) norm after addition", A, B),
+        o.below("test error, (a) the original below (c) ReLU before addition", A, C),
         Finding(f"the ranking is the paper's, {', '.join(f'({x[0]})' for x in paper)}: {ranks}", ranked),
         lower("training loss, (a) the original below (e) full pre-activation", loss(A), loss(E), "", digits=4),
         _signs(o.extra),
-    ]  # fmt: skip
+    ]
 
 
 def _signs(extra: dict) -> Finding:
@@ -115,16 +95,11 @@ def draw(outcome: ExperimentResults) -> dict:
     """Errors of the five orders beside the paper's, curves, and signs from unit to unit."""
     here = {label: outcome.error(label) for label in ORDERS}
     paper = {label: [value] for label, value in PUBLISHED.items()}
-    signs = {
-        f"share of values {where} zero": {
-            label: (list(range(1, len(s[sign]) + 1)), s[sign]) for label, s in outcome.extra.items()
-        }
-        for where, sign in (("below", "negative"), ("above", "positive"))
-    }
+    signs = {"negative": "share of values below zero", "positive": "share of values above zero"}
     return {
         "errors": plots.bars({"here": here, "paper: ResNet-110, CIFAR-10": paper}, "Test error", "error (%)"),
         "curves": plots.curves(outcome, {"five orders": list(ORDERS)}, "Error while training"),
-        "signs": plots.lines(signs, "Signs of the outputs of units", "unit", "share"),
+        "signs": plots.lines(outcome.extra, signs, "Signs of the outputs of units", "unit", "share"),
     }
 
 

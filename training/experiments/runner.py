@@ -133,11 +133,11 @@ def _start(trial: Trial, config: Config, before: RunResult, folder: Path, data: 
         with deep_recursion():
             path.parent.mkdir(parents=True, exist_ok=True)
             with replace_when_complete(path) as temporary:
-                trial.start(before, config.build(), images_for(config, data)).save(temporary)
+                trial.start(before, config.build(), images_for(config, data, "train")).save(temporary)
     return IN_RUN_FOLDER + Path(os.path.relpath(path, folder_of(trial.label, config.seed, folder))).as_posix()
 
 
-def images_for(config: Config, data: DataSet, split: str = "train") -> np.ndarray:
+def images_for(config: Config, data: DataSet, split: str) -> np.ndarray:
     """Some images of a split, preprocessed as for validation."""
     some = getattr(data, split)
     batches = pipeline.eval_batches(
@@ -148,6 +148,12 @@ def images_for(config: Config, data: DataSet, split: str = "train") -> np.ndarra
         preprocess=config.preprocessing,
     )
     return np.asarray(next(iter(batches))[0])
+
+
+def opened(run: RunResult, data: DataSet, split: str) -> tuple[Config, keras.Model, np.ndarray]:
+    """Config and network of a finished run, and some images of a split for it."""
+    config = Config.read(run.folder)
+    return config, trained.from_run(run.folder).model, images_for(config, data, split)
 
 
 def start_of(trial: str, seed: int, folder: Path) -> Path:

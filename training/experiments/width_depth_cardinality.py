@@ -18,65 +18,46 @@ PATHS = 8
 WIDEST = 128
 
 
-def deep(width: int) -> Architecture:
-    """56 layers."""
-    return _staged("deep", width, (9, 9, 9), blocks.Basic(shortcut=blocks.ZeroPad()))
-
-
-def wide(width: int) -> Architecture:
-    """8 layers."""
-    return _staged("wide", width, (1, 1, 1), blocks.Basic(shortcut=blocks.ZeroPad()))
-
-
-def middle(width: int) -> Architecture:
-    """20 layers: the network to compare with."""
-    return _staged("middle", width, (3, 3, 3), blocks.Basic(shortcut=blocks.ZeroPad()))
-
-
-def bottlenecks(width: int) -> Architecture:
-    """20 layers of bottlenecks with one path."""
-    return _staged("bottlenecks", width, (2, 2, 2), blocks.Bottleneck())
-
-
-def paths(width: int) -> Architecture:
-    """20 layers of bottlenecks with eight paths, twice as wide inside."""
-    unit = blocks.Bottleneck(blocks.Conv3x3(groups=PATHS), inner=2)
-    return _staged("paths", width, (2, 2, 2), unit)
-
-
-def _staged(name: str, width: int, depths: tuple, unit) -> Architecture:
-    row = blocks.Staged(depths, unit, (width, 2 * width, 4 * width), blocks.Stem3x3(width))
-    return named(BASE, f"{name}_{width}", row=row)
-
-
-SHAPES: dict[str, Callable[[int], Architecture]] = {
-    f.__name__: f for f in (middle, deep, wide, bottlenecks, paths)
+BASIC = blocks.Basic(shortcut=blocks.ZeroPad())
+SHAPES = {  # units in each of the three stages, and the unit
+    "middle": (3, BASIC),  # 20 layers: the network to compare with
+    "deep": (9, BASIC),  # 56 layers
+    "wide": (1, BASIC),  # 8 layers
+    "bottlenecks": (2, blocks.Bottleneck()),  # 20 layers of bottlenecks with one path
+    "paths": (2, blocks.Bottleneck(blocks.Conv3x3(groups=PATHS), inner=2)),  # with eight, twice as wide inside
 }
 EQUAL = {"params": lambda m: m.trainable_params, "macs": lambda m: m.macs}
 WORDS = {"params": "parameters", "macs": "MACs"}
 
 
-def nearest(shape: Callable[[int], Architecture], cost: Callable, goal: float) -> Architecture:
+def shaped(shape: str, width: int) -> Architecture:
+    """The network of a shape whose first stage has a width."""
+    depth, unit = SHAPES[shape]
+    row = blocks.Staged((depth,) * 3, unit, (width, 2 * width, 4 * width), blocks.Stem3x3(width))
+    return named(BASE, f"{shape}_{width}", row=row)
+
+
+def nearest(shape: str, cost: Callable, goal: float) -> Architecture:
     """The shape at the width that is closest to a cost; for paths a width that divides among them."""
     # Kernels grow with the square of the width, the rest with the width: three points define the curve.
     some = (4, 8, 12)
     curve = np.polyfit(some, [cost(_measured(shape, width)) for width in some], 2)
-    step = PATHS // 2 if shape is paths else 1
-    return shape(min(range(4, WIDEST, step), key=lambda width: abs(np.polyval(curve, width) - goal)))
+    step = PATHS // 2 if shape == "paths" else 1
+    return shaped(shape, min(range(4, WIDEST, step), key=lambda width: abs(np.polyval(curve, width) - goal)))
 
 
 @cache
-def _measured(shape: Callable[[int], Architecture], width: int):
-    return measure(shape(width)())
+def _measured(shape: str, width: int):
+    return measure(shaped(shape, width)())
 
 
 def trials(data: DataSet) -> tuple[Trial, ...]:
     """Every shape at the parameters, and at the MACs, of ResNet-20."""
     recipe, base = fitted("resnet_cifar", data), measure(BASE())
     return tuple(
-        Trial(f"{name}-equal-{what}", nearest(shape, cost, cost(base)), recipe)
+        Trial(f"{shape}-equal-{what}", nearest(shape, cost, cost(base)), recipe)
         for what, cost in EQUAL.items()
-        for name, shape in SHAPES.items()
+        for shape in SHAPES
     )
 
 

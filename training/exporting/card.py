@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 
-from training.exporting.exportable import Exportable
+from training.exporting.formats import Exportable
+from training.report.folder import markdown_table
 
 PAGE = Path(__file__).with_name("card.md")
 COLUMNS = {
     "latency": lambda figures: f"{figures['latency_ms']:.2f} ms",
     "speed": lambda figures: f"{figures['speed']:.2f} times Keras",
 }
-KINDS = {".tflite": "tflite", ".keras": "keras", ".onnx": "onnx", "": "saved_model"}
 
 
 def render(model: Exportable, record: dict, refused: list[str]) -> str:
@@ -38,14 +38,13 @@ def render(model: Exportable, record: dict, refused: list[str]) -> str:
 def format_table(model: Exportable, files: dict[str, dict]) -> str:
     """The figures of all files as a table."""
     columns = {"size": lambda figures: f"{figures['bytes'] / 1e6:.2f} MB", **model.columns, **COLUMNS}
-    rows = [["file", *columns], ["---", *["---:"] * len(columns)]]
-    rows += [[f"`{name}`", *(cell(figures) for cell in columns.values())] for name, figures in files.items()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = [[f"`{name}`", *(cell(figures) for cell in columns.values())] for name, figures in files.items()]
+    return markdown_table(["file", *columns], rows)
 
 
 def fill(template: Path, files: Iterable[str], **values) -> str:
     """A template with its values, without the parts for kinds of files that are not there."""
-    kinds = {KINDS[Path(file).suffix] for file in files}
+    kinds = {Path(file).suffix[1:] or "saved_model" for file in files}
     text = re.sub(
         r"<!-- (\w+) -->\n(.*?)<!-- end -->\n",
         lambda part: part[2] if part[1] in kinds else "",

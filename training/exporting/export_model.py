@@ -1,6 +1,5 @@
 """A classifier to export: its inference form, how its files are compared with it, and its part of the card."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ from training.data import pipeline
 from training.data.dataset import DataSet, Split
 from training.data.eval_transform import EvalTransform
 from training.errors import RunError
-from training.exporting import card, qat, quantization_report
+from training.exporting import card, qat
 from training.exporting.provenance import Provenance
 from training.report.stream import log_messages_to
 
@@ -40,7 +39,6 @@ class ExportModel:
         images: of the validation split to measure on, at most.
         max_drop: of top-1, as a fraction, that a published file may have.
         qat: epochs of quantization-aware training before int8.
-        say: logs its progress.
     """
 
     network: Trained
@@ -51,7 +49,6 @@ class ExportModel:
     images: int = 2000
     max_drop: float = 0.05
     qat: int = 0
-    say: Callable[[str], None] = print
 
     batch: ClassVar[int] = 64
     columns: ClassVar[dict] = {
@@ -106,7 +103,7 @@ class ExportModel:
         """The network to write as int8: `whole`, after quantization-aware training where that is wanted."""
         if not self.qat:
             return self.whole
-        return qat.train(self.whole, self.data.train, self.calibration, self.qat, self.say)
+        return qat.train(self.whole, self.data.train, self.calibration, self.qat)
 
     # --- its files ----------------------------------------------------------------------------------------------
 
@@ -124,17 +121,12 @@ class ExportModel:
         raw = [np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image for image in images]
         jpegs = [tf.io.encode_jpeg(image, quality=95).numpy() for image in raw]
         decoded = [tf.io.decode_jpeg(data, 3).numpy() for data in jpegs]
-        outputs = [runtime.run("images", image[None])["probabilities"] for image in raw]
-        pairs = {
-            "the network on raw images": (raw, np.concatenate(outputs)),
-            "the network on JPEGs": (
-                decoded,
-                runtime.run("jpegs", *(np.frombuffer(data, np.uint8) for data in jpegs))["probabilities"],
-            ),
-        }
-        for what, (images, found) in pairs.items():
+        of_raw = np.concatenate([runtime.run("images", image[None])["probabilities"] for image in raw])
+        of_jpegs = runtime.run("jpegs", *(np.frombuffer(data, np.uint8) for data in jpegs))["probabilities"]
+        for what, images, found in (("raw images", raw, of_raw), ("JPEGs", decoded, of_jpegs)):
             seen = np.concatenate([np.asarray(self.resize_and_crop(image[None])) for image in images])
-            _check_rounding(what, float(np.abs(found - run_network(seen)["probabilities"]).max()))
+            difference = float(np.abs(found - run_network(seen)["probabilities"]).max())
+            _check_rounding(f"the network on {what}", difference)
 
     def compare(self, expected: dict, outputs: dict) -> dict:
         """The figures of a file; accuracies are fractions, None without labelled images.
@@ -174,7 +166,7 @@ class ExportModel:
         few = f" ± {figures['drop_standard_error']:.4f} on only {n} images"
         raise RunError(
             f"it loses {drop:.4f} of top-1{few if n < ENOUGH else f' (n={n})'}, --max-drop allows "
-            f"{self.max_drop:g}; {quantization_report.advise(self.whole, self.calibration, form.file, self.qat)}"
+            f"{self.max_drop:g}; {qat.advise(self.whole, self.calibration, form.file, self.qat)}"
         )
 
     # --- what is reported ---------------------------------------------------------------------------------------

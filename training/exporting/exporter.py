@@ -1,25 +1,22 @@
 """Makes an export: writes the files, verifies each, records the figures, publishes the folder."""
 
+import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from keras_cnns import __version__
 from keras_cnns.deep import deep_recursion
 from training.errors import RunError
 from training.exporting import card, output_folder
-from training.exporting.exportable import Exportable
-from training.exporting.formats import Format
+from training.exporting.formats import Exportable, Format
 from training.exporting.verification import Verifier
 from training.report.environment import machine
 from training.report.folder import write_json, write_text
 from training.run_folder.checkpoints import weights_sha256
 
 
-def export(
-    model: Exportable, formats: tuple[Format, ...], out: Path, threads: int, say: Callable[[str], None]
-) -> list[str]:
-    """Exports a model to the folder `out`; returns the files' names.
+def export(model: Exportable, formats: tuple[Format, ...], out: Path, threads: int) -> list[str]:
+    """Exports a model to the folder `out` and prints its progress; returns the files' names.
 
     Args:
         threads: CPU threads of the runtimes.
@@ -37,14 +34,15 @@ def export(
         kept = output_folder.earlier_files(out, weights)
         with Verifier(model, reference, threads) as verifier:
             for form in formats:
-                say(f"{form.file}: writing")
+                print(f"{form.file}: writing", flush=True)
                 kept.pop(form.file, None)
                 path = folder / form.file
                 form.write(model, path)
                 try:
                     figures = verifier.verify(form, path)
                     cells = {**model.columns, **card.COLUMNS}.items()
-                    say(f"{form.file}: {', '.join(f'{title} {text(figures)}' for title, text in cells)}")
+                    told = ", ".join(f"{title} {text(figures)}" for title, text in cells)
+                    print(f"{form.file}: {told}", flush=True)
                     model.check(form, figures)
                 except RunError as error:
                     output_folder.remove(path)
@@ -55,7 +53,8 @@ def export(
         if not files:
             raise RunError(" | ".join(refused))
         for name in kept:
-            output_folder.copy_file(out, folder, name)
+            copy = shutil.copytree if (out / name).is_dir() else shutil.copy2
+            copy(out / name, folder / name)
         origin = model.provenance
         record = {
             "name": out.name,

@@ -1,13 +1,60 @@
-"""The formats that a classifier is exported to, as a table."""
+"""What a task gives to be exported, `Exportable`; the formats that a classifier is exported to, as a table."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
 
 from keras_cnns.errors import unknown
 from training.exporting import tflite, writers
-from training.exporting.exportable import Exportable
+from training.exporting.provenance import Provenance
+
+
+class Exportable(Protocol):
+    """A trained model that can be exported: `ExportModel` for classifiers, `ExportDetector` for detectors.
+
+    Attributes:
+        network: as it was trained, with `model`, `classes` and `preprocessing`; the files are compared with it.
+        provenance: of the weights.
+        samples: images that files are compared on, as the files take them, (n, h, w, c).
+        batch: how many of these are run at a time.
+        columns: of the log and the card's table: title -> function from the figures of a file to its text.
+    """
+
+    network: object
+    provenance: Provenance
+    samples: np.ndarray
+    batch: int
+    columns: Mapping[str, Callable[[dict], str]]
+
+    def run(self, form, runtime, run_network) -> dict[str, np.ndarray]:
+        """The outputs of a file on all samples, from its `Runtime`; also checks its other signatures.
+
+        Args:
+            run_network: function from images, as `samples`, to the outputs of `network`.
+        """
+
+    def compare(self, expected: dict, outputs: dict) -> dict:
+        """The figures of a file for `export.json`, from the outputs of `network` and of the file.
+
+        Raises:
+            RunError: they cannot be compared.
+        """
+
+    def check(self, form, figures: dict) -> None:
+        """Raises RunError for a file that its figures do not allow to publish."""
+
+    def record(self) -> dict:
+        """What `export.json` holds of the model and of how it was exported."""
+
+    def summary(self, record: dict) -> str:
+        """For the card: what the files were compared on."""
+
+    def usage(self, files: Mapping[str, dict]) -> str:
+        """For the card: inputs, outputs, and how to call the files."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +76,13 @@ class Format:
     needs_images: bool = False
 
 
-def _tflite(quantize: str, file: str, **options) -> Format:
-    return Format(file, "tflite", partial(tflite.write, quantize), **options)
+def _tflite(kind: str) -> Format:
+    file = "model.tflite" if kind == "none" else f"model_{kind}.tflite"
+    exact, needs_images = kind == "none", kind not in ("none", "float16")
+    return Format(file, "tflite", partial(tflite.write, kind), exact, needs_images)
 
 
-QUANTIZE = {
-    "none": _tflite("none", "model.tflite"),
-    "float16": _tflite("float16", "model_float16.tflite", exact=False),
-    "dynamic": _tflite("dynamic", "model_dynamic.tflite", exact=False, needs_images=True),
-    "int8": _tflite("int8", "model_int8.tflite", exact=False, needs_images=True),
-    "int16x8": _tflite("int16x8", "model_int16x8.tflite", exact=False, needs_images=True),
-}
+QUANTIZE = {kind: _tflite(kind) for kind in tflite.KINDS}
 TO = {
     "saved_model": Format("saved_model", "saved_model", writers.saved_model),
     "tflite": QUANTIZE["none"],

@@ -65,14 +65,6 @@ def earlier_files(out: Path, weights_sha256: str) -> dict[str, dict]:
         return {}
 
 
-def copy_file(out: Path, hidden: Path, name: str) -> None:
-    """Copies a file of an earlier export."""
-    if (out / name).is_dir():
-        shutil.copytree(out / name, hidden / name)
-    else:
-        shutil.copy2(out / name, hidden / name)
-
-
 def sizes_and_hashes(path: Path) -> tuple[int, dict[str, str]]:
     """Bytes, and the sha256 of every file, by path from the export's folder."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]

@@ -2,10 +2,9 @@
 
 First the ranges of the channels are equalised, which does not change the float network; then the network trains
 with fake quantization. The target is the float network's own probabilities (Hinton et al. 2015, arXiv 1503.02531),
-so that any head and any loss can be trained, and the result is the same network in eight bits.
+so that any head and any loss can be trained, and the result is the same network in eight bits. For a file that is
+still less accurate, `advise` says which layers lose most.
 """
-
-from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -19,11 +18,10 @@ from training.exporting.tflite import with_native_layers
 
 RATE, BATCH, SEED = 1e-4, 64, 0
 LOG_LINES = 10
+IMAGES, NAMED = 32, 3  # calibration images that rank the layers; layers that `advise` names
 
 
-def train(
-    model: keras.Model, split: Split, calibration: np.ndarray, epochs: int, say: Callable[[str], None]
-) -> keras.Model:
+def train(model: keras.Model, split: Split, calibration: np.ndarray, epochs: int) -> keras.Model:
     """A model with preprocessing inside, with weights that have been trained to be rounded to int8.
 
     Args:
@@ -69,7 +67,33 @@ def train(
     for number, (images, _) in enumerate(batches, 1):
         losses.append(float(step(images)))
         if number % max(steps // LOG_LINES, 1) == 0:
-            say(f"quantization-aware training: step {number} of {steps}, divergence {np.mean(losses):.4g}")
+            print(f"quantization-aware training: step {number} of {steps}, divergence {np.mean(losses):.4g}")
             losses = []
     with deep_recursion():
         return fake_quantization.copy_weights(equalised, student)
+
+
+def advise(model: keras.Model, images: np.ndarray, file: str, epochs: int) -> str:
+    """For a file that lost too much: the layers that lose most in eight bits, and what to try next.
+
+    A layer is ranked by the noise of its rounding as a share of the signal; `epochs` of training came before.
+    """
+    model = with_native_layers(model)
+    found = [
+        (s.noise, f"{name} ({s.low:.3g} to {s.high:.3g}")
+        for name, s in fake_quantization.calibrate(model, images[:IMAGES].astype("float32")).items()
+    ]
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            flat = np.abs(kernel.reshape(-1, kernel.shape[-1]))
+            noise = flat.max(axis=0) / 127 / np.sqrt(12) / np.maximum(np.sqrt((flat**2).mean(axis=0)), 1e-12)
+            found.append((float(noise.mean()), f"{layer.name}'s kernel (up to {flat.max():.3g}"))
+    found.sort(key=lambda one: -one[0])
+    worst = ", ".join(f"{layer}: noise {noise:.1%})" for noise, layer in found[:NAMED])
+    options = {
+        "model_int8.tflite": f"--qat {2 * epochs or 1}, or --quantize int16x8",
+        "model_int16x8.tflite": "--quantize float16",
+        "model_dynamic.tflite": "--quantize float16",
+    }
+    return f"eight bits lose most in {worst}; try {options.get(file, '--quantize none')}"

@@ -1,4 +1,4 @@
-"""Runs one exported file with its runtime, without this project: the worker of `runtime_client.py`.
+"""Runs one exported file with its runtime, without this project: the worker of `verification.Runtime`.
 
 A request is (signature, arrays, times). The answer is the outputs by name; where `times` is not 0, the seconds of
 each of that many runs.
@@ -6,15 +6,14 @@ each of that many runs.
 
 import sys
 import time
+from functools import partial
 
 import numpy as np
 
 
 def saved_model(path: str, threads: int):
     """TensorFlow, by signature, as a server calls it."""
-    import tensorflow as tf
-
-    limit_threads(tf, threads)
+    tf = tensorflow(threads)
     signatures = tf.saved_model.load(path).signatures
 
     def run(signature, arrays):
@@ -26,28 +25,18 @@ def saved_model(path: str, threads: int):
     return run
 
 
-def keras_file(path: str, threads: int):
-    """Keras alone, the model compiled as one graph."""
-    import keras
-    import tensorflow as tf
+def keras_file(path: str, threads: int, package: bool = False):
+    """Keras, the model compiled as one graph; with this `package` for files that hold layers of the package."""
+    tf = tensorflow(threads)
+    if package:
+        import keras_cnns.detection
 
-    limit_threads(tf, threads)
-    sys.setrecursionlimit(100_000)  # Keras recurses once for each layer
-    return compiled(tf, keras.models.load_model(path))
+        model = keras_cnns.load_model(path)
+    else:
+        import keras
 
-
-def keras_cnns_file(path: str, threads: int):
-    """Keras with this package: for trained networks, and for files that hold layers of the package."""
-    import tensorflow as tf
-
-    import keras_cnns.detection
-
-    limit_threads(tf, threads)
-    return compiled(tf, keras_cnns.load_model(path))
-
-
-def compiled(tf, model):
-    """A model as one compiled graph."""
+        sys.setrecursionlimit(100_000)  # Keras recurses once for each layer
+        model = keras.models.load_model(path)
     shape = (None, *model.inputs[0].shape[1:])
     function = tf.function(lambda x: model(x, training=False), [tf.TensorSpec(shape, tf.float32)])
 
@@ -96,16 +85,19 @@ def onnx(path: str, threads: int):
     return lambda signature, arrays: {"probabilities": session.run(None, {name: arrays[0].astype("float32")})[0]}
 
 
-def limit_threads(tf, threads: int) -> None:
-    """The same number for every runtime, so that latencies can be compared."""
+def tensorflow(threads: int):
+    """TensorFlow on a number of threads: the same for every runtime, so that latencies can be compared."""
+    import tensorflow as tf
+
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return tf
 
 
 RUNTIMES = {
     "saved_model": saved_model,
     "keras": keras_file,
-    "keras_cnns": keras_cnns_file,
+    "keras_cnns": partial(keras_file, package=True),
     "tflite": tflite,
     "onnx": onnx,
 }

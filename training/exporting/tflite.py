@@ -22,7 +22,7 @@ NATIVE = (ours.Conv2D, ours.LocalResponseNormalization)
 
 
 def write(quantize: str, model, path: Path) -> None:
-    """Writes an `ExportModel` as a TFLite file in a format of `SETTINGS`."""
+    """Writes an `ExportModel` as a TFLite file of one of `KINDS`."""
     network = model.int8_model if quantize == "int8" else model.whole
     images = model.calibration if quantize in CALIBRATED else None
     path.write_bytes(convert(with_native_layers(network), quantize, images))
@@ -34,53 +34,37 @@ def with_native_layers(model: keras.Model) -> keras.Model:
         return stock_layers(model, but=NATIVE)
 
 
-# --- settings of the converter ----------------------------------------------------------------------------------
+KINDS = (  # int8 weights have a scale for each filter
+    "none",  # float32 throughout
+    "float16",  # float16 weights; computed in float16 where the device can, else in float32
+    "dynamic",  # int8 weights; activations are quantized at run time
+    "int8",  # int8 weights, int8 activations with calibrated ranges; bytes in and out
+    "int16x8",  # int8 weights, int16 activations; float32 in and out
+)
+CALIBRATED = ("int8", "int16x8")  # kinds that need images
 
 
-def _none(converter, tf) -> None:
-    """float32 throughout."""
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-
-
-def _dynamic(converter, tf) -> None:
-    """int8 weights; activations are quantized at run time."""
-    _none(converter, tf)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-
-
-def _float16(converter, tf) -> None:
-    """float16 weights; computed in float16 where the device can, else in float32."""
-    _dynamic(converter, tf)
-    converter.target_spec.supported_types = [tf.float16]
-
-
-def _int8(converter, tf) -> None:
-    """int8 weights with a scale for each filter, int8 activations with calibrated ranges; bytes in and out.
-
-    Operations that TFLite has in float only (local response normalisation) stay in float.
-    """
-    _dynamic(converter, tf)
-    converter.target_spec.supported_ops.insert(0, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
-    converter.inference_input_type = converter.inference_output_type = tf.uint8
-
-
-def _int16x8(converter, tf) -> None:
-    """int8 weights, int16 activations; float32 in and out."""
-    _dynamic(converter, tf)
-    both = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-    converter.target_spec.supported_ops.insert(0, both)
-
-
-SETTINGS = {"none": _none, "float16": _float16, "dynamic": _dynamic, "int8": _int8, "int16x8": _int16x8}
-CALIBRATED = ("int8", "int16x8")  # formats that need images
+def _configure(converter, tf, kind: str) -> None:
+    """Sets a converter to one of `KINDS`. Operations that TFLite has in float only (LRN) stay in float."""
+    known, target = tf.lite.OpsSet, converter.target_spec
+    target.supported_ops = [known.TFLITE_BUILTINS]
+    if kind != "none":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "float16":
+        target.supported_types = [tf.float16]
+    if kind == "int8":
+        target.supported_ops.insert(0, known.TFLITE_BUILTINS_INT8)
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    if kind == "int16x8":
+        target.supported_ops.insert(0, known.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8)
 
 
 def convert(model: keras.Model, quantize: str = "none", images: np.ndarray | None = None, batch: int = 1) -> bytes:
     """A model of one input as the content of a TFLite file.
 
     Args:
-        quantize: a format of `SETTINGS`.
-        images: for `CALIBRATED` formats, uint8 or float (n, h, w, c), as the model takes them.
+        quantize: one of `KINDS`.
+        images: for the kinds of `CALIBRATED`, uint8 or float (n, h, w, c), as the model takes them.
         batch: images at a time.
 
     Raises:
@@ -91,7 +75,7 @@ def convert(model: keras.Model, quantize: str = "none", images: np.ndarray | Non
     with deep_recursion(), tempfile.TemporaryDirectory() as folder, silence_stderr(replay=False):
         writers.serving_model(model, folder, batch)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        SETTINGS[quantize](converter, tf)
+        _configure(converter, tf, quantize)
         if images is not None:
             converter.representative_dataset = lambda: ([image[None].astype("float32")] for image in images)
         try:

@@ -1,4 +1,4 @@
-"""The folder of a pruning: its check, its lock, and its record of before and after."""
+"""The folder of a pruning: its check, its lock, and its record of the network before and after."""
 
 import json
 from dataclasses import dataclass
@@ -7,20 +7,19 @@ from typing import Annotated, ClassVar, Literal
 
 from keras_cnns import values
 from keras_cnns.values import Count, Positive, Range, Value, by_name
-from training.report.folder import write_json, write_text
+from training.report.folder import write_text
 from training.run_folder.claim import FolderKind, check_folder
 from training.run_folder.config import differing, read_value
 from training.run_folder.lock import FILES, Lock
 
 TASK, RECORD = "order.json", "pruning.json"
-OURS = frozenset({TASK, *FILES})  # what lies in the folder before there is a run in it
+OURS = frozenset({TASK, *FILES})  # the files of the folder before there is a run in it
 FOLDER = FolderKind("--out", "this pruning's", (TASK,), FILES)
-AT_WORK = "another prune.py is at work in {folder} ({{holder}}); give another --out"
 
 
 @dataclass(frozen=True)
 class PruningConfig(Value):
-    """Which pruning a folder holds. `weights_sha256` is that of the network before, wherever its run is."""
+    """Which pruning a folder holds. `weights_sha256` identifies the network before; its run may be moved."""
 
     weights_sha256: str
     method: Literal["resrep", "magnitude"]
@@ -58,7 +57,7 @@ def hold(folder: Path, task: PruningConfig) -> Lock:
     check(folder, task)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = Lock(folder, AT_WORK.format(folder=folder))
+        lock = Lock(folder, f"another prune.py is at work in {folder} ({{holder}}); give another --out")
         check(folder, task)  # again, since another process may have been first
         write_text(folder / TASK, values.to_json(task) + "\n")
         return lock
@@ -66,13 +65,8 @@ def hold(folder: Path, task: PruningConfig) -> Lock:
         raise ValueError(f"--out {str(folder)!r} cannot be written: {error.strerror or error}") from None
 
 
-def write(folder: Path, record: dict) -> None:
-    """Writes `pruning.json`."""
-    write_json(folder / RECORD, record)
-
-
 def record(folder: Path) -> dict | None:
-    """`pruning.json` of a pruned run; None where it is missing or damaged, since it can be made again."""
+    """`pruning.json` of a pruned run; None if it is missing or damaged, since it can be made again."""
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         summary(found, folder)

@@ -20,17 +20,10 @@ from training.search.trials import Trial
 TRIES = 300
 PATIENCE = 60.0  # seconds to look for an allowed candidate before a search begins
 MAX_LISTED = 20_000  # a larger space is sampled, not listed
-TUNER_KEYS = "tuner/"  # prefix of Hyperband's own values among the picks of a trial
 
 
 class CandidateSampler:
-    """Checks and samples candidates. Picks are the numbers of an oracle by the names of the terms.
-
-    Args:
-        search: space, constraints, seed.
-        costs: counts and times networks.
-        past: the trials so far.
-    """
+    """Checks and samples candidates. Picks are the numbers of an oracle by the names of the terms."""
 
     def __init__(self, search: SearchConfig, costs: CostModel, past: list[Trial] = ()):
         self.search, self.costs = search, costs
@@ -60,8 +53,7 @@ class CandidateSampler:
         """
         search = self.search
         candidate = search.space.candidate(search.picked(picks), self.costs)
-        size = self.costs(candidate.architecture)
-        cost = {"params": size.params, "macs": size.macs}
+        cost = {**vars(self.costs(candidate.architecture))}
         timed = search.limits.latency_ms is not None or search.objective.cost == "latency_ms"
         if timed and not search.limits.exceeded(cost):
             cost["latency_ms"] = self.costs.latency_ms(candidate.architecture)
@@ -71,12 +63,6 @@ class CandidateSampler:
         """Whether a candidate is allowed and not tried yet."""
         found = self.check(picks)
         return not isinstance(found, str) and found[0] not in self.tried
-
-    def mark_tried(self, picks: dict) -> None:
-        """Adds an allowed candidate to the tried ones."""
-        found = self.check(picks)
-        if not isinstance(found, str):
-            self.tried.add(found[0])
 
     def sample(self) -> dict | None:
         """Random picks, allowed and untried; None if none is left, or none was found in 600 tries."""
@@ -89,7 +75,15 @@ class CandidateSampler:
 
     def _draw(self, rng: random.Random, reach: float) -> dict:
         """Random picks from the smallest values of each term, up to the fraction `reach` of them."""
-        return {t.name: _drawn(t.domain, rng, reach) for t in self.search.space.terms}
+        picks = {}
+        for term in self.search.space.terms:
+            fraction = rng.random()
+            if isinstance(term.domain, LogUniform):  # a rate, a decay: it costs nothing, so `reach` does not apply
+                picks[term.name] = term.domain.at(fraction)
+            else:
+                ordered = small_first(term.domain)
+                picks[term.name] = ordered[int(fraction * reach * len(ordered))]
+        return picks
 
     def nearest_untried(self, picks: dict) -> dict | None:
         """The picks if they are allowed and untried, else the nearest that are; in a large space random ones."""
@@ -162,16 +156,10 @@ def small_first(domain) -> Sequence[int] | None:
     return found
 
 
-def _drawn(domain, rng: random.Random, reach: float):
-    fraction = rng.random()
-    if isinstance(domain, LogUniform):  # a rate, a decay: it costs nothing, so `reach` does not apply
-        return domain.at(fraction)
-    ordered = small_first(domain)
-    return ordered[int(fraction * reach * len(ordered))]
-
-
 def record_trial(root: Path, sampler: CandidateSampler, number: int, picks: dict) -> None:
-    """Makes the folder of a trial with its `trial.json`, also if the constraints exclude it now: it is proposed.
+    """Makes the folder of a proposed trial, also if the constraints exclude it now; it is tried from here on.
+
+    A folder without `trial.json`, which is written whole or not at all, is no trial.
 
     Raises:
         ValueError: the picks do not fit this space.
@@ -180,8 +168,9 @@ def record_trial(root: Path, sampler: CandidateSampler, number: int, picks: dict
     chosen = sampler.search.picked(picks)
     if sampler.search.space.constant != "none":
         chosen["width"] = dimensions(candidate.architecture)["width"].now
-    data = {"picks": picks, "chosen": {name: label(value) for name, value in chosen.items()}, "cost": cost}
-    data |= {"epochs": picks.get("tuner/epochs"), "candidate": values.encode(candidate)}
+    sampler.tried.add(candidate)
     folder = folders.place(root, number)
     folder.mkdir(parents=True, exist_ok=True)
+    data = {"picks": picks, "chosen": {name: label(value) for name, value in chosen.items()}, "cost": cost}
+    data |= {"epochs": picks.get("tuner/epochs"), "candidate": values.encode(candidate)}
     write_json(folder / "trial.json", data)

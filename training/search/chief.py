@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -47,14 +46,12 @@ class Chief(base_tuner.BaseTuner):
     def __init__(self, root: Path, oracle):
         shutil.rmtree(root / folders.ORACLE, ignore_errors=True)  # made again from the folders of trials
         super().__init__(oracle, directory=str(root), project_name=folders.ORACLE)
-
-    def serve(self) -> None:
-        """Starts the server in a thread; its error becomes `fault`."""
         self.fault: Exception | None = None
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
 
     def _serve(self) -> None:
+        """Answers the workers; an error becomes `fault`."""
         try:
             self.search(verbose=0)
         except Exception as error:  # the address is not available; workers would wait for an hour
@@ -66,13 +63,7 @@ class Chief(base_tuner.BaseTuner):
 
 
 class Workers:
-    """The local workers.
-
-    Args:
-        root: folder of the search; count: number of workers; command: starts one.
-        chief: its oracle has the trial of each worker.
-        say: takes a line about a crash.
-    """
+    """The local workers. `command` starts one; `say` takes a line about a crash."""
 
     def __init__(self, root: Path, count: int, command: list[str], chief: Chief, say: Callable[[str], None]):
         self.root, self.command, self.chief, self.say = root, command, chief, say
@@ -80,15 +71,15 @@ class Workers:
         (root / "workers").mkdir(exist_ok=True)
         self.gpus = _gpus()
         self.threads = max(1, (os.cpu_count() or 1) // max(1, count))
-        self.running = {name: self._start(name, i) for i, name in enumerate(f"local{i}" for i in range(count))}
+        self.running = {name: self._start(name) for name in (f"local{i}" for i in range(count))}
 
-    def _start(self, name: str, index: int) -> subprocess.Popen:
+    def _start(self, name: str) -> subprocess.Popen:
         known = {"KERASTUNER_TUNER_ID": name, WATCH: "1", "GRPC_VERBOSITY": "ERROR"}
         known |= {k: os.environ.get(k, str(self.threads)) for k in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")}
         near = os.environ.get("no_proxy", "")
         known["no_proxy"] = ",".join(filter(None, (near, os.environ["KERASTUNER_ORACLE_IP"])))
         if self.gpus:
-            known["CUDA_VISIBLE_DEVICES"] = self.gpus[index % len(self.gpus)]
+            known["CUDA_VISIBLE_DEVICES"] = self.gpus[int(name.removeprefix("local")) % len(self.gpus)]
         with open(self.root / "workers" / f"{name}.log", "ab") as log:
             return subprocess.Popen(
                 self.command,
@@ -108,20 +99,19 @@ class Workers:
         if self.chief.fault:
             address = ":".join(os.environ[name] for name in VARIABLES[1:])
             raise RunError(f"the chief cannot serve at {address}: {self.chief.fault}")
-        for index, (name, process) in enumerate(list(self.running.items())):
-            status = process.poll() if process else 0
-            if status is None or process is None:
+        for name, process in list(self.running.items()):
+            if (status := process.poll()) is None:
                 continue
             process.stdin.close()
             if status == 0 or not self.chief.serves():
-                self.running[name] = None
+                del self.running[name]
                 continue
             if status in (1, 2):
                 raise RunError(f"{name}: {self._last_line(name)}")
             if status != RESTART:
                 self._count_crash(name, status)
-            self.running[name] = self._start(name, index)
-        return any(self.running.values())
+            self.running[name] = self._start(name)
+        return bool(self.running)
 
     def _count_crash(self, name: str, status: int) -> None:
         record = self.chief.oracle.ongoing_trials.get(name)
@@ -145,20 +135,17 @@ class Workers:
         text = (self.root / "workers" / f"{name}.log").read_text(encoding="utf-8", errors="replace").strip()
         return text.splitlines()[-1] if text else "it wrote nothing"
 
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Signals all to save and end, waits, and kills those that do not."""
-        every = [process for process in self.running.values() if process]
-        left = [process for process in every if process.poll() is None]
-        for process in left:
-            process.send_signal(number)
+    def stop(self) -> None:
+        """Signals all to save and end, waits, and kills those that do not. Signals to an ended one do nothing."""
+        for process in self.running.values():
+            process.terminate()
         until = time.monotonic() + GRACE
         try:
-            while any(process.poll() is None for process in left) and time.monotonic() < until:
+            while any(process.poll() is None for process in self.running.values()) and time.monotonic() < until:
                 time.sleep(0.1)
         finally:
-            for process in every:
-                if process.poll() is None:
-                    process.kill()
+            for process in self.running.values():
+                process.kill()
                 process.stdin.close()
 
 
@@ -167,11 +154,9 @@ def stopping(workers: Workers):
     """Ends the workers when the block ends by an error or a signal; they save first."""
     try:
         yield
-    except (KeyboardInterrupt, Terminated):
-        print("saving the trials, then stopping; once more to stop at once", file=sys.stderr, flush=True)
-        workers.stop()
-        raise
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | Terminated):
+            print("saving the trials, then stopping; once more to stop at once", file=sys.stderr, flush=True)
         workers.stop()
         raise
 

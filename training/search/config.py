@@ -21,13 +21,7 @@ NAME = "search.json"
 class SearchConfig(Value):
     """What a search does. How many trials, workers and kept weights may differ each time it is started.
 
-    Attributes:
-        space: the base and the dimensions.
-        tuner: KerasTuner's oracle.
-        objective, limits: what is maximised, and the constraints.
-        seed: of the oracle; the seed of the trials is in the base.
-        classes, image_size, channels: of the data.
-        precision: of all trials.
+    `seed` is that of the oracle; the seed of the trials is in the base of the space.
     """
 
     space: Space

@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.errors import RunError, UsageError
+from training.errors import RunError, usage_errors
 from training.processes import free_ports
 from training.report.folder import Log, next_folder
 from training.run_folder import config as configs
 from training.run_folder.claim import FolderKind, check_folder
-from training.run_folder.lock import FILES, Busy, Lock
+from training.run_folder.lock import FILES, Lock
 from training.search import chief, config, report
 from training.search import trials as folders
 from training.search.candidates import CandidateSampler, record_trial
@@ -31,11 +31,8 @@ TUNE = Path(__file__).parent.parent / "tune.py"
 class SearchBudget:
     """What may differ each time a search is started.
 
-    Attributes:
-        trials: number of trials; None leaves it to the tuner.
-        parallel: workers on this machine.
-        keep: number of the best trials that keep their weights.
-        save_every: (steps, seconds), one of them None.
+    Without a number of `trials` the tuner chooses it. The best `keep` trials keep their weights. `save_every` is
+    (steps, seconds), one of them None.
     """
 
     trials: int | None
@@ -54,9 +51,12 @@ def find_folder(asked: Path | None, search: SearchConfig, costs: CostModel) -> P
     """The folder of the search, new or to continue.
 
     Raises:
+        UsageError: no candidate of a new search is allowed.
         ValueError: it holds something else.
     """
     base = search.space.base
+    if not folders.begun(asked):
+        CandidateSampler(search, costs).find_allowed()
     if asked is None:
         return next_folder(Path("runs"), f"search-{base.architecture.name}", base.data)
     check_folder(asked, SEARCH)
@@ -80,22 +80,18 @@ def foreign_trials(root: Path, search: SearchConfig, costs: CostModel) -> list[s
             trial = folders.read(folder)
         except ValueError:
             continue  # repaired when the trials are read
-        if not belongs(trial, search, costs):
+        same = ("tuner/bracket" in trial.picks) == (search.tuner == "hyperband")
+        same = same and set(trial.chosen) == set(search.space.names)
+        try:
+            same = same and search.space.candidate(search.picked(trial.picks), costs) == trial.candidate
+        except ValueError:
+            same = False
+        if not same:
             return [f"its trial {folder.name}, of {trial.choices}, is not in this search"]
     return []
 
 
-def belongs(trial: Trial, search: SearchConfig, costs: CostModel) -> bool:
-    """Whether a trial is one of this search."""
-    try:
-        candidate = search.space.candidate(search.picked(trial.picks), costs)
-    except ValueError:
-        return False
-    tuned = ("tuner/bracket" in trial.picks) == (search.tuner == "hyperband")
-    return tuned and candidate == trial.candidate and set(trial.chosen) == set(search.space.names)
-
-
-def coordinate(root: Path, search: SearchConfig, costs: CostModel, notes: list[str], budget: SearchBudget) -> None:
+def coordinate(root: Path, search: SearchConfig, costs: CostModel, note: str, budget: SearchBudget) -> None:
     """Runs a search to its end: proposes trials, watches the workers, shows and writes their results.
 
     Raises:
@@ -103,18 +99,14 @@ def coordinate(root: Path, search: SearchConfig, costs: CostModel, notes: list[s
         RunError: no trial has a result, or nothing can be written.
     """
     root.mkdir(parents=True, exist_ok=True)
-    try:
+    with usage_errors():
         held = Lock(root, f"another search is at work in {root} ({{holder}}); give another --run")
-    except Busy as error:
-        raise UsageError(str(error)) from None
     with held, Log(root / "log.txt", sys.stdout) as log:
         log(f"search: {root} ({search.space.base.architecture.name})")
-        for note in notes:
-            log(note)
+        log(note)
         config.write(search, root)
         fresh = CandidateSampler(search, costs)
         past = folders.read_all(root, lambda number, picks: record_trial(root, fresh, number, picks), log)
-        score(search, past)
         ended = sum(t.status != "open" for t in past)
         if past:
             log(f"continuing: {ended} trials have ended, {len(past) - ended} are open")
@@ -135,7 +127,6 @@ def _work(root: Path, made, budget: SearchBudget, watcher: "Watcher") -> None:
         port = str(free_ports(1)[0])
         os.environ |= dict(zip(chief.VARIABLES, ("chief", "127.0.0.1", port), strict=True))
     server = chief.Chief(root, made)
-    server.serve()
     workers = chief.Workers(root, budget.parallel, budget.command(root), server, watcher.table.say)
     with chief.stopping(workers):
         while workers.look() or (elsewhere and server.serves()):

@@ -1,7 +1,7 @@
 """The cost of a candidate: parameters and multiply-accumulates, counted, and latency, measured."""
 
 import statistics
-import time
+import timeit
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -59,15 +59,9 @@ class CostModel:
         with deep_recursion():
             run = backend.forward(fuse(self.build(architecture)))
             image = keras.ops.convert_to_tensor(np.zeros((1, *self.shape), "float32"))
-            for _ in range(3):
-                keras.ops.convert_to_numpy(run(image))
-            return 1000 * min(statistics.median(_timed(run, image) for _ in range(TIMES)) for _ in range(ROUNDS))
-
-
-def _timed(run, image) -> float:
-    began = time.perf_counter()
-    keras.ops.convert_to_numpy(run(image))
-    return time.perf_counter() - began
+            timer = timeit.Timer(lambda: keras.ops.convert_to_numpy(run(image)))
+            timer.repeat(3, 1)  # traces and compiles
+            return 1000 * min(statistics.median(timer.repeat(TIMES, 1)) for _ in range(ROUNDS))
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,9 @@ MARKS = {"done": "", "failed": "failed", "open": "running"}
 
 
 class Table:
-    """Shows trials.
+    """Shows trials on a stream that is a terminal; the log takes the line of each trial that has ended.
 
-    Args:
-        stream: the table is drawn there, if it is a terminal; log: takes the line of each trial that has ended.
-        names: of the dimensions; total: number of trials to run, or None.
-        size: (columns, lines) of the terminal, for tests.
+    `names` are those of the dimensions; `size` is (columns, lines) of the terminal, for tests.
     """
 
     def __init__(self, stream, log: Log, names: list[str], total: int | None, size: tuple[int, int] | None = None):

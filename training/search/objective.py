@@ -10,7 +10,6 @@ from keras_cnns.errors import unknown
 from keras_cnns.values import Fraction, Value
 
 COSTS = ("params", "macs", "latency_ms")
-PRICE = 0.01
 CORNER = 0.05  # of augmented Chebyshev scalarisation, as in ParEGO
 
 
@@ -27,7 +26,7 @@ class Objective(Value):
 
     kind: Literal["accuracy", "weighted", "pareto"] = "accuracy"
     cost: Literal["params", "macs", "latency_ms"] = "macs"
-    price: Fraction = PRICE
+    price: Fraction = 0.01
 
     def score(self, top1: float, cost: float) -> float:
         """The figure by which trials are ranked; larger is better."""
@@ -43,8 +42,7 @@ def parse(text: str) -> Objective:
     if text == "accuracy":
         return Objective()
     if text.startswith("pareto"):
-        cost = text.partition(":")[2] or "macs"
-        return Objective("pareto", _cost(cost))
+        return Objective("pareto", _cost(text.partition(":")[2] or "macs"))
     price, _, cost = text.removeprefix("accuracy-").partition("*")
     try:
         weight = float(price)

@@ -6,12 +6,12 @@ only source of random values of the random, Bayesian and Hyperband oracles; a te
 """
 
 import warnings
+from functools import cache
 from pathlib import Path
 
-from keras_cnns.spaces import Choice, Int
 from training.search import objective as objectives
 from training.search import trials as folders
-from training.search.candidates import TUNER_KEYS, CandidateSampler, all_picks, record_trial
+from training.search.candidates import CandidateSampler, all_picks, record_trial
 from training.search.config import SearchConfig
 from training.search.trials import Trial
 
@@ -30,24 +30,21 @@ def parameters(search: SearchConfig) -> keras_tuner.HyperParameters:
     """The space for KerasTuner; a Choice by its index, since KerasTuner takes numbers and text only."""
     hp = keras_tuner.HyperParameters()
     for term in search.space.terms:
-        if all_picks(term.domain) is not None and len(all_picks(term.domain)) == 1:
-            continue  # nothing to choose: `nearest_untried` adds it
-        if isinstance(term.domain, Choice):
-            hp.Int(term.name, 0, len(term.domain.options) - 1)
-        elif isinstance(term.domain, Int):
-            hp.Int(term.name, term.domain.low, term.domain.high)
-        else:
+        picks = all_picks(term.domain)
+        if picks is None:
             hp.Float(term.name, term.domain.low, term.domain.high, sampling="log")
+        elif len(picks) > 1:  # a single one is nothing to choose: `nearest_untried` adds it
+            hp.Int(term.name, picks[0], picks[-1])
     return hp
 
 
 class _Guided:
     """What the three oracles have in common."""
 
-    def guide(self, root: Path, sampler: CandidateSampler, past: list[Trial]):
-        """Sets the folder of the search, the sampler and the trials so far."""
-        self.root, self.sampler, self.past = root, sampler, {t.number: t for t in past}
-        return self
+    def __init__(self, root: Path, sampler: CandidateSampler, **options):
+        super().__init__(**options)
+        self.root, self.sampler = root, sampler
+        self.finished = cache(lambda number: folders.read(folders.place(root, number)))
 
     def _random_values(self):
         return self.sampler.sample()
@@ -59,11 +56,10 @@ class _Guided:
         values = answer.get("values")
         promoted = values is not None and values.get("tuner/round", 0) > 0
         if answer["status"] == RUNNING and not promoted:
-            own = {k: v for k, v in values.items() if k.startswith(TUNER_KEYS)}
-            picks = self.sampler.nearest_untried({k: v for k, v in values.items() if k not in own})
+            picks = self.sampler.nearest_untried(values)
             if picks is None:
                 return {"status": STOPPED, "values": None}
-            answer = {**answer, "values": {**picks, **own}}
+            return {**answer, "values": picks | {k: v for k, v in values.items() if k not in picks}}
         return answer
 
     def create_trial(self, tuner_id):
@@ -72,7 +68,6 @@ class _Guided:
         if record.status == RUNNING:
             number, picks = int(record.trial_id), dict(record.hyperparameters.values)
             if not (folders.place(self.root, number) / "trial.json").is_file():
-                self.sampler.mark_tried(picks)
                 record_trial(self.root, self.sampler, number, picks)
         return record
 
@@ -80,11 +75,7 @@ class _Guided:
         """Scores all finished trials by the random weights of this proposal."""
         cost = self.sampler.search.objective.cost
         done = [t for t in self.trials.values() if t.status == "COMPLETED"]
-        for record in done:
-            number = int(record.trial_id)
-            if number not in self.past or not self.past[number].result:
-                self.past[number] = folders.read(folders.place(self.root, number))
-        points = [(t.top1, t.cost[cost]) for t in (self.past[int(record.trial_id)] for record in done)]
+        points = [(t.top1, t.cost[cost]) for t in (self.finished(int(record.trial_id)) for record in done)]
         for record, score in zip(done, objectives.weighted_scores(points, len(self.trials)), strict=True):
             record.score = score
 
@@ -106,6 +97,8 @@ def oracle(root: Path, search: SearchConfig, sampler: CandidateSampler, past: li
     if count is not None and past:
         count += past[-1].number + 1 - len(past)
     options = {
+        "root": root,
+        "sampler": sampler,
         "objective": SCORE,
         "hyperparameters": parameters(search),
         "seed": search.seed + 1,  # KerasTuner takes 0 for none
@@ -117,7 +110,7 @@ def oracle(root: Path, search: SearchConfig, sampler: CandidateSampler, past: li
     else:
         made = {"random": Random, "bayesian": Bayesian}[search.tuner](max_trials=count, **options)
     made.verbose = 0
-    return rebuilt(made.guide(root, sampler, past), search, past)
+    return rebuilt(made, search, past)
 
 
 def rebuilt(made, search: SearchConfig, past: list[Trial]):

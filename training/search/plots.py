@@ -8,20 +8,18 @@ UNITS = {"params": "parameters", "macs": "multiply-accumulates", "latency_ms": "
 MAX_NAMED = 12
 
 
-def pareto(trials, front: list[int], cost: str, title: str):
-    """Validation top-1 of finished trials against a cost; the line is the front.
-
-    Args:
-        front: indices of `trials`, cheapest first.
-    """
+def pareto(trials, front, cost: str, title: str):
+    """Validation top-1 of finished trials against a cost; the line is the front, cheapest first."""
     figure = blank(8, 5.5, plain(title))
     axis = figure.subplots()
-    xs, ys = [t.cost[cost] for t in trials], [100 * t.top1 for t in trials]
-    axis.scatter(xs, ys, color=GREY, s=24, label=f"trials ({len(trials)})", zorder=2)
-    axis.plot([xs[i] for i in front], [ys[i] for i in front], "o-", color=ORANGE, label="front", zorder=3)
-    for i in front[:MAX_NAMED]:
+    xs = [t.cost[cost] for t in trials]
+    axis.scatter(xs, [100 * t.top1 for t in trials], color=GREY, s=24, label=f"trials ({len(trials)})", zorder=2)
+    axis.plot(
+        [t.cost[cost] for t in front], [100 * t.top1 for t in front], "o-", color=ORANGE, label="front", zorder=3
+    )
+    for t in front[:MAX_NAMED]:
         place = {"xytext": (6, -12), "textcoords": "offset points", "fontsize": 8}
-        axis.annotate(trials[i].folder.name, (xs[i], ys[i]), **place)
+        axis.annotate(t.folder.name, (t.cost[cost], 100 * t.top1), **place)
     if min(xs) > 0 and max(xs) > 3 * min(xs):
         axis.set_xscale("log")
     axis.margins(x=0.08, y=0.08)
@@ -38,6 +36,8 @@ def parallel(trials, names: list[str], title: str):
 
     Numbers are ordered by size, words by the alphabet, evenly spaced.
     """
+    from matplotlib.colors import to_rgb
+
     columns = [[t.chosen[name] for t in trials] for name in names]
     scales = [ordered(column) for column in columns]
     figure = blank(max(6, 1.7 * (len(names) + 1)), 5.5, plain(title))
@@ -50,7 +50,7 @@ def parallel(trials, names: list[str], title: str):
     shifts = np.linspace(-0.012, 0.012, len(trials)) if len(trials) > 1 else [0.0]
     for i in np.argsort(shade):
         ys = [column[i] + shifts[i] for column in places] + [shade[i]]
-        colour = tuple(1 - (1 - np.array(_rgb(BLUE))) * (0.2 + 0.8 * shade[i]))
+        colour = tuple(1 - (1 - np.array(to_rgb(BLUE))) * (0.2 + 0.8 * shade[i]))
         axis.plot(range(len(ys)), ys, color=colour, linewidth=1 + 1.5 * shade[i], zorder=2 + shade[i])
     for x, scale in enumerate(scales):
         axis.axvline(x, color="black", linewidth=0.8)
@@ -85,7 +85,3 @@ def ordered(values) -> list[str]:
 
 def _at(scale: list[str], value: str) -> float:
     return scale.index(value) / (len(scale) - 1) if len(scale) > 1 else 0.5
-
-
-def _rgb(colour: str) -> tuple[float, float, float]:
-    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))

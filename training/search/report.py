@@ -67,10 +67,10 @@ def write_all(root: Path, search: SearchConfig, trials: list[Trial], command: st
     """Writes the pictures and the report of the trials so far."""
     done = [t for t in trials if t.status == "done"]
     if done and canvas.CAN:
-        base, cost = search.space.base, search.objective.cost
+        base = search.space.base
         title = f"{base.architecture.name} on {base.data}: {len(done)} trials"
-        points = front((t.top1, t.cost[cost]) for t in done)
-        canvas.save(plots.pareto(done, points, cost, title), root / "pareto.png")
+        figure = plots.pareto(done, frontier(search, trials), search.objective.cost, title)
+        canvas.save(figure, root / "pareto.png")
         canvas.save(plots.parallel(done, search.space.names, title), root / "parallel.png")
     write_text(root / REPORT, text(root, search, trials, command))
 
@@ -80,10 +80,11 @@ def text(root: Path, search: SearchConfig, trials: list[Trial], command: str) ->
     base = search.space.base
     best, failed = ranked(trials), [t for t in trials if t.status == "failed"]
     epochs = sorted({t.recipe.epochs for t in trials})
+    span = " to ".join(map(str, [*epochs[:1], *epochs[1:][-1:]])) or "no"
     lines = [
         *(f"# {base.architecture.name} on {base.data}: a search", "", f"`{command}`", ""),
         f"{len(best)} trials finished, {len(failed)} failed, {len(trials) - len(best) - len(failed)} open; tuner "
-        f"{search.tuner}, recipe {base.recipe.name}, {_span(epochs)} epochs, limits: {search.limits}.",
+        f"{search.tuner}, recipe {base.recipe.name}, {span} epochs, limits: {search.limits}.",
     ]
     if any("latency_ms" in t.cost for t in trials):
         lines += [
@@ -125,10 +126,6 @@ def _results(root: Path, search: SearchConfig, best: list[Trial]) -> list[str]:
     return [*lines, "", "![parallel coordinates](parallel.png)"]
 
 
-def _span(values: list[int]) -> str:
-    return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}" if values else "no"
-
-
 def _row(t: Trial, names: list[str]) -> list[str]:
     figures = [f"{t.cost['params']:,}", f"{t.cost['macs']:,}", f"{t.top1:.4f}", f"{t.result['test']['top1']:.4f}"]
     return [t.folder.name, *(t.chosen[name] for name in names), *figures]
@@ -162,27 +159,12 @@ def _means(names: list[str], done: list[Trial]) -> str:
         cost = next(iter(own.values())).cost
         apart = [top1 - first[r].result["test"]["top1"] for r, top1 in test.items() if r in first]
         figures = [str(len(own)), *_mean_sd([t.top1 for t in own.values()]), *_mean_sd(list(test.values()))]
-        difference = "" if own is first else _difference(apart)
+        difference = ""
+        if own is not first and len(apart) > 1:  # with its standard error
+            difference = f"{mean(apart):+.4f} +- {spread(apart) / math.sqrt(len(apart)):.4f} (n={len(apart)})"
         rows.append([*chosen, f"{cost['params']:,}", f"{cost['macs']:,}", *figures, difference])
-    head = [
-        *names,
-        "parameters",
-        "MACs",
-        "n",
-        "mean val top-1",
-        "sd",
-        "mean test top-1",
-        "sd",
-        "difference in pairs",
-    ]
-    return markdown_table(head, rows)
-
-
-def _difference(apart: list[float]) -> str:
-    """Mean and standard error."""
-    if len(apart) < 2:
-        return ""
-    return f"{mean(apart):+.4f} +- {spread(apart) / math.sqrt(len(apart)):.4f} (n={len(apart)})"
+    head = ["parameters", "MACs", "n", "mean val top-1", "sd", "mean test top-1", "sd", "difference in pairs"]
+    return markdown_table([*names, *head], rows)
 
 
 def _order(chosen: tuple[str, ...]):

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, Literal
 
 from keras_cnns.architecture import Architecture
@@ -105,7 +104,7 @@ class Space(Value):
 
 def strengthened(recipe: Recipe, by: float) -> Recipe:
     """The recipe with the strength of the augmentation times `by`; 0 leaves it out."""
-    parts = tuple(_stronger(part, by) for part in recipe.augment)
+    parts = (_stronger(part, by) for part in recipe.augment)
     return replace(recipe, augment=tuple(part for part in parts if part is not None))
 
 
@@ -128,7 +127,6 @@ def fitted(architecture: Architecture, what: str, base: Architecture, costs: Cos
     """
     put = dimensions(architecture)["width"].put
 
-    @cache
     def cost(width: int) -> int:
         return getattr(costs(put(architecture, width)), what)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Annotated, Any
 
 from keras_cnns import zoo
@@ -14,7 +15,7 @@ from keras_cnns.values import Range, Value, describe, field_path, set_field
 from training.data.mix import CutMix, Mixup
 from training.recipes.optimizers import Adam, Lamb
 from training.recipes.recipe import PARTS, Recipe
-from training.search.space import CHANCE, Candidate, Domain, Space, Term
+from training.search.space import Candidate, Domain, Space, Term
 
 # Ready spaces: terms, the cost that stays constant, and a description.
 READY = {
@@ -36,12 +37,10 @@ USUAL = {  # fields of a recipe that need no values on the command line
     "initializer": Choice(("published", "centred", "identity")),
     "mix": Choice((None, Mixup(0.2), CutMix(1.0))),
 }
-STRENGTHS = Choice((0.0, 0.5, 1.0, 1.5, 2.0))
-REPEATS = Choice((0, 1, 2, 3, 4))
-RULES = {  # of numbers that are not a field of a value
-    "seed": Annotated[int, Range(0, 2**31 - 1)],
-    "split": Annotated[int, Range(0, 999_999)],
-    "recipe.strength": Annotated[float, Range(0, 100)],
+NUMBERS = {  # that are not a field of a value: the rule, the usual ones
+    "seed": (Annotated[int, Range(0, 2**31 - 1)], Choice((0, 1, 2, 3, 4))),
+    "split": (Annotated[int, Range(0, 999_999)], Choice((0, 1, 2, 3, 4))),
+    "recipe.strength": (Annotated[float, Range(0, 100)], Choice((0.0, 0.5, 1.0, 1.5, 2.0))),
 }
 
 
@@ -80,22 +79,19 @@ def parse(text: str, base: Candidate, constant: str = "none") -> Space:
 def _with(space: Space, probe: Architecture, name: str, values: str | None) -> tuple[Space, Architecture]:
     """The space with one more term, and the architecture at its last value, which may have more dimensions."""
     base, head = space.base, name.partition(".")[0]
-    if head in ("recipe", "row") and "." in name:
-        field = name.partition(".")[2]
-        if name == "recipe.strength":
-            domain = numbers(name, values) if values else STRENGTHS
-        elif head == "recipe":
-            domain = by_path(base.recipe, field, values, PARTS) if values else _usual(base.recipe, field)
-            base = replace(base, recipe=opened(base.recipe, field, domain))
-        else:
-            if values is None:
-                raise ValueError(f"{name} needs values, as {name}=1/2/4")
-            domain = by_path(base.architecture, name, values, zoo.PARTS)
-            base = replace(base, architecture=opened(base.architecture, name, domain))
-    elif name in CHANCE:
+    if name in NUMBERS:
         if name == "split" and base.data != "digits":
             raise ValueError(f"split is for --data digits, got --data {base.data}")
-        domain = numbers(name, values) if values else REPEATS
+        domain = numbers(name, values) if values else NUMBERS[name][1]
+    elif head == "recipe" and "." in name:
+        field = name.partition(".")[2]
+        domain = by_path(base.recipe, field, values, PARTS) if values else _usual(base.recipe, field)
+        base = replace(base, recipe=opened(base.recipe, field, domain))
+    elif head == "row" and "." in name:
+        if values is None:
+            raise ValueError(f"{name} needs values, as {name}=1/2/4")
+        domain = by_path(base.architecture, name, values, zoo.PARTS)
+        base = replace(base, architecture=opened(base.architecture, name, domain))
     else:
         known = dimensions(probe)
         if name not in known:
@@ -126,14 +122,7 @@ MAX_NUMBER = 1e12
 def by_path(value: Value, path: str, text: str, parts: Mapping) -> Domain:
     """The domain of a field, with values as in `--set`."""
     path = field_path(value, path)
-
-    def one(word: str):
-        found = set_field(value, path, word.strip(), parts)
-        for field in path.split("."):
-            found = getattr(found, field)
-        return found
-
-    return _domain(path, text, one)
+    return _domain(path, text, lambda word: attrgetter(path)(set_field(value, path, word.strip(), parts)))
 
 
 def _domain(name: str, text: str, read: Callable[[str], Any]) -> Domain:
@@ -153,8 +142,8 @@ def numbers(name: str, text: str) -> Domain:
     """A domain of numbers."""
     try:
         domain = _domain(name, text, _number)
-        if (rule := RULES.get(name)) and (fault := domain.fault(rule)):
-            raise ValueError(f"must be {describe(rule)}, {fault}")
+        if name in NUMBERS and (fault := domain.fault(NUMBERS[name][0])):
+            raise ValueError(f"must be {describe(NUMBERS[name][0])}, {fault}")
         return domain
     except ValueError as error:
         message = f"{name} must be numbers, as {name}=1/2/4 or {name}=1..4, got {text!r} ({error})"

@@ -10,7 +10,8 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Trial:
     epochs: int | None = None
     result: dict | None = None
     why: str = ""
-    score: float | None = field(default=None)
+    score: float | None = None
 
     @property
     def status(self) -> str:
@@ -134,7 +135,7 @@ def read_all(root: Path, again: Callable[[int, dict], None], say: Callable[[str]
             continue
         except ValueError as error:
             fault = error
-        if _again(root, int(folder.name), again):
+        if _written_again(root, int(folder.name), again):
             found.append(read(folder))
             say(f"{fault}; written again from the oracle's copy")
         elif any(folder.iterdir()):
@@ -147,27 +148,19 @@ def read_all(root: Path, again: Callable[[int, dict], None], say: Callable[[str]
     return found
 
 
-def _again(root: Path, number: int, again: Callable[[int, dict], None]) -> bool:
-    """Whether a `trial.json` could be written again."""
-    picks = _copy(root, number)
-    try:
-        if picks is not None:
-            again(number, picks)
-        return picks is not None
-    except ValueError:  # the copy is damaged, too, or of another search
-        return False
-
-
-def _copy(root: Path, number: int) -> dict | None:
-    """The picks of a trial in KerasTuner's own files."""
+def _written_again(root: Path, number: int, again: Callable[[int, dict], None]) -> bool:
+    """Whether a `trial.json` could be written again from the picks in KerasTuner's own files."""
     for path in (root / ORACLE).glob("trial_*/trial.json"):
         try:
-            if int(path.parent.name.removeprefix("trial_")) == number:
-                picks = json.loads(path.read_text(encoding="utf-8"))["hyperparameters"]["values"]
-                return picks if isinstance(picks, dict) else None
+            if int(path.parent.name.removeprefix("trial_")) != number:
+                continue
+            picks = json.loads(path.read_text(encoding="utf-8"))["hyperparameters"]["values"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return None
+        with suppress(ValueError):  # the copy is damaged, too, or of another search
+            again(number, picks)
+            return True
+    return False
 
 
 def ranked(trials: Iterable[Trial]) -> list[Trial]:

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -17,7 +18,6 @@ from training.classification.config import Config
 from training.classification.setup import configure
 from training.classification.task import ClassificationTask
 from training.data import sources
-from training.data.dataset import DataSet
 from training.engine.backends import backend
 from training.errors import DiskFull, RunError, UsageError
 from training.run_folder import config as run_folder_config
@@ -44,7 +44,7 @@ class Worker(base_tuner.BaseTuner):
         stand_in = keras_tuner.oracles.RandomSearchOracle(SCORE, hyperparameters=keras_tuner.HyperParameters())
         self.root, self.search_value, self.every = root, search, every
         self.trials_done, self.idle, self.out_of_memory = 0, False, False
-        self.data: dict[str, DataSet] = {}
+        self.load = cache(sources.load)
         super().__init__(stand_in, directory=str(root), project_name=folders.ORACLE)
         self.compute = backend.choose(1, search.precision, "auto", False)
 
@@ -85,9 +85,7 @@ class Worker(base_tuner.BaseTuner):
 
     def _train(self, trial: Trial) -> None:
         candidate = trial.candidate
-        if candidate.data not in self.data:
-            self.data[candidate.data] = sources.load(candidate.data)
-        data = self.data[candidate.data]
+        data = self.load(candidate.data)
         network, seed = candidate.architecture, candidate.seed
         config = configure(network, trial.recipe, data, candidate.data, self.compute, seed)
         try:

@@ -61,7 +61,7 @@ def take_part(args, spec, train: Callable) -> None:
 
     Args:
         spec: the `RunSpec`.
-        train: (spec, folder) -> None, as a single process trains.
+        train: (spec, folder, echo=stream) -> None, as a single process trains.
     """
     every = SaveInterval(args.save_every[0], None)  # by steps only
     spec = replace(spec, options=(("every", every),))
@@ -86,7 +86,7 @@ def take_part(args, spec, train: Callable) -> None:
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         communicator.broadcast_files(folder / "checkpoints")
         try:
-            train(spec, folder)
+            train(spec, folder, echo=sys.stdout)
         except (KeyboardInterrupt, Terminated) as stop:
             raise stop if compute.group.chief else type(stop)() from None  # its folder is not the run's
         communicator.close()

@@ -106,13 +106,13 @@ def train_with_log(spec: RunSpec, folder: Path, *, title: str = "", echo=None, r
 
 def fit_command(args, spec: RunSpec, resume_command: Callable[[Path], str]) -> None:
     """What `fit.py` and `detect.py fit` do with their arguments: a dry run, a learning-rate sweep, or training."""
-    logging = {"echo": sys.stdout, "resume_command": resume_command}
+
     spec = replace(spec, options=(*spec.options, ("every", SaveInterval(*args.save_every))))
     if args.find_lr:
         find_lr_command(args.run, spec)
     elif spec.compute.communicator:
         spec = replace(spec.dry() if args.dry_run else spec, notes=(*spec.notes, multi_worker.SAVES))
-        multi_worker.take_part(args, spec, partial(train_with_log, **logging))
+        multi_worker.take_part(args, spec, partial(train_with_log, resume_command=resume_command))
         if args.dry_run:
             print(DRY)
     elif args.dry_run:
@@ -121,6 +121,7 @@ def fit_command(args, spec: RunSpec, resume_command: Callable[[Path], str]) -> N
             train_with_log(spec.dry(), Path(folder), echo=sys.stdout)
         print(DRY)
     else:
+        logging = {"echo": sys.stdout, "resume_command": resume_command}
         folder, result, finished = train_in_folder(spec, args.run, **logging)
         if finished:
             print(f"this run is finished already\n{spec.task.summary(result, folder)}")

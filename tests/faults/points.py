@@ -1,21 +1,12 @@
-"""Runs command lines of the doors in forked children, some of which die at a named point. Prints JSON.
-
-TensorFlow is imported once, before the forks, and used in the children only; so a run costs little more than its
-own work. Reads a list of {"door", "args", "fault"} from stdin, runs them in turn, and prints for each its exit
-status (negative for a signal), stdout, stderr and seconds. A fault is "point" or "point:count": it strikes the
-count-th time.
-"""
+"""Points at which a command may be struck, mostly by death; `forked.py` sets one up in the child."""
 
 import errno
 import io
 import itertools
-import json
 import os
-import runpy
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -24,8 +15,6 @@ import numpy as np
 from training.report import folder
 from training.run_folder import checkpoints
 from training.trainer import checkpoint_saver, finish
-
-TRAINING = Path(__file__).parents[2] / "training"
 
 
 def die() -> None:
@@ -137,44 +126,7 @@ POINTS = {
 }
 
 
-def work(door: str, args: list[str], fault: str | None) -> None:
-    """What the child does; never returns."""
-    if fault:
-        point, _, count = fault.partition(":")
-        POINTS[point](int(count or 1))
-    sys.argv = [str(TRAINING / door), *args]
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as leaving:
-        status = leaving.code or 0
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        status = 99
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def call(door: str, args: list[str], fault: str | None = None) -> dict:
-    """One command line in a child."""
-    began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        child = os.fork()
-        if not child:
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
-            work(door, args, fault)
-        _, status = os.waitpid(child, 0)
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read())
-    seconds = time.perf_counter() - began
-    return {"status": os.waitstatus_to_exitcode(status), "out": texts[0], "err": texts[1], "seconds": seconds}
-
-
-if __name__ == "__main__":
-    asked = json.load(sys.stdin)
-    print(json.dumps([call(**each) for each in asked]))
+def strike(fault: str) -> None:
+    """Sets up "point" or "point:count": it strikes the count-th time."""
+    point, _, count = fault.partition(":")
+    POINTS[point](int(count or 1))
