@@ -97,18 +97,16 @@ def oracle(root: Path, search: SearchConfig, sampler: CandidateSampler, past: li
     if count is not None and past:
         count += past[-1].number + 1 - len(past)
     options = {
-        "root": root,
-        "sampler": sampler,
         "objective": SCORE,
         "hyperparameters": parameters(search),
         "seed": search.seed + 1,  # KerasTuner takes 0 for none
         "max_consecutive_failed_trials": 10**9,
     }
     if search.tuner == "hyperband":
-        made = Hyperband(max_epochs=search.space.base.recipe.epochs, factor=FACTOR, **options)
+        made = Hyperband(root, sampler, max_epochs=search.space.base.recipe.epochs, factor=FACTOR, **options)
         made.max_trials = count
     else:
-        made = {"random": Random, "bayesian": Bayesian}[search.tuner](max_trials=count, **options)
+        made = {"random": Random, "bayesian": Bayesian}[search.tuner](root, sampler, max_trials=count, **options)
     made.verbose = 0
     return rebuilt(made, search, past)
 
