@@ -4,10 +4,11 @@ import math
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 
 from keras_cnns.spaces import LogUniform
 from training.report import canvas
-from training.report.evaluation import mean, spread
+from training.report.evaluation import spread
 from training.report.folder import markdown_table, replace_folder, write_csv, write_text
 from training.run_folder.lock import FILES
 from training.search import plots
@@ -135,7 +136,7 @@ def _row(t: Trial, names: list[str]) -> list[str]:
 
 
 def _mean_sd(values: list[float]) -> list[str]:
-    return [f"{mean(values):.4f}", f"{spread(values):.4f}" if len(values) > 1 else ""]
+    return [f"{fmean(values):.4f}", f"{spread(values):.4f}" if len(values) > 1 else ""]
 
 
 def _effects(names: list[str], done: list[Trial]) -> str:
@@ -182,7 +183,7 @@ def _difference(apart: list[float]) -> str:
     """Mean and standard error."""
     if len(apart) < 2:
         return ""
-    return f"{mean(apart):+.4f} +- {spread(apart) / math.sqrt(len(apart)):.4f} (n={len(apart)})"
+    return f"{fmean(apart):+.4f} +- {spread(apart) / math.sqrt(len(apart)):.4f} (n={len(apart)})"
 
 
 def _order(chosen: tuple[str, ...]):
