@@ -288,7 +288,7 @@ def test_unknown():
 
 
 def test_hog_sees_directions():
-    from training.experiments.hog import hog
+    from training.experiments.family import hog
 
     ramp = np.arange(28.0)
     across, down = np.broadcast_to(ramp, (28, 28)), np.broadcast_to(ramp[:, None], (28, 28))

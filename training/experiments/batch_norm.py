@@ -1,6 +1,7 @@
 """Experiment: batch normalisation (Ioffe & Szegedy 2015): higher rates, no dropout, inputs of any scale."""
 
 from dataclasses import replace
+from statistics import fmean
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from training.experiments.definition import Experiment, ExperimentResults, Trial
 from training.experiments.runner import opened
 from training.experiments.welch import Finding, lower
 from training.recipes.optimizers import SGD
-from training.report.evaluation import mean, mean_std
+from training.report.evaluation import mean_std
 
 NORMED = zoo.architecture("plain20")
 BARE = named(NORMED, "plain20_bare", row=EditedRow(NORMED.row, without_norms))
@@ -68,12 +69,12 @@ def _signals(model: keras.Model, images) -> dict:
 def judge(outcome: ExperimentResults) -> list[Finding]:
     """Faster, at rates at which a bare network diverges, without dropout, at any scale of the inputs."""
     o = outcome
-    best_bare = min((f"bare-{r:g}" for r in (LOW, HIGH)), key=lambda t: mean(o.error(t)))
+    best_bare = min((f"bare-{r:g}" for r in (LOW, HIGH)), key=lambda t: fmean(o.error(t)))
     chance = 100 * (1 - 1 / len(o.data.classes))
 
     def learned(what, a, b):
         found = o.below(what, a, b)
-        if min(mean(o.error(a)), mean(o.error(b))) <= chance / 2:
+        if min(fmean(o.error(a)), fmean(o.error(b))) <= chance / 2:
             return found
         return replace(found, text=f"{found.text} (neither has learned: undecided)", held=None)
 

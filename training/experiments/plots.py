@@ -1,10 +1,12 @@
 """Figures of experiments: curves with a band, points with error bars, bars, lines."""
 
+from statistics import fmean
+
 import numpy as np
 
 from training.experiments.definition import ExperimentResults
 from training.report.canvas import COLOURS, blank, plain
-from training.report.evaluation import mean, spread
+from training.report.evaluation import spread
 
 SIGNS = "os^D"  # markers, where there are more names than colours
 # A column of the history, its name, and the style of its line, its point and its colour.
@@ -28,15 +30,23 @@ def curves(outcome: ExperimentResults, panels: dict[str, list[str]], title: str)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (name, labels) in zip(axes, panels.items(), strict=True):
         for place, (label, colour) in enumerate(zip(labels, COLOURS, strict=False)):
-            if not outcome.whole(label):
+            histories = [run.history for run in outcome.whole(label)]
+            if not histories:
                 continue
+            epochs = [row["epoch"] for row in min(histories, key=len)]
             for i, (column, kind, style, fill, alpha) in enumerate(KINDS):
-                epochs, errors = _errors(outcome, label, column)
+                errors = [[100 * (1 - row[column]) for row in history[: len(epochs)]] for history in histories]
+                errors = np.maximum(errors, LEAST)
                 named = {"color": colour, "alpha": alpha, "label": f"{label}, {kind}"}
-                if len(epochs) > 1:
-                    _line(axis, epochs, errors, style, named)
-                else:
-                    _point(axis, 1 + 0.02 * (2 * place + i - len(labels)), errors, fill, named)
+                middle, best, worst = errors.mean(0), errors.min(0), errors.max(0)
+                if len(epochs) == 1:
+                    x = 1 + 0.02 * (2 * place + i - len(labels))
+                    ends = np.abs([middle - best, worst - middle])
+                    axis.errorbar(x, middle, yerr=ends, fmt="o", fillstyle=fill, capsize=3, **named)
+                    continue
+                axis.plot(epochs, middle, style, **named)
+                if len(errors) > 1:
+                    axis.fill_between(epochs, best, worst, color=colour, alpha=0.12, linewidth=0)
         axis.set(title=plain(name), xlabel="epoch", ylabel="error (%)", yscale="log")
         axis.xaxis.get_major_locator().set_params(integer=True)
         if not long:
@@ -45,17 +55,6 @@ def curves(outcome: ExperimentResults, panels: dict[str, list[str]], title: str)
         axis.legend(frameon=False, fontsize=8)
     axes[0].set_ylim(bottom=max(LEAST, axes[0].get_ylim()[0]))  # the panels share it
     return figure
-
-
-def _line(axis, epochs, errors, style: str, named: dict) -> None:
-    axis.plot(epochs, errors.mean(0), style, **named)
-    if len(errors) > 1:
-        axis.fill_between(epochs, errors.min(0), errors.max(0), color=named["color"], alpha=0.12, linewidth=0)
-
-
-def _point(axis, x: float, errors, fill: str, named: dict) -> None:
-    ends = np.abs(np.array([errors.min(0), errors.max(0)]) - errors.mean(0))
-    axis.errorbar(x, errors.mean(0), yerr=ends, fmt="o", fillstyle=fill, capsize=3, **named)
 
 
 def _in_numbers(axis) -> None:
@@ -68,13 +67,6 @@ def _in_numbers(axis) -> None:
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.yaxis.set_minor_formatter(between)
     axis.grid(alpha=0.3, which="both")
-
-
-def _errors(outcome: ExperimentResults, label: str, column: str):
-    rows = [run.history for run in outcome.whole(label)]
-    shortest = min(map(len, rows))
-    errors = [[max(100 * (1 - row[column]), LEAST) for row in history[:shortest]] for history in rows]
-    return [row["epoch"] for row in rows[0][:shortest]], np.array(errors)
 
 
 def bars(groups: dict[str, dict[str, list[float]]], title: str, ylabel: str):
@@ -93,7 +85,7 @@ def bars(groups: dict[str, dict[str, list[float]]], title: str, ylabel: str):
                 continue
             x = names.index(name) + (i - (len(groups) - 1) / 2) * width
             label = group if name == next(n for n, some in values.items() if some) else None
-            axis.bar(x, mean(each), width, yerr=spread(each), color=colour, alpha=0.75, capsize=3, label=label)
+            axis.bar(x, fmean(each), width, yerr=spread(each), color=colour, alpha=0.75, capsize=3, label=label)
             axis.plot([x] * len(each), each, "k.", markersize=4)
     turned = {"rotation": 25, "ha": "right"} if len(names) > 4 else {}
     axis.set_xticks(range(len(names)), names, **turned)
@@ -116,7 +108,7 @@ def points(panels: dict[str, dict[str, tuple[float, list[float]]]], title: str, 
     for axis, (xlabel, found) in zip(axes, panels.items(), strict=True):
         for i, (name, (x, values)) in enumerate(found.items()):
             colour, sign = COLOURS[i % len(COLOURS)], SIGNS[i // len(COLOURS) % len(SIGNS)]
-            middle = max(mean(values), LEAST)
+            middle = max(fmean(values), LEAST)
             ends = [[min(spread(values), middle - LEAST)], [spread(values)]]
             axis.errorbar(x, middle, yerr=ends, capsize=3, markersize=7, color=colour, fmt=sign, label=name)
         if line:

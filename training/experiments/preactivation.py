@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import combinations, pairwise
+from statistics import fmean
 
 import keras
 import numpy as np
@@ -13,7 +14,6 @@ from training.experiments.common import fitted, named
 from training.experiments.definition import Experiment, ExperimentResults, Trial
 from training.experiments.runner import opened
 from training.experiments.welch import Finding, lower
-from training.report.evaluation import mean
 
 ROW = zoo.architecture("resnet56").row
 ZERO = blocks.ZeroPad()
@@ -59,7 +59,7 @@ def study(outcome: ExperimentResults) -> dict:
 def judge(outcome: ExperimentResults) -> list[Finding]:
     """The paper's ranking, and its claims about training error, test error and signs."""
     o = outcome
-    order = sorted(ORDERS, key=lambda label: mean(o.error(label)))
+    order = sorted(ORDERS, key=lambda label: fmean(o.error(label)))
     paper = sorted(ORDERS, key=PUBLISHED.get)
     below = {(a, b): o.below("", a, b).held for a, b in combinations(paper, 2)}
     neighbours = all(below[pair] for pair in pairwise(paper))
@@ -68,7 +68,7 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
     def loss(label):
         return o.each(label, lambda run: run.result["train"]["loss"])
 
-    ranks = ", ".join(f"({label[0]}) {mean(o.error(label)):.2f} %" for label in order)
+    ranks = ", ".join(f"({label[0]}) {fmean(o.error(label)):.2f} %" for label in order)
     return [
         o.below("test error, (e) full pre-activation below (a) the original", E, A),
         o.below("test error, (a) the original below (b) norm after addition", A, B),

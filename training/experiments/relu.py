@@ -1,6 +1,7 @@
 """Experiment: ReLU against tanh (Krizhevsky et al. 2012, section 3.1, figure 1): epochs to 25 % training error."""
 
 from dataclasses import replace
+from statistics import fmean
 
 from keras_cnns.blocks import Classifier
 from keras_cnns.models import vgg
@@ -13,7 +14,6 @@ from training.experiments.definition import Experiment, ExperimentResults, RunRe
 from training.experiments.welch import Finding, lower
 from training.recipes.optimizers import SGD
 from training.recipes.schedules import Constant
-from training.report.evaluation import mean
 
 RATES = (0.03, 0.1, 0.3, 1.0)
 GOAL = 25.0
@@ -47,7 +47,7 @@ def epochs(run: RunResult, goal: float) -> float:
 def fastest(outcome: ExperimentResults, kind: str, goal: float) -> tuple[str, list[float]]:
     """The trial of an activation that reaches the goal first, and its epochs for every seed."""
     found = {f"{kind}-{r:g}": outcome.each(f"{kind}-{r:g}", lambda d: epochs(d, goal)) for r in RATES}
-    best = min(found, key=lambda label: mean(found[label]))
+    best = min(found, key=lambda label: fmean(found[label]))
     return best, found[best]
 
 
@@ -57,11 +57,11 @@ def judge(outcome: ExperimentResults) -> list[Finding]:
     for goal in GOALS:
         (fast, a), (slow, b) = (fastest(outcome, kind, goal) for kind in KINDS)
         name = f"epochs to {goal:g} % training error, ReLU ({fast}) before tanh ({slow})"
-        findings.append(lower(name, a, b, "", note=f", {mean(b) / mean(a):.1f} times"))
+        findings.append(lower(name, a, b, "", note=f", {fmean(b) / fmean(a):.1f} times"))
     (fast, a), (slow, b) = (fastest(outcome, kind, GOAL) for kind in KINDS)
     reached = max(*a, *b) < float("inf")
     held = lower("", [3 * x for x in a], b).held
-    text = f"{mean(b) / mean(a):.1f} times" if reached else "not reached by all runs"
+    text = f"{fmean(b) / fmean(a):.1f} times" if reached else "not reached by all runs"
     ends = [label for label in (fast, slow) if label.endswith((f"-{RATES[0]:g}", f"-{RATES[-1]:g}"))]
     edge = f"; of the rates tried, {' and '.join(ends)} are the lowest or highest" if ends else ""
     findings.append(Finding(f"at least three times faster (the paper: 6): {text}{edge}", held))

@@ -42,7 +42,7 @@ def write(experiment: Experiment, outcome: ExperimentResults, order) -> Path:
         canvas.save(figure, order.folder / f"{name}.png")
     write_json(order.folder / "result.json", record(experiment, outcome, order, findings))
     path = order.folder / "report.md"
-    write_text(path, text(experiment, outcome, order, findings, list(drawn)))
+    write_text(path, text(experiment, outcome, order, findings, drawn))
     return path
 
 
@@ -56,9 +56,7 @@ def verdict(findings: list[Finding]) -> str:
     return ", ".join(f"{n} {word}" for word, n in counts.items() if n)
 
 
-def text(
-    experiment: Experiment, outcome: ExperimentResults, order, findings: list[Finding], drawn: list[str]
-) -> str:
+def text(experiment: Experiment, outcome: ExperimentResults, order, findings: list[Finding], drawn: dict) -> str:
     """The report in Markdown."""
     first = next(iter(outcome.runs.values()))[0].result
     rows = [_row(outcome, trial.label) for trial in outcome.trials]

@@ -74,18 +74,13 @@ def run_experiment(
     for seed in range(order.seeds):
         for trial in trials:
             number = sum(map(len, runs.values())) + 1
-            config = replace(configs[trial.label], seed=seed)
-            before = runs[trial.after][-1] if trial.after else None
             twin = next(t for t in trials if replace(t, label=trial.label) == trial)
             if twin is not trial:
                 done = replace(runs[twin.label][-1], label=trial.label)
-            elif before and not before.whole:
-                why = f"{trial.after}, which it starts from, diverged"
-                done = diverged_run(trial, config, order.folder, data, why)
             else:
-                if before:
-                    config = replace(config, weights=_start(trial, config, before, order.folder, data))
-                done = _run(trial, config, order.folder, data, compute)
+                before = runs[trial.after][-1] if trial.after else None
+                config = replace(configs[trial.label], seed=seed)
+                done = _run(trial, config, before, order.folder, data, compute)
             runs[trial.label].append(done)
             say(f"{number}/{total} {trial.label}, seed {seed}: {report.line(done)}")
     outcome = ExperimentResults(data, trials, runs)
@@ -118,12 +113,7 @@ def _asked(trial: Trial, order: ExperimentSpec) -> Trial:
     return replace(trial, recipe=recipe.with_settings(*order.settings))
 
 
-def folder_of(trial: str, seed: int, folder: Path) -> Path:
-    """The folder of a trial's run with a seed."""
-    return folder / RUNS / f"{trial}-{seed}"
-
-
-def _start(trial: Trial, config: Config, before: RunResult, folder: Path, data: DataSet) -> str:
+def _start(trial: Trial, config: Config, before: RunResult, folder: Path, data: DataSet) -> Path:
     """The file of a trial's first weights, made once from the network of an earlier trial."""
     path = start_of(trial.label, config.seed, folder)
     network = before.folder / "model.keras"
@@ -134,7 +124,7 @@ def _start(trial: Trial, config: Config, before: RunResult, folder: Path, data: 
             path.parent.mkdir(parents=True, exist_ok=True)
             with replace_when_complete(path) as temporary:
                 trial.start(before, config.build(), images_for(config, data, "train")).save(temporary)
-    return IN_RUN_FOLDER + Path(os.path.relpath(path, folder_of(trial.label, config.seed, folder))).as_posix()
+    return path
 
 
 def images_for(config: Config, data: DataSet, split: str) -> np.ndarray:
@@ -161,24 +151,30 @@ def start_of(trial: str, seed: int, folder: Path) -> Path:
     return folder / "starts" / f"{trial}-{seed}.keras"
 
 
-def _run(trial: Trial, config: Config, folder: Path, data: DataSet, compute: Compute) -> RunResult:
-    own = folder_of(trial.label, config.seed, folder)
-    spec = RunSpec(ClassificationTask, config, data, compute, (compute.why,))
+def _run(
+    trial: Trial, config: Config, before: RunResult | None, folder: Path, data: DataSet, compute: Compute
+) -> RunResult:
+    """Trains a trial, from the run `before` if there is one. The next start continues a run that diverged."""
+    own = folder / RUNS / f"{trial.label}-{config.seed}"
     try:
-        result = train_in_folder(spec, own)[1]
+        if before and not before.whole:
+            raise Diverged(f"{trial.after}, which it starts from, diverged")
+        if before:
+            start = os.path.relpath(_start(trial, config, before, folder, data), own)
+            config = replace(config, weights=IN_RUN_FOLDER + Path(start).as_posix())
+        result = train_in_folder(RunSpec(ClassificationTask, config, data, compute, (compute.why,)), own)[1]
     except Diverged as error:
-        return diverged_run(trial, config, folder, data, str(error))
+        result = _guessing(config, data, str(error))
     finally:
         keras.backend.clear_session()  # or the next network finds the graphs of this one in memory
     return RunResult(trial.label, config.seed, own, result, History(own / "history.csv").rows)
 
 
-def diverged_run(trial: Trial, config: Config, folder: Path, data: DataSet, why: str) -> RunResult:
-    """A run that diverged; it counts as guessing. The next start continues it from its last checkpoint."""
-    own = folder_of(trial.label, config.seed, folder)
+def _guessing(config: Config, data: DataSet, why: str) -> dict:
+    """The result of a run that diverged: it counts as guessing."""
     sizes, classes = measure(config.build()), len(config.classes)
     guessing = {"loss": math.log(classes), "top1": 1 / classes}
-    result = {
+    return {
         "arch": config.architecture.name,
         "params": sizes.trainable_params,
         "macs": sizes.macs,
@@ -189,4 +185,3 @@ def diverged_run(trial: Trial, config: Config, folder: Path, data: DataSet, why:
         "weights_sha256": None,
         "diverged": why,
     }
-    return RunResult(trial.label, config.seed, own, result, History(own / "history.csv").rows)

@@ -36,9 +36,8 @@ def short(name, length: int) -> str:
 
 def save(figure, path):
     """Writes a figure as PNG, whole or not at all."""
-    png = png_bytes(figure)
     with atomic(path) as file:
-        file.write(png)
+        file.write(png_bytes(figure))
 
 
 def png_bytes(figure) -> bytes:

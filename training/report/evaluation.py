@@ -1,18 +1,13 @@
 """Figures of networks: confusion matrix and scores, from arrays; mean and spread over runs."""
 
-import statistics
+from statistics import fmean, stdev
 
 import numpy as np
 
 
-def mean(values: list[float]) -> float:
-    """Arithmetic mean."""
-    return statistics.fmean(values)
-
-
 def spread(values: list[float]) -> float:
     """Standard deviation over runs; 0 of a single one."""
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+    return stdev(values) if len(values) > 1 else 0.0
 
 
 def mean_std(values: list[float], digits: int = 2) -> str:
@@ -21,7 +16,7 @@ def mean_std(values: list[float], digits: int = 2) -> str:
     >>> mean_std([1.0, 2.0]), mean_std([3.0])
     ('1.50 +- 0.71', '3.00')
     """
-    text = f"{mean(values):.{digits}f}"
+    text = f"{fmean(values):.{digits}f}"
     return f"{text} +- {spread(values):.{digits}f}" if len(values) > 1 else text
 
 
@@ -54,19 +49,14 @@ def scores(outputs, labels, losses) -> dict:
         raise ValueError(
             f"{len(outputs)} outputs need as many labels and losses, got {len(labels)} and {losses.shape}"
         )
-    ranks = _ranks(outputs, labels)
+    mine = np.take_along_axis(outputs, labels[:, None], axis=1)
+    earlier = np.arange(outputs.shape[1]) < labels[:, None]
+    ranks = np.sum((outputs > mine) | ((outputs == mine) & earlier), axis=1)  # of the true class, from 0
+    # NaN compares false with everything and would win.
+    ranks = np.where(np.isnan(outputs).any(axis=1), outputs.shape[1], ranks)
     return {
         "loss": float(np.mean(losses, dtype=np.float64)),
         "top1": float(np.mean(ranks < 1)),
         "top5": float(np.mean(ranks < min(5, outputs.shape[1]))),
         "n": len(labels),
     }
-
-
-def _ranks(outputs, labels) -> np.ndarray:
-    """Rank of the true class, from 0, shape (n,)."""
-    mine = np.take_along_axis(outputs, labels[:, None], axis=1)
-    earlier = np.arange(outputs.shape[1]) < labels[:, None]
-    ranks = np.sum((outputs > mine) | ((outputs == mine) & earlier), axis=1)
-    # NaN compares false with everything and would win.
-    return np.where(np.isnan(outputs).any(axis=1), outputs.shape[1], ranks)

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from training.report.stream import write
@@ -29,14 +30,12 @@ def next_folder(root, arch: str, data: str) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     stem = f"{_safe(arch)}-{data_name(data)}"
     taken = [p.name.removeprefix(f"{stem}-") for p in root.iterdir() if p.name.startswith(f"{stem}-")]
-    n = max((int(t) for t in taken if re.fullmatch("[0-9]{1,9}", t)), default=0) + 1
-    while True:
-        folder = root / f"{stem}-{n}"
-        try:
+    last = max((int(t) for t in taken if re.fullmatch("[0-9]{1,9}", t)), default=0)
+    for n in itertools.count(last + 1):
+        with suppress(FileExistsError):
+            folder = root / f"{stem}-{n}"
             folder.mkdir()  # atomic: one of several processes succeeds
             return folder
-        except FileExistsError:
-            n += 1
 
 
 def data_name(data: str) -> str:
@@ -222,7 +221,7 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict]:
 # --- log --------------------------------------------------------------------------------------------------------
 
 
-class Log:
+class Log(AbstractContextManager):
     """Writes lines to a stream and, with the time, to `log.txt`.
 
     When the stream is closed, only the file is written.
@@ -248,9 +247,6 @@ class Log:
     def close(self):
         """Closes the file. The stream is the caller's and stays open."""
         self.file.close()
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *error):
         self.close()

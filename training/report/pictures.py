@@ -24,6 +24,8 @@ def curves(rows, title: str):
     Args:
         rows: those of `History`, at least one; validation may be None.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure = blank(10, 6, plain(title))
     axes = figure.subplot_mosaic([["loss", "top1"], ["rate", "rate"]], height_ratios=[3, 1])
     _pair(axes["loss"], rows, "loss", 1, min)
@@ -32,7 +34,10 @@ def curves(rows, title: str):
     axes["top1"].set(title="Accuracy (higher is better)", ylabel="top-1 accuracy (%)")
     _rate(axes["rate"], rows)
     for axis in axes.values():
-        _epochs(axis, rows)
+        axis.set(xlabel="epoch", xlim=(rows[0]["epoch"] - 0.5, rows[-1]["epoch"] + 0.5))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -86,16 +91,6 @@ def _rate(axis, rows):
         axis.set_ylim(0, 1.15 * max(positive))
 
 
-def _epochs(axis, rows):
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_xlabel("epoch")
-    axis.set_xlim(rows[0]["epoch"] - 0.5, rows[-1]["epoch"] + 0.5)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axis.grid(alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
-
-
 # --- confusion matrix -------------------------------------------------------------------------------------------
 
 
@@ -127,33 +122,22 @@ def confusion_matrix(matrix, classes, title: str):
     # Among many classes a confusion is a small fraction; the square root keeps it visible.
     picture = cells.imshow(shares, cmap="Blues", norm=PowerNorm(1 if few else 0.5, 0, 1), aspect="auto")
     cells.set(xlabel="predicted class", ylabel="true class")
-    _class_ticks(cells, names)
+    shown = range(0, k, math.ceil(k / TICKS))
+    labels = [names[i] for i in shown]
+    turned = 0 if few and max(map(len, labels)) <= 3 else 90
+    cells.set_xticks(shown, labels, rotation=turned, fontsize=9 if few else 8)
+    cells.set_yticks(shown, labels, fontsize=9 if few else 8)
     _accuracy_bars(bars, np.diag(shares), totals)
     figure.colorbar(picture, ax=[cells, bars], shrink=0.6, label="share of the true class")
     if few:
-        _counts(cells, matrix, shares)
+        size = 9 if matrix.max() < 10_000 else 6
+        for (row, column), share in np.ndenumerate(shares):
+            count = matrix[row, column]
+            colour = "white" if share > 0.55 else "black" if count else "#b0b0b0"
+            cells.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=size)
     else:
         cells.set_xlabel(f"predicted class\n\n{_confusions(matrix, names)}")
     return figure
-
-
-def _class_ticks(axis, names):
-    shown = range(0, len(names), math.ceil(len(names) / TICKS))
-    size = 9 if len(names) <= FEW_CLASSES else 8
-    labels = [names[i] for i in shown]
-    long = len(names) > FEW_CLASSES or max(map(len, labels)) > 3
-    axis.set_xticks(shown, labels, rotation=90 if long else 0, fontsize=size)
-    axis.set_yticks(shown, labels, fontsize=size)
-
-
-def _counts(axis, matrix, shares):
-    largest = len(f"{matrix.max()}")
-    for (row, column), share in np.ndenumerate(shares):
-        count = matrix[row, column]
-        colour = "white" if share > 0.55 else "black" if count else "#b0b0b0"
-        axis.text(
-            column, row, f"{count}", ha="center", va="center", color=colour, fontsize=9 if largest < 5 else 6
-        )
 
 
 def _accuracy_bars(axis, accuracies, totals):
@@ -202,20 +186,14 @@ def image_grid(images, labels, classes, title: str):
     heading = f"{plain(title)}\n{size}, values from {low:.3g} to {high:.3g}{note}"
     figure = blank(1.45 * columns, 1.65 * rows + 0.8, heading)
     axes = figure.subplots(rows, columns, squeeze=False).flat
-    pixels = _unit(images[:shown], low, high)
+    # A constant picture is grey, NaN black.
+    pixels = np.nan_to_num((images[:shown] - low) / (high - low)) if high > low else np.full_like(images, 0.5)
     for i, axis in enumerate(axes):
         axis.axis("off")
         if i < shown:
-            axis.imshow(pixels[i], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.imshow(np.clip(pixels[i], 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_title(_caption(np.asarray(labels[i]), classes), fontsize=9)
     return figure
-
-
-def _unit(images, low, high):
-    """Scaled to 0 ... 1; a constant picture is grey, NaN black."""
-    if not high > low:
-        return np.full_like(images, 0.5)
-    return np.clip(np.nan_to_num((images - low) / (high - low)), 0, 1)
 
 
 def _caption(label, classes) -> str:
@@ -273,9 +251,8 @@ def mosaic(tiles, columns: int, gap: int = 1, background: float = 1.0) -> np.nda
     """
     n, height, width, channels = tiles.shape
     rows = math.ceil(n / columns)
-    shape = (rows * (height + gap) + gap, columns * (width + gap) + gap, channels)
-    picture = np.full(shape, background, tiles.dtype)
-    for i, tile in enumerate(tiles):
-        top, left = i // columns * (height + gap) + gap, i % columns * (width + gap) + gap
-        picture[top : top + height, left : left + width] = tile
-    return picture
+    cells = np.full((rows * columns, height + gap, width + gap, channels), background, tiles.dtype)
+    cells[:n, gap:, gap:] = tiles
+    picture = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
+    picture = picture.reshape(rows * (height + gap), columns * (width + gap), channels)
+    return np.pad(picture, ((0, gap), (0, gap), (0, 0)), constant_values=background)

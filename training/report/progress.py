@@ -3,11 +3,12 @@
 import math
 import sys
 import time
+from contextlib import AbstractContextManager
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from training.report.stream import write
@@ -34,9 +35,11 @@ class Display:
     def __init__(self, stream, size: tuple[int, int] | None = None):
         self.stream, self.encoding = stream, getattr(stream, "encoding", None)
         width, height = size or (None, None)
-        console = Console(
-            file=self, force_terminal=_is_terminal(stream), color_system=None, width=width, height=height
-        )
+        try:
+            terminal = stream.isatty()
+        except (AttributeError, ValueError):  # no stream, or a closed one
+            terminal = False
+        console = Console(file=self, force_terminal=terminal, color_system=None, width=width, height=height)
         self.terminal = console.is_terminal and not console.is_dumb_terminal
         options = {"auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
         self.live = Live(console=console, transient=True, **options)
@@ -50,9 +53,7 @@ class Display:
             self.live.console.show_cursor()  # rich hides it, and a process that is killed cannot show it again
         lines = Text(text, no_wrap=True, overflow="crop")
         if done is not None:
-            grid = Table.grid("", "", padding=(0, 1), expand=True)
-            grid.columns[1].ratio = 1
-            grid.columns[0].no_wrap = True
+            grid = Table.grid(Column(no_wrap=True), Column(ratio=1), padding=(0, 1), expand=True)
             grid.add_row(lines, ProgressBar(1.0, done))
             lines = grid
         self.live.update(lines, refresh=True)
@@ -130,7 +131,7 @@ class Bar:
         return f"epoch {self.epoch:{len(str(self.epochs))}}/{self.epochs}"
 
 
-class ImageBar:
+class ImageBar(AbstractContextManager):
     """Progress over images, on stderr; lines are printed above it."""
 
     def __init__(self, total: int):
@@ -146,9 +147,6 @@ class ImageBar:
         self.done += images
         self.display.show(f"{self.done}/{self.total} images", self.done / self.total)
 
-    def __enter__(self):
-        return self
-
     def __exit__(self, *error):
         self.display.clear()
 
@@ -159,10 +157,3 @@ def _fields(images_per_second=None, **numbers) -> list[str]:
     if images_per_second is not None:
         fields.append(f"{images_per_second:.{0 if images_per_second >= 10 else 1}f} img/s")
     return fields
-
-
-def _is_terminal(stream) -> bool:
-    try:
-        return stream.isatty()
-    except (AttributeError, ValueError):  # no stream, or a closed one
-        return False

@@ -30,14 +30,11 @@ def write(stream, text: str) -> bool:
 @contextmanager
 def log_messages_to(say: Callable[[str], object]) -> Iterator[None]:
     """Inside, messages of the logger "keras_cnns" go to `say` and nowhere else."""
-
-    class Saying(logging.Handler):
-        def emit(self, record):
-            say(record.getMessage())
-
+    handler = logging.Handler()
+    handler.emit = lambda record: say(record.getMessage())
     logger = logging.getLogger("keras_cnns")
     level, propagate, handlers = logger.level, logger.propagate, logger.handlers
-    logger.handlers = [Saying()]
+    logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
     try:

@@ -4,10 +4,11 @@ import math
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 
 from keras_cnns.spaces import LogUniform
 from training.report import canvas
-from training.report.evaluation import mean, spread
+from training.report.evaluation import spread
 from training.report.folder import markdown_table, replace_folder, write_csv, write_text
 from training.run_folder.lock import FILES
 from training.search import plots
@@ -132,7 +133,7 @@ def _row(t: Trial, names: list[str]) -> list[str]:
 
 
 def _mean_sd(values: list[float]) -> list[str]:
-    return [f"{mean(values):.4f}", f"{spread(values):.4f}" if len(values) > 1 else ""]
+    return [f"{fmean(values):.4f}", f"{spread(values):.4f}" if len(values) > 1 else ""]
 
 
 def _effects(names: list[str], done: list[Trial]) -> str:
@@ -161,7 +162,7 @@ def _means(names: list[str], done: list[Trial]) -> str:
         figures = [str(len(own)), *_mean_sd([t.top1 for t in own.values()]), *_mean_sd(list(test.values()))]
         difference = ""
         if own is not first and len(apart) > 1:  # with its standard error
-            difference = f"{mean(apart):+.4f} +- {spread(apart) / math.sqrt(len(apart)):.4f} (n={len(apart)})"
+            difference = f"{fmean(apart):+.4f} +- {spread(apart) / math.sqrt(len(apart)):.4f} (n={len(apart)})"
         rows.append([*chosen, f"{cost['params']:,}", f"{cost['macs']:,}", *figures, difference])
     head = ["parameters", "MACs", "n", "mean val top-1", "sd", "mean test top-1", "sd", "difference in pairs"]
     return markdown_table([*names, *head], rows)
