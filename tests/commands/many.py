@@ -1,4 +1,4 @@
-"""Runs many command lines of the doors in one process, which read the same data and networks. Prints JSON."""
+"""Runs many command lines of the commands in one process, which read the same data and networks. Prints JSON."""
 
 import contextlib
 import io
@@ -10,10 +10,10 @@ from pathlib import Path
 TRAINING = Path(__file__).parents[2] / "training"
 
 
-def run(door: str, *args: str) -> dict:
+def run(command: str, *args: str) -> dict:
     """Exit status, stdout and stderr of one command line."""
     out, err = io.StringIO(), io.StringIO()
-    sys.argv = [str(TRAINING / door), *args]
+    sys.argv = [str(TRAINING / command), *args]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             runpy.run_path(sys.argv[0], run_name="__main__")

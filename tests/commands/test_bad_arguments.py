@@ -38,7 +38,7 @@ def folders(root):
     return root
 
 
-# door, arguments ({} is the folder above), what the line says
+# command, arguments ({} is the folder above), what the line says
 CASES = [
     ("benchmark.py", "--mode trian", "no mode 'trian'; did you mean 'train'?"),
     ("benchmark.py", "--against tourch", "no engine 'tourch'; did you mean 'torch'?"),
@@ -157,7 +157,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     root = folders(tmp_path_factory.mktemp("bad"))
-    lines = [[door, *arguments.format(root, root).split()] for door, arguments, _ in CASES]
+    lines = [[command, *arguments.format(root, root).split()] for command, arguments, _ in CASES]
     done = forked.run([HERE / "many.py"], input=json.dumps(lines), cwd=root, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert not (root / "runs").exists(), "a refused run leaves no folder"
@@ -166,10 +166,10 @@ def outcomes(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c[0]} {c[1]}")
 def test_one_line_and_status_2(outcomes, case):
-    door, arguments, says = case
-    outcome = outcomes[door, arguments]
+    command, arguments, says = case
+    outcome = outcomes[command, arguments]
     assert outcome["status"] == 2, outcome
-    assert outcome["err"].startswith(f"{door}: ")
+    assert outcome["err"].startswith(f"{command}: ")
     assert outcome["err"].count("\n") == 1, outcome["err"]
     assert says in outcome["err"]
     assert outcome["out"] == ""

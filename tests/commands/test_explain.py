@@ -17,7 +17,7 @@ OWN = ("--arch", "resnet20", "--weights", "keras_cnns/resnet20.fashion_mnist")
 
 def explain(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["explain.py", *map(str, arguments)])
-    runpy.run_path(str(ROOT / "training" / "explain.py"), run_name="door")["main"]()
+    runpy.run_path(str(ROOT / "training" / "explain.py"), run_name="command")["main"]()
 
 
 def is_drawn(path):

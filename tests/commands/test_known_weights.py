@@ -1,4 +1,4 @@
-"""`--arch --weights` at the doors: known weights as they were measured, files by path, starting from either."""
+"""`--arch --weights` at the commands: known weights as they were measured, files by path, starting from either."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ IDS = ("n02123045", "n01440764", "n07753592")  # tabby, tench, banana: not in th
 
 def run(name, monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-    runpy.run_path(str(ROOT / "training" / name), run_name="door")["main"]()
+    runpy.run_path(str(ROOT / "training" / name), run_name="command")["main"]()
 
 
 @pytest.fixture(scope="module")

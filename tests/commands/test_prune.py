@@ -17,7 +17,7 @@ FIT = ["--arch", "lenet5_modern", "--epochs", "4", "--set", "optimizer=sgd"]
 
 def prune(root, out, *more, fault=None):
     args = ["--run", root / "run", "--keep-macs", "0.6", "--epochs", "3", "--out", root / out, *more]
-    return {"door": "prune.py", "args": args, "fault": fault}
+    return {"command": "prune.py", "args": args, "fault": fault}
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +25,14 @@ def runs(tmp_path_factory):
     """(folder, what each start printed)."""
     root = tmp_path_factory.mktemp("prune")
     lines = [
-        {"door": "fit.py", "args": [*FIT, "--run", root / "run"]},
+        {"command": "fit.py", "args": [*FIT, "--run", root / "run"]},
         prune(root, "a"),
         prune(root, "b", fault="batch:30"),
         prune(root, "b", fault="conclude:2"),
         prune(root, "b"),
         prune(root, "b"),
         prune(root, "c", "--method", "magnitude"),
-        {"door": "evaluate.py", "args": ["--run", root / "a", "--json"]},
+        {"command": "evaluate.py", "args": ["--run", root / "a", "--json"]},
         prune(root, "a", "--keep-macs", "0.7"),
         prune(root, "d", "--keep-macs", "0.01"),
     ]

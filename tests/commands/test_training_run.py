@@ -21,12 +21,12 @@ TRAINING = Path(__file__).parents[2] / "training"
 SMALL = ["--arch", "resnet20", "--set", "image_size=16", "--epochs", "3"]
 
 
-def command(door, *args):
-    return [sys.executable, str(TRAINING / door), *map(str, args)]
+def command(name, *args):
+    return [sys.executable, str(TRAINING / name), *map(str, args)]
 
 
-def call(cwd, door, *args):
-    return forked.run([TRAINING / door, *args], cwd=cwd)
+def call(cwd, name, *args):
+    return forked.run([TRAINING / name, *args], cwd=cwd)
 
 
 @pytest.fixture(scope="module")

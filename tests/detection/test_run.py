@@ -1,4 +1,4 @@
-"""A run of a detector: its folder, its restart, what is measured and found with it, several replicas, its door."""
+"""A run of a detector: its folder, its restart, what is measured and found with it, several replicas, its command."""
 
 import hashlib
 import json
@@ -375,7 +375,7 @@ def test_two_replicas(tmp_path):
     assert done.stdout.splitlines()[-1] == "2 6"
 
 
-def test_the_door_refuses_in_one_line(done, tmp_path):
+def test_the_command_refuses_in_one_line(done, tmp_path):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "no.jpg").write_text("no")
     cases = {

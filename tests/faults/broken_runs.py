@@ -11,10 +11,10 @@ TRAINING = Path(__file__).parents[2] / "training"
 
 
 def calls(lines: list[dict], cwd, timeout: float = 3000) -> list[dict]:
-    """Runs command lines, each {"door", "args", "fault"}, in turn; faults are points of `points.py`."""
+    """Runs command lines, each {"command", "args", "fault"}, in turn; faults are points of `points.py`."""
     found = []
     for line in lines:
-        words = [TRAINING / line["door"], *line["args"]]
+        words = [TRAINING / line["command"], *line["args"]]
         done = forked.run(words, cwd=cwd, fault=line.get("fault"), timeout=timeout)
         found.append({"status": done.returncode, "out": done.stdout, "err": done.stderr})
     return found
@@ -22,7 +22,7 @@ def calls(lines: list[dict], cwd, timeout: float = 3000) -> list[dict]:
 
 def fits(folder, faults: list, args=SMALL) -> list[dict]:
     """The same training command once for each fault; None strikes not."""
-    return [{"door": "fit.py", "args": [*args, "--run", folder], "fault": fault} for fault in faults]
+    return [{"command": "fit.py", "args": [*args, "--run", folder], "fault": fault} for fault in faults]
 
 
 def outcome(folder) -> tuple:

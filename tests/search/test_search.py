@@ -120,7 +120,7 @@ def test_its_best_is_an_ordinary_run(searched):
     root, _, _, _ = searched
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
-    def door(*command):
+    def run(*command):
         found = subprocess.run(
             [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
@@ -128,9 +128,9 @@ def test_its_best_is_an_ordinary_run(searched):
         return found.stdout
 
     result = json.loads((root / "best" / "result.json").read_text())
-    measured = json.loads(door("training/evaluate.py", "--run", str(root / "best"), "--json"))
+    measured = json.loads(run("training/evaluate.py", "--run", str(root / "best"), "--json"))
     assert measured["top1"] == result["test"]["top1"]
-    door("training/fit.py", "--like", str(root / "best"), "--run", str(root / "again"))
+    run("training/fit.py", "--like", str(root / "best"), "--run", str(root / "again"))
     again = json.loads((root / "again" / "result.json").read_text())
     assert again["arch"] == result["arch"]
     assert again["test"]["top1"] == pytest.approx(

@@ -18,9 +18,9 @@ CLOTHES = ROOT / "docs" / "pictures" / "clothes"
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 
 
-def door(name, monkeypatch, *arguments):
+def command(name, monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-    runpy.run_path(str(ROOT / "training" / name), run_name="door")["main"]()
+    runpy.run_path(str(ROOT / "training" / name), run_name="command")["main"]()
 
 
 def test_the_entry_tells_all():
@@ -36,7 +36,7 @@ def test_the_entry_tells_all():
 
 
 def test_it_names_clothes(monkeypatch, capsys):
-    door("predict.py", monkeypatch, "--arch", "resnet20", "--weights", TAG, "--json", CLOTHES)
+    command("predict.py", monkeypatch, "--arch", "resnet20", "--weights", TAG, "--json", CLOTHES)
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     right = {
         Path(a["image"]).stem: Path(a["image"]).stem.replace("-", " ")
@@ -63,7 +63,7 @@ def test_it_starts_other_networks():
 @pytest.mark.slow
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not on this machine")
 def test_its_accuracy_is_the_recorded_one(monkeypatch, capsys):
-    door("evaluate.py", monkeypatch, "--arch", "resnet20", "--weights", TAG, "--data", FASHION, "--json")
+    command("evaluate.py", monkeypatch, "--arch", "resnet20", "--weights", TAG, "--data", FASHION, "--json")
     found = json.loads(capsys.readouterr().out)
     assert found["n"] == 10_000
     assert 100 * found["top1"] == pytest.approx(registry.entries()[TAG].top1, abs=0.02)
