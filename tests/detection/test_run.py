@@ -1,4 +1,4 @@
-"""A run of a detector: its folder, its restart, what is measured and found with it, several replicas, its command."""
+"""A run of a detector: its folder, its restart, what is measured and found with it, replicas, its command."""
 
 import hashlib
 import json
