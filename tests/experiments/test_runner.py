@@ -10,7 +10,7 @@ from keras_cnns import zoo
 from training.classification import trained
 from training.engine.backends import backend
 from training.errors import UsageError
-from training.experiments import plots, runner
+from training.experiments import plots
 from training.experiments.definition import Experiment, Trial
 from training.experiments.runner import ExperimentSpec, run_experiment
 from training.experiments.welch import lower
@@ -67,7 +67,7 @@ def test_runs_are_ordinary_and_reported(folder, monkeypatch):
     first, second = (result["trials"][label]["train_error"][0] for label in ("first", "second"))
     assert second < first, "it went on from the first one's weights"
     assert any(line.startswith("2/2 second, seed 0: test error") for line in said)
-    monkeypatch.setattr(runner, "train", None)  # nothing is trained twice
+    monkeypatch.setattr("training.trainer.run.train", None)  # nothing is trained twice
     (folder / "report.md").unlink()
     assert performed(folder.rename(folder.with_name("moved")), 1, []).is_file()
 
