@@ -173,7 +173,7 @@ def test_interrupted_again_and_again_gives_the_unbroken_weights(run, tmp_path):
 
 
 def test_dry_run_does_everything_and_keeps_nothing(tmp_path):
-    done = call(tmp_path, "fit.py", "--dry-run", "--arch", "lenet5")
+    done = call(tmp_path, "fit.py", "--dry-run", "--arch", "lenet5_modern")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "nothing was kept" in done.stdout.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
@@ -195,7 +195,7 @@ def test_a_loss_that_is_not_finite_stops_and_saves_nothing(tmp_path):
 
 
 def test_a_reader_that_leaves_does_no_harm(tmp_path):
-    line = " ".join(command("fit.py", "--dry-run", "--arch", "lenet5")) + " | head -1"
+    line = " ".join(command("fit.py", "--dry-run", "--arch", "lenet5_modern")) + " | head -1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.startswith("run: ")
     assert done.returncode == 0
