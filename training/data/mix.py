@@ -75,6 +75,7 @@ def soft_labels(batches, classes: int, smoothing: float, mix: Callable | None, s
     if not smoothing and mix is None:
         return batches
 
+    @tf.autograph.experimental.do_not_convert
     def soften(step, batch):
         images, labels = batch
         labels = (1 - smoothing) * tf.one_hot(labels, classes) + smoothing / classes

@@ -100,6 +100,7 @@ def train_batches(
     columns = shard.columns(batch)
     crop = augment[0] if augment and isinstance(augment[0], Window) else None
 
+    @tf.autograph.experimental.do_not_convert
     def order(epoch):
         rows = tf.reshape(permuted(len(split), seed, epoch)[: steps * batch // repeats], (steps, batch // repeats))
         # Copies are augmented as in later, unused epochs; COPY is even, for augmentations that alternate.
@@ -309,6 +310,7 @@ def finish_batches(
 
     labels = tf.constant(labels)
 
+    @tf.autograph.experimental.do_not_convert  # no branch depends on a tensor, and AutoGraph takes a second
     def finish(epoch, index, images):
         images = augmented(epoch, index, images)
         if channels < images.shape[-1]:

@@ -38,6 +38,7 @@ class UnreadableImages:
         """
         import tensorflow as tf
 
+        read = tf.autograph.experimental.do_not_convert(read)
         if not isinstance(self.split.images, Files):
             return places.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
