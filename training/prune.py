@@ -56,7 +56,7 @@ def main() -> None:
         compute = backend.choose(None, "float32", "auto", False)
         work = runner.METHODS[args.method](*what, sources.load, compute)
         if done := work.done:
-            print(f"this is done already\n{folder.summary(done, out)}")
+            print(f"this pruning is already finished\n{folder.summary(done, out)}")
             return
     try:
         work.run(lambda line: print(line, flush=True))

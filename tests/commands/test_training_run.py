@@ -246,4 +246,4 @@ def test_like_another_run(run, tmp_path):
     assert "at 16 pixels" in done.stdout
     done = call(tmp_path, "fit.py", "--like", folder, "--arch", "resnet20")
     assert done.returncode == 2
-    assert done.stderr == ("fit.py: --like brings the network and the recipe along: leave out --arch\n")
+    assert done.stderr == ("fit.py: --like names the network and the recipe: leave out --arch\n")

@@ -348,7 +348,7 @@ def test_recipes_count_updates():
 
 REPLICAS = f"""
 import sys
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
 from dataclasses import replace
 from pathlib import Path
 import keras

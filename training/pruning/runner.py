@@ -187,7 +187,7 @@ class ByResRep(Pruning):
         try:
             return result, from_run(inner).model
         except ValueError as error:
-            say(f"{error}; it is made again from what training left")
+            say(f"{error}; it is made again from the checkpoints")
             (inner / "result.json").unlink()
         return self._train(inner, config, start), from_run(inner).model
 
