@@ -179,6 +179,7 @@ def test_a_space_without_number(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of the oracle's Gaussian process
 def test_bayesian_finds_what_is_good_sooner_than_chance(tmp_path):
     first = {}
     for tuner in TUNERS:
