@@ -127,17 +127,22 @@ def test_bad_requests_are_errors_and_the_server_continues(server, case):
     assert server.run("images", np.zeros((1, 8, 8, 3), np.uint8))["probabilities"].shape == (1, 10)
 
 
-def test_the_program_for_phones_runs(exported, tmp_path):
-    """docs/mobile/classify.py: under 40 lines; LiteRT, numpy and pillow are enough."""
-    program = ROOT / "docs" / "mobile" / "classify.py"
-    assert len(program.read_text().splitlines()) < 40
-    val, network = sources.digits().val, trained.from_run(exported[2])
+def surest_digit(run):
+    """The image, and its label, of the digit that the network of a run is surest of."""
+    val, network = sources.digits().val, trained.from_run(run)
     fitted = pipeline.with_channels(
         pipeline.resize_and_crop(val.images.array[:20], network.size), network.channels
     )
     answers = network.model.predict(network.preprocessing(fitted.numpy()), verbose=0)
     sure = answers[np.arange(20), val.labels[:20]]
-    image, label = val[int(sure.argmax())]  # the network has not learned enough to know every digit
+    return val[int(sure.argmax())]  # the network has not learned enough to know every digit
+
+
+def test_the_program_for_phones_runs(exported, tmp_path):
+    """docs/mobile/classify.py: under 40 lines; LiteRT, numpy and pillow are enough."""
+    program = ROOT / "docs" / "mobile" / "classify.py"
+    assert len(program.read_text().splitlines()) < 40
+    image, label = surest_digit(exported[2])
     Image.fromarray(image[..., 0]).resize((40, 40), Image.Resampling.NEAREST).save(tmp_path / "digit.png")
     for file in ("model.tflite", "model_int8.tflite"):
         code = (
@@ -156,13 +161,7 @@ def test_the_page_on_serving_is_true(exported, tmp_path):
     """Its Python, word for word, beside an export; without this package."""
     (tmp_path / "saved_models").mkdir()
     (tmp_path / "saved_models" / "flowers").symlink_to(exported[0])
-    val, network = sources.digits().val, trained.from_run(exported[2])
-    fitted = pipeline.with_channels(
-        pipeline.resize_and_crop(val.images.array[:20], network.size), network.channels
-    )
-    answers = network.model.predict(network.preprocessing(fitted.numpy()), verbose=0)
-    sure = answers[np.arange(20), val.labels[:20]]
-    image, label = val[int(sure.argmax())]  # the network has not learned enough to know every digit
+    image, label = surest_digit(exported[2])
     Image.fromarray(image[..., 0]).resize((64, 64), Image.Resampling.NEAREST).save(tmp_path / "photo.jpg")
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serving.md").read_text(), re.DOTALL)
     code = f"import os, sys\nos.chdir({str(tmp_path)!r})\nsys.modules['keras_cnns'] = None\n{code}"
